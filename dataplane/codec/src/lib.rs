@@ -1,0 +1,2 @@
+//! Parameter sets, frame headers and frame classes: pure functions on bytes.
+pub mod sink;

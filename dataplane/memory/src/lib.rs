@@ -1,0 +1,3 @@
+//! Slab of receive slots, SPSC rings, and the time type.
+mod time;
+pub use time::Time;

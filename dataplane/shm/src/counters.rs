@@ -1,0 +1,287 @@
+//! The one table of counters: identity, label, meaning. Each is a single-writer `u64` in shared
+//! memory; a *gauge* may go down, everything else only grows.
+
+macro_rules! counters {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident => $label:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(usize)]
+        pub enum $name { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl $name {
+            /// Every counter in the order of its index.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// Its name in REST, metrics and tools.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Counters of one stream. They belong to the stream id and continue over a reconnect.
+    StreamCounter {
+        /// Datagrams that reached the session, of any kind, retransmissions included.
+        DatagramsReceived => "datagrams_received",
+        /// Their UDP payload bytes.
+        BytesReceived => "bytes_received",
+        /// SRT data packets received = unique + duplicate + belated + dropped.
+        PacketsReceived => "packets_received",
+        /// Data packets accepted for the first time; = delivered + held + discarded at the end.
+        PacketsUnique => "packets_unique",
+        /// Data packets handed to the demultiplexer in order.
+        PacketsDelivered => "packets_delivered",
+        /// Payload bytes handed to the demultiplexer in order.
+        BytesDelivered => "bytes_delivered",
+        /// Sequence numbers found missing when a later packet arrived (libsrt pktRcvLoss).
+        PacketsLost => "packets_lost",
+        /// Data packets that carried the retransmitted flag (libsrt pktRcvRetrans).
+        PacketsRetransmitted => "packets_retransmitted",
+        /// Packets found missing that came in time after all.
+        PacketsRecovered => "packets_recovered",
+        /// Packets that came after their place was given up (libsrt pktRcvBelated).
+        PacketsBelated => "packets_belated",
+        /// Packets that came again while their place was filled or delivered.
+        PacketsDuplicate => "packets_duplicate",
+        /// Sequence numbers given up at their delivery time (too-late packet drop).
+        PacketsSkippedTooLate => "packets_skipped_too_late",
+        /// Sequence numbers the sender gave up (drop request).
+        PacketsSkippedBySender => "packets_skipped_by_sender",
+        /// Data packets dropped: beyond the receive window.
+        PacketsDroppedWindow => "packets_dropped_window",
+        /// Data packets dropped: no slot within the session's share.
+        PacketsDroppedSlots => "packets_dropped_slots",
+        /// Data packets dropped: malformed or impossible.
+        PacketsDroppedInvalid => "packets_dropped_invalid",
+        /// Data packets dropped: encrypted without a key (libsrt pktRcvUndecrypt).
+        PacketsUndecryptable => "packets_undecryptable",
+        /// Accepted packets discarded because the session ended.
+        PacketsDiscardedAtEnd => "packets_discarded_at_end",
+        /// Gauge: packets waiting behind a hole.
+        PacketsHeld => "packets_held",
+        /// Control packets that did not parse or made no sense.
+        ControlInvalid => "control_invalid",
+        /// Datagrams with this session's socket id from another address.
+        WrongSource => "wrong_source",
+        /// Full acknowledgements sent.
+        AcksSent => "acks_sent",
+        /// Light acknowledgements sent.
+        LightAcksSent => "light_acks_sent",
+        /// ACKACKs received.
+        AckacksReceived => "ackacks_received",
+        /// Loss reports (NAK) sent.
+        NaksSent => "naks_sent",
+        /// Drop requests received.
+        DropRequestsReceived => "drop_requests_received",
+        /// Keepalives received.
+        KeepalivesReceived => "keepalives_received",
+        /// Gauge: smoothed round-trip time, microseconds.
+        RttUs => "rtt_us",
+        /// Gauge: round-trip time variance, microseconds.
+        RttVarianceUs => "rtt_variance_us",
+        /// Gauge: negotiated receive latency, milliseconds.
+        LatencyMs => "latency_ms",
+        /// Gauge: total drift moved into the time base, microseconds, as two's complement.
+        DriftUs => "drift_us",
+        /// Gauge: advertised free window, packets.
+        FlowWindowPackets => "flow_window_packets",
+        /// Gauge: received rate over the last second, bits per second.
+        ReceiveRateBps => "receive_rate_bps",
+        /// Gauge: estimated link capacity, packets per second.
+        LinkCapacityPps => "link_capacity_pps",
+        /// Gauge: `CLOCK_MONOTONIC` nanoseconds of the last datagram from the peer.
+        LastReceivedNs => "last_received_ns",
+        /// Accepted connections of this stream id, the first included.
+        Connections => "connections",
+
+        /// Transport-stream packets parsed.
+        TsPackets => "ts_packets",
+        /// Times the sync byte was lost.
+        TsSyncLosses => "ts_sync_losses",
+        /// Bytes skipped while hunting for sync.
+        TsBytesSkipped => "ts_bytes_skipped",
+        /// Continuity-counter gaps.
+        TsContinuityErrors => "ts_continuity_errors",
+        /// Duplicate packets as the standard allows.
+        TsDuplicates => "ts_duplicates",
+        /// Packets with the transport error indicator.
+        TsTransportErrors => "ts_transport_errors",
+        /// Packets with scrambled payload.
+        TsScrambled => "ts_scrambled",
+        /// Malformed packets (adaptation field, reserved control).
+        TsInvalid => "ts_invalid",
+        /// Sections with a bad CRC.
+        PsiCrcErrors => "psi_crc_errors",
+        /// Malformed sections.
+        PsiInvalid => "psi_invalid",
+        /// Program changes followed (new PMT version, program moved).
+        PsiChanges => "psi_changes",
+        /// PES packets started.
+        PesPackets => "pes_packets",
+        /// Malformed PES headers.
+        PesInvalid => "pes_invalid",
+        /// Jumps of the timeline (a new segment).
+        TimelineJumps => "timeline_jumps",
+
+        /// Frames published.
+        FramesPublished => "frames_published",
+        /// Published frames that miss bytes.
+        FramesDamaged => "frames_damaged",
+        /// Published key frames.
+        FramesKey => "frames_key",
+        /// Published I frames, IDR included.
+        FramesI => "frames_i",
+        /// Published P frames.
+        FramesP => "frames_p",
+        /// Published B frames.
+        FramesB => "frames_b",
+        /// Published audio frames.
+        FramesAudio => "frames_audio",
+        /// Published data frames.
+        FramesData => "frames_data",
+        /// Bytes of published frames.
+        FrameBytes => "frame_bytes",
+        /// Frames dropped: before the first key frame.
+        FramesDroppedBeforeKey => "frames_dropped_before_key",
+        /// Frames dropped: larger than `frame.max_frame_size`.
+        FramesDroppedOversize => "frames_dropped_oversize",
+        /// Frames dropped: header or structure that cannot be framed.
+        FramesDroppedInvalid => "frames_dropped_invalid",
+        /// Frames dropped: too many frames wait for their delivery time.
+        FramesDroppedPending => "frames_dropped_pending",
+        /// Frames dropped: a fault of the session ended it while they were open.
+        FramesDroppedAborted => "frames_dropped_aborted",
+        /// Elementary-stream bytes skipped before a frame start.
+        BytesSkipped => "bytes_skipped",
+        /// Groups of pictures closed.
+        GopsClosed => "gops_closed",
+        /// Groups of pictures evicted by count, bytes or age.
+        GopsEvicted => "gops_evicted",
+        /// Frames evicted from a group still open because it outgrew the ring.
+        GopOverflowFrames => "gop_overflow_frames",
+        /// Gauge: bytes of the ring in use.
+        RingUsedBytes => "ring_used_bytes",
+        /// Gauge: bytes of the ring.
+        RingCapacityBytes => "ring_capacity_bytes",
+        /// Gauge: frames in the ring.
+        RingFrames => "ring_frames",
+        /// Gauge: groups of pictures in the ring, the open one included.
+        RingGops => "ring_gops",
+        /// Gauge: measured video frame rate, millihertz (field pairs count once).
+        FrameRateMhz => "frame_rate_mhz",
+        /// Gauge: delivered media rate over the last second, bits per second.
+        BitrateBps => "bitrate_bps",
+        /// Gauge: frames of the last closed group of pictures.
+        GopFrames => "gop_frames",
+        /// Gauge: duration of the last closed group of pictures, microseconds.
+        GopDurationUs => "gop_duration_us",
+    }
+}
+
+counters! {
+    /// Counters of one worker.
+    WorkerCounter {
+        /// Gauge: `CLOCK_MONOTONIC` nanoseconds of the last duty cycle.
+        HeartbeatNs => "heartbeat_ns",
+        /// Duty cycles.
+        Cycles => "cycles",
+        /// Longest duty cycle without its wait, nanoseconds.
+        CycleMaxNs => "cycle_max_ns",
+        /// Datagrams received.
+        DatagramsReceived => "datagrams_received",
+        /// Their UDP payload bytes.
+        BytesReceived => "bytes_received",
+        /// Datagrams handed to a session.
+        DatagramsToSessions => "datagrams_to_sessions",
+        /// Handshake datagrams for the listener.
+        DatagramsToListener => "datagrams_to_listener",
+        /// Datagrams dropped: too short for an SRT header.
+        DroppedShort => "datagrams_dropped_short",
+        /// Datagrams dropped: empty.
+        DroppedEmpty => "datagrams_dropped_empty",
+        /// Datagrams dropped: larger than a slot.
+        DroppedTruncated => "datagrams_dropped_truncated",
+        /// Datagrams dropped: no session has that socket id.
+        DroppedUnknownSession => "datagrams_dropped_unknown_session",
+        /// Datagrams dropped: right socket id, wrong source address.
+        DroppedWrongSource => "datagrams_dropped_wrong_source",
+        /// Datagrams dropped: malformed.
+        DroppedInvalid => "datagrams_dropped_invalid",
+        /// Datagrams that belong to another worker and were handed over.
+        HandedOver => "datagrams_handed_over",
+        /// Datagrams dropped: the hand-over ring was full.
+        DroppedHandover => "datagrams_dropped_handover",
+        /// Datagrams taken over from another worker.
+        TakenOver => "datagrams_taken_over",
+        /// Gauge: datagrams the kernel dropped at this worker's sockets.
+        KernelDrops => "kernel_drops",
+        /// Multishot receives re-armed: an empty datagram ended them.
+        RearmsEmpty => "rearms_empty",
+        /// Multishot receives re-armed: the buffer ring ran dry. Must stay 0.
+        RearmsNoBuffers => "rearms_no_buffers",
+        /// Multishot receives re-armed: any other cause. Must stay 0.
+        RearmsOther => "rearms_other",
+        /// Datagrams sent.
+        DatagramsSent => "datagrams_sent",
+        /// Sends refused by the kernel.
+        SendErrors => "send_errors",
+        /// Sends dropped: the send slab was full.
+        SendsDropped => "sends_dropped",
+        /// Induction requests answered.
+        Inductions => "inductions",
+        /// Conclusion requests with a valid cookie.
+        Conclusions => "conclusions",
+        /// Conclusion requests with a bad cookie.
+        CookiesBad => "cookies_bad",
+        /// Handshakes refused with a reject code.
+        Rejections => "rejections",
+        /// Stored answers repeated for repeated conclusions.
+        AnswersRepeated => "answers_repeated",
+        /// Gauge: sessions open.
+        Sessions => "sessions",
+        /// Sessions ended by a caught panic. Must stay 0.
+        SessionsPanicked => "sessions_panicked",
+        /// Gauge: free slots.
+        SlotsFree => "slots_free",
+        /// Buffer ids that had no slot when they were due for refill.
+        SlotsStarved => "slots_starved",
+    }
+}
+
+counters! {
+    /// Counters of the conductor.
+    ConductorCounter {
+        /// Gauge: `CLOCK_MONOTONIC` nanoseconds of its last turn.
+        HeartbeatNs => "heartbeat_ns",
+        /// Connections accepted.
+        Accepted => "accepted",
+        /// Connections refused: the connection limit.
+        RejectedLimit => "rejected_limit",
+        /// Connections refused: the id has a live publisher.
+        RejectedConflict => "rejected_conflict",
+        /// Connections refused: the id is kept out after a termination.
+        RejectedBlocked => "rejected_blocked",
+        /// Connections refused: the id is malformed.
+        RejectedId => "rejected_id",
+        /// Connections refused: what was asked for is unsupported.
+        RejectedUnsupported => "rejected_unsupported",
+        /// Connections refused: latency and bandwidth do not fit the free slots.
+        RejectedSlots => "rejected_slots",
+        /// Streams that came back within their grace period.
+        Reconnects => "reconnects",
+        /// Streams ended by the peer's shutdown.
+        EndedShutdown => "ended_shutdown",
+        /// Streams ended because the peer fell silent.
+        EndedIdle => "ended_idle",
+        /// Streams ended by an operator.
+        EndedTerminated => "ended_terminated",
+        /// Streams ended because their publisher came back on a new connection.
+        EndedReplaced => "ended_replaced",
+        /// Streams ended by a fault of ours.
+        EndedPanicked => "ended_panicked",
+    }
+}

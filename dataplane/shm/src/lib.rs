@@ -1,0 +1,2 @@
+//! The shared-memory ABI.
+pub mod counters;
