@@ -56,3 +56,25 @@ impl Sub<Duration> for Time {
         Self(self.0.saturating_sub(nanos))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_saturates_at_both_ends() {
+        let second = Duration::from_secs(1);
+        assert_eq!(Time::NEVER + second, Time::NEVER);
+        assert_eq!(Time::ZERO - second, Time::ZERO);
+        assert_eq!(Time::from_micros(u64::MAX), Time::NEVER);
+        assert_eq!(Time::from_nanos(5) + Duration::MAX, Time::NEVER);
+    }
+
+    #[test]
+    fn since_an_earlier_time_is_the_difference_and_since_a_later_one_zero() {
+        let (early, late) = (Time::from_micros(2), Time::from_nanos(3_500));
+        assert_eq!(late.since(early), Duration::from_nanos(1_500));
+        assert_eq!(early.since(late), Duration::ZERO);
+        assert_eq!(late.micros(), 3);
+    }
+}
