@@ -1,1 +1,5 @@
 //! stub
+#![forbid(unsafe_code)]
+mod clock;
+pub mod config;
+pub mod cpu;

@@ -1,0 +1,213 @@
+//! The dataplane's configuration: YAML in, checked and derived values out.
+//!
+//! One file serves both processes. The dataplane owns `ingestion` and `dataplane` and shares
+//! `logging`; the sections of the control plane pass through unread. A key nobody knows is
+//! refused by name.
+
+mod check;
+mod schema;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+pub use check::Error;
+pub use schema::{File, Workers};
+
+/// Sections of the shared file that the control plane reads and checks.
+const CONTROLPLANE_SECTIONS: &[&str] = &["server", "metrics", "registry", "redis"];
+
+/// Keys that are accepted, so that a file written for the whole product is valid, while nothing
+/// in this version acts on them. They are named in one line at start.
+const KEYS_WITHOUT_EFFECT: &[&str] = &[
+    "ingestion.queue_dir",
+    "ingestion.reconnect_interval",
+    "ingestion.rtp",
+    "ingestion.buffer",
+    "ingestion.registry",
+    "ingestion.codecs",
+    "ingestion.ffmpeg",
+    "ingestion.memory.gc_interval",
+    "ingestion.backpressure",
+    "ingestion.sync",
+    "ingestion.frame.assembly_timeout",
+    "ingestion.frame.reorder_buffer",
+    "ingestion.gop.force_idr_interval",
+    "ingestion.stream_handling.frame_assembly_timeout",
+    "ingestion.stream_handling.error_retry_limit",
+    "ingestion.srt.encryption.key_length",
+    "ingestion.srt.encryption.pbkdf_iterations",
+];
+
+/// What the dataplane runs with: every value checked, every default filled in.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// CPUs the workers are pinned to; their number is the number of workers.
+    pub workers: Workers,
+    /// Unix socket of the conductor.
+    pub socket: PathBuf,
+    /// Longest time a worker collects completions before it looks at them.
+    pub min_wait: Duration,
+    /// Workers never sleep.
+    pub spin: bool,
+    /// Entries of each worker's provided buffer ring, a power of two.
+    pub buffer_entries: u16,
+    /// The SRT listener; `None` when `ingestion.srt.enabled` is false.
+    pub srt: Option<SrtConfig>,
+    /// MPEG-TS program to demultiplex; `None` takes the first of the PAT.
+    pub program: Option<u16>,
+    /// Publishers at one time, over all workers.
+    pub connections_max: u16,
+    /// How long a lost stream keeps its id, counters and ring.
+    pub reconnect_grace: Duration,
+    /// Largest frame kept, bytes.
+    pub frame_bytes_max: u32,
+    /// Closed groups of pictures kept.
+    pub gop_count_max: u32,
+    /// Frames of one group of pictures that descriptors are sized for.
+    pub gop_frames_max: u32,
+    /// Length of one group of pictures that rings are sized for.
+    pub gop_duration: Duration,
+    /// Age at which closed groups of pictures are evicted.
+    pub gop_age_max: Duration,
+    /// Limit of all memory, bytes.
+    pub memory_total_max: u64,
+    /// Limit of one stream's ring, bytes.
+    pub memory_per_stream_max: u64,
+    /// Log filter and format.
+    pub logging: schema::Logging,
+    /// Keys that were given and have no effect.
+    pub without_effect: Vec<String>,
+}
+
+/// The SRT listener.
+#[derive(Debug, Clone)]
+pub struct SrtConfig {
+    /// Address and UDP port.
+    pub listen: SocketAddr,
+    /// Receive latency asked for; the negotiated value is the larger of both sides'.
+    pub latency: Duration,
+    /// Highest rate one publisher is sized for, bits per second.
+    pub max_bandwidth_bps: u64,
+    /// Payload bytes of one packet.
+    pub payload_bytes: u16,
+    /// Flow window in packets.
+    pub flow_window: u32,
+    /// A peer silent for this long is gone.
+    pub peer_idle_timeout: Duration,
+    /// Source networks that may publish; empty when all may.
+    pub allow: Vec<IpNet>,
+    /// Bytes asked for the socket's receive buffer.
+    pub receive_buffer_bytes: usize,
+    /// Packets a gap may wait for a reordered packet before it is reported.
+    pub reorder_tolerance_packets: u32,
+}
+
+impl Config {
+    /// The configuration that runs without a file: SRT on loopback, UDP 30000.
+    pub fn embedded() -> Result<Self, Error> {
+        Self::from_yaml(EMBEDDED)
+    }
+
+    /// Reads and checks a file.
+    pub fn from_path(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|cause| Error::Unreadable {
+            path: path.to_owned(),
+            cause: cause.to_string(),
+        })?;
+        Self::from_yaml(&text)
+    }
+
+    /// Reads and checks YAML text, with `PENSTOCK_<SECTION>_<KEY>` of the environment on top.
+    pub fn from_yaml(text: &str) -> Result<Self, Error> {
+        Self::from_yaml_with(text, |name| std::env::var(name).ok())
+    }
+
+    /// The same with a given environment.
+    pub fn from_yaml_with(
+        text: &str,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Error> {
+        let mut document = parse_document(text)?;
+        overlay(&mut document, environment)?;
+        let without_effect = without_effect(&document);
+        let file: File =
+            serde_path_to_error::deserialize(document).map_err(|error| Error::Key {
+                key: error.path().to_string(),
+                problem: error.into_inner().to_string(),
+            })?;
+        check::derive(&file, without_effect)
+    }
+}
+
+/// The embedded configuration.
+pub const EMBEDDED: &str = include_str!("embedded.yaml");
+
+/// YAML to a tree, with the control plane's sections taken out.
+fn parse_document(text: &str) -> Result<Value, Error> {
+    let document: Option<Value> = serde_saphyr::from_str(text).map_err(|error| Error::Syntax {
+        problem: error.to_string(),
+    })?;
+    let mut document = document.unwrap_or(Value::Null);
+    if document.is_null() {
+        document = Value::Object(serde_json::Map::new());
+    }
+    if let Some(sections) = document.as_object_mut() {
+        sections.retain(|key, value| {
+            !CONTROLPLANE_SECTIONS.contains(&key.as_str()) && !value.is_null()
+        });
+    }
+    Ok(document)
+}
+
+/// Puts environment values over the document. The names are derived from the schema, so an
+/// underscore inside a key is no ambiguity.
+fn overlay(
+    document: &mut Value,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<(), Error> {
+    for path in schema::leaf_paths() {
+        let name = format!("PENSTOCK_{}", path.replace('.', "_").to_uppercase());
+        let Some(text) = environment(&name) else {
+            continue;
+        };
+        let value: Value = serde_saphyr::from_str(&text).map_err(|error| Error::Key {
+            key: name,
+            problem: error.to_string(),
+        })?;
+        insert(document, &path, value);
+    }
+    Ok(())
+}
+
+/// Sets the value at a dotted path, making the sections on the way.
+fn insert(document: &mut Value, path: &str, value: Value) {
+    let mut place = document;
+    for key in path.split('.') {
+        if !place.is_object() {
+            *place = Value::Object(serde_json::Map::new());
+        }
+        place = &mut place[key];
+    }
+    *place = value;
+}
+
+/// The given keys that nothing acts on.
+fn without_effect(document: &Value) -> Vec<String> {
+    KEYS_WITHOUT_EFFECT
+        .iter()
+        .filter(|path| {
+            let found = path
+                .split('.')
+                .try_fold(document, |place, key| place.get(key));
+            found.is_some_and(|value| !value.is_null())
+        })
+        .map(|path| (*path).to_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! Config: both spellings, refusals by name, what does not go together.
+
+use super::*;
+
+fn parse(text: &str) -> Result<Config, Error> {
+    Config::from_yaml_with(text, |_| None)
+}
+
+fn refusal(text: &str) -> String {
+    parse(text).expect_err("must be refused").to_string()
+}
+
+#[test]
+fn embedded_default_is_on_loopback() {
+    let config = parse(EMBEDDED).expect("embedded config");
+    let srt = config.srt.expect("srt is on");
+    assert!(srt.listen.ip().is_loopback());
+    assert_eq!(srt.listen.port(), 30_000);
+    assert!(config.without_effect.is_empty());
+}
+
+#[test]
+fn empty_file_is_the_default() {
+    assert!(parse("").is_ok());
+    assert!(parse("ingestion:\n").is_ok());
+}
+
+#[test]
+fn unknown_keys_are_refused_by_name() {
+    let text = refusal("ingestion:\n  srt:\n    latencyy: 1s\n");
+    assert!(
+        text.contains("latencyy") && text.contains("latency"),
+        "{text}"
+    );
+    assert!(refusal("ingest: {}\n").contains("ingest"));
+    assert!(refusal("ingestion:\n  rtp: {prot: 1}\n").contains("prot"));
+}
+
+#[test]
+fn sections_of_the_control_plane_pass() {
+    assert!(parse("server: {http_port: 1}\nmetrics: {whatever: 2}\n").is_ok());
+}
+
+#[test]
+fn second_spelling_means_the_same() {
+    let config =
+        parse("ingestion:\n  srt: {flow_window: 1000}\n  memory: {global_limit: 100000000}\n");
+    let config = config.expect("aliases");
+    assert_eq!(config.srt.expect("srt").flow_window, 1_000);
+    assert_eq!(config.memory_total_max, 100_000_000);
+    assert!(
+        refusal("ingestion:\n  srt: {flow_window: 1000, fc_window: 900}\n").contains("fc_window")
+    );
+}
+
+#[test]
+fn out_of_range_names_key_and_range() {
+    let text = refusal("ingestion:\n  srt: {port: 70000}\n");
+    assert!(
+        text.contains("ingestion.srt.port") && text.contains("65535"),
+        "{text}"
+    );
+    let text = refusal("ingestion:\n  srt: {payload_size: 1500}\n");
+    assert!(text.contains("ingestion.srt.payload_size"), "{text}");
+}
+
+#[test]
+fn wrong_type_names_the_key() {
+    let text = refusal("ingestion:\n  srt: {latency: soon}\n");
+    assert!(
+        text.contains("ingestion.srt.latency") && text.contains("120ms"),
+        "{text}"
+    );
+}
+
+#[test]
+fn open_listener_must_be_meant() {
+    let text = refusal("ingestion:\n  srt: {listen_addr: 0.0.0.0}\n");
+    assert!(
+        text.contains("open: true") && text.contains("allow"),
+        "{text}"
+    );
+    assert!(parse("ingestion:\n  srt: {listen_addr: 0.0.0.0, open: true}\n").is_ok());
+    assert!(parse("ingestion:\n  srt: {listen_addr: '::', allow: [10.0.0.0/8, '::1']}\n").is_ok());
+    assert!(refusal("ingestion:\n  srt: {allow: [ten]}\n").contains("ten"));
+}
+
+#[test]
+fn encryption_is_refused_not_ignored() {
+    assert!(refusal("ingestion:\n  srt: {encryption: {enabled: true}}\n").contains("encryption"));
+    assert!(parse("ingestion:\n  srt: {encryption: {enabled: false, passphrase: ''}}\n").is_ok());
+}
+
+#[test]
+fn environment_goes_over_the_file() {
+    let environment = |name: &str| match name {
+        "PENSTOCK_INGESTION_SRT_PORT" => Some("4000".to_owned()),
+        "PENSTOCK_DATAPLANE_WORKERS" => Some("[0]".to_owned()),
+        _ => None,
+    };
+    let config = Config::from_yaml_with(EMBEDDED, environment).expect("valid");
+    assert_eq!(config.srt.expect("srt").listen.port(), 4_000);
+    assert_eq!(config.workers, Workers::Cpus(vec![0]));
+}
+
+#[test]
+fn contradictions_are_refused() {
+    let text =
+        refusal("ingestion:\n  gop: {buffer_count: 3}\n  stream_handling: {gop_buffer_size: 4}\n");
+    assert!(text.contains("gop_buffer_size"), "{text}");
+    let text = refusal("ingestion:\n  srt: {max_bandwidth: 1000000, input_bandwidth: 2000000}\n");
+    assert!(text.contains("input_bandwidth"), "{text}");
+    let text = refusal("ingestion:\n  memory: {max_per_stream: 2000000}\n");
+    assert!(text.contains("max_frame_size"), "{text}");
+}
+
+#[test]
+fn workers_are_auto_or_cpus() {
+    assert_eq!(
+        parse("dataplane: {workers: auto}").expect("auto").workers,
+        Workers::Auto
+    );
+    assert_eq!(
+        parse("dataplane: {workers: [1]}").expect("list").workers,
+        Workers::Cpus(vec![1])
+    );
+    assert!(refusal("dataplane: {workers: many}").contains("auto"));
+    assert!(refusal("dataplane: {workers: [1, 1]}").contains("twice"));
+}
+
+#[test]
+fn keys_without_effect_are_named() {
+    let config =
+        parse("ingestion:\n  rtp: {port: 5004}\n  sync: {enabled: true}\n").expect("valid");
+    assert_eq!(config.without_effect, ["ingestion.rtp", "ingestion.sync"]);
+}
