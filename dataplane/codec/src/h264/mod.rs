@@ -1,0 +1,110 @@
+//! H.264 (ITU-T H.264): NAL unit types, parameter sets, slice headers, access unit rules.
+
+mod slice;
+mod sps;
+
+pub use slice::{SLICE_PREFIX_BYTES, SliceHeader, SliceStart};
+pub use sps::Sps;
+
+use crate::{Error, SetChange, VideoFormat};
+
+/// nal_unit_type, table 7-1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NalType(pub u8);
+
+impl NalType {
+    /// Slice of a picture that is not IDR.
+    pub const SLICE: Self = Self(1);
+    /// Slice of an IDR picture.
+    pub const IDR: Self = Self(5);
+    /// Supplemental enhancement information.
+    pub const SEI: Self = Self(6);
+    /// Sequence parameter set.
+    pub const SPS: Self = Self(7);
+    /// Picture parameter set.
+    pub const PPS: Self = Self(8);
+    /// Access unit delimiter.
+    pub const AUD: Self = Self(9);
+    /// End of sequence.
+    pub const END_OF_SEQUENCE: Self = Self(10);
+    /// End of stream.
+    pub const END_OF_STREAM: Self = Self(11);
+    /// Filler data.
+    pub const FILLER: Self = Self(12);
+    /// Prefix NAL unit of scalable and multiview streams, before each slice of the base layer.
+    pub const PREFIX: Self = Self(14);
+
+    /// From the NAL unit's header byte.
+    pub const fn of(header: u8) -> Self {
+        Self(header & 0x1f)
+    }
+
+    /// A slice with a header of its own (types 1, 2 and 5; partition A stands for 2).
+    pub const fn is_slice(self) -> bool {
+        matches!(self.0, 1 | 2 | 5)
+    }
+
+    /// Coded picture data of the base layer (1 to 5).
+    pub const fn is_vcl(self) -> bool {
+        matches!(self.0, 1..=5)
+    }
+
+    /// Starts an access unit when it comes after a slice of the one before (7.4.1.2.3): 6 to 9
+    /// and 15 to 18. A [`PREFIX`](Self::PREFIX) stands before *each* slice, so it starts one only
+    /// if the slice that follows starts a picture.
+    pub const fn starts_access_unit(self) -> bool {
+        matches!(self.0, 6..=9 | 15..=18)
+    }
+}
+
+/// nal_ref_idc of a NAL unit's header byte; 0 means that no other picture refers to this one.
+pub const fn nal_ref_idc(header: u8) -> u8 {
+    (header >> 5) & 3
+}
+
+/// forbidden_zero_bit is set: the sender or a gateway marks the NAL unit as damaged.
+pub const fn is_forbidden(header: u8) -> bool {
+    header & 0x80 != 0
+}
+
+/// The parameter sets of one stream.
+#[derive(Debug, Clone)]
+pub struct ParameterSets {}
+
+impl ParameterSets {
+    /// An empty store.
+    pub const fn new() -> Self {
+        Self {}
+    }
+
+    /// Forgets all sets.
+    pub fn clear(&mut self) {}
+
+    /// Stores an SPS or PPS NAL unit (header byte first, no start code). Other types are
+    /// [`Error::WrongType`]; a set that does not parse leaves the stored one in place.
+    pub fn insert(&mut self, _nal: &[u8]) -> Result<SetChange, Error> {
+        unimplemented!()
+    }
+
+    /// The SPS that slices naming `pps_id` use.
+    pub fn sps_of(&self, _pps_id: u8) -> Option<&Sps> {
+        unimplemented!()
+    }
+
+    /// The format of pictures whose slices name `pps_id`.
+    pub fn format(&self, _pps_id: u8) -> Option<VideoFormat> {
+        unimplemented!()
+    }
+
+    /// Hash of the bytes of the sets that slices naming `pps_id` use: it differs when any differs.
+    pub fn content_hash(&self, _pps_id: u8) -> Option<u64> {
+        unimplemented!()
+    }
+}
+
+/// recovery_frame_cnt of the recovery point message in an SEI NAL unit, if it holds one. Any
+/// value makes the access unit a place where decoding can start (a key frame as FFmpeg has it);
+/// 0 means that the picture itself is already right.
+pub fn recovery_point(_sei_nal: &[u8]) -> Option<u32> {
+    unimplemented!()
+}

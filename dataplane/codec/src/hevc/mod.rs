@@ -1,0 +1,140 @@
+//! HEVC (ITU-T H.265): NAL unit types, parameter sets, slice headers, access unit rules.
+
+mod slice;
+mod sps;
+
+pub use slice::{SLICE_PREFIX_BYTES, SliceHeader};
+pub use sps::Sps;
+
+use crate::{Error, SetChange, VideoFormat};
+
+/// The two-byte NAL unit header (7.3.1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NalHeader {
+    /// nal_unit_type.
+    pub nal_type: NalType,
+    /// nuh_layer_id; above 0 in multi-layer extensions, which are no part of the base stream.
+    pub layer_id: u8,
+    /// TemporalId.
+    pub temporal_id: u8,
+}
+
+impl NalHeader {
+    /// Parses the first two bytes of a NAL unit. A forbidden bit or a temporal id of 0 on the wire
+    /// is out of range.
+    pub fn parse(_nal: &[u8]) -> Result<Self, Error> {
+        unimplemented!()
+    }
+}
+
+/// nal_unit_type, table 7-1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NalType(pub u8);
+
+impl NalType {
+    /// Video parameter set.
+    pub const VPS: Self = Self(32);
+    /// Sequence parameter set.
+    pub const SPS: Self = Self(33);
+    /// Picture parameter set.
+    pub const PPS: Self = Self(34);
+    /// Access unit delimiter.
+    pub const AUD: Self = Self(35);
+    /// End of sequence: the next CRA is handled like a BLA.
+    pub const END_OF_SEQUENCE: Self = Self(36);
+    /// End of bitstream.
+    pub const END_OF_BITSTREAM: Self = Self(37);
+    /// Filler data.
+    pub const FILLER: Self = Self(38);
+    /// Supplemental enhancement information before the picture.
+    pub const PREFIX_SEI: Self = Self(39);
+    /// Supplemental enhancement information after the picture.
+    pub const SUFFIX_SEI: Self = Self(40);
+
+    /// From the first byte of the NAL unit's header.
+    pub const fn of(header: u8) -> Self {
+        Self((header >> 1) & 0x3f)
+    }
+
+    /// Coded slice segment of a type that is not reserved (0 to 9, 16 to 21).
+    pub const fn is_slice(self) -> bool {
+        matches!(self.0, 0..=9 | 16..=21)
+    }
+
+    /// Coded picture data (0 to 31, the reserved ones too).
+    pub const fn is_vcl(self) -> bool {
+        self.0 <= 31
+    }
+
+    /// Intra random access point (16 to 23): a key frame.
+    pub const fn is_irap(self) -> bool {
+        matches!(self.0, 16..=23)
+    }
+
+    /// IDR_W_RADL or IDR_N_LP.
+    pub const fn is_idr(self) -> bool {
+        matches!(self.0, 19 | 20)
+    }
+
+    /// Clean random access: leading pictures may refer to what came before it.
+    pub const fn is_cra(self) -> bool {
+        self.0 == 21
+    }
+
+    /// Broken link access: its RASL pictures cannot be decoded.
+    pub const fn is_bla(self) -> bool {
+        matches!(self.0, 16..=18)
+    }
+
+    /// Random access skipped leading picture: not decodable when decoding starts at its IRAP.
+    pub const fn is_rasl(self) -> bool {
+        matches!(self.0, 8 | 9)
+    }
+
+    /// Random access decodable leading picture.
+    pub const fn is_radl(self) -> bool {
+        matches!(self.0, 6 | 7)
+    }
+
+    /// Starts an access unit when it comes after the last slice of the one before (7.4.2.4.4):
+    /// VPS, SPS, PPS, AUD, prefix SEI, 41 to 44 and 48 to 55. The others (end of sequence, filler,
+    /// suffix SEI) belong to the access unit before.
+    pub const fn starts_access_unit(self) -> bool {
+        matches!(self.0, 32..=35 | 39 | 41..=44 | 48..=55)
+    }
+}
+
+/// The parameter sets of one stream.
+#[derive(Debug, Clone)]
+pub struct ParameterSets {}
+
+impl ParameterSets {
+    /// An empty store.
+    pub const fn new() -> Self {
+        Self {}
+    }
+
+    /// Forgets all sets.
+    pub fn clear(&mut self) {}
+
+    /// Stores a VPS, SPS or PPS NAL unit (header first, no start code). Other types are
+    /// [`Error::WrongType`]; a set that does not parse leaves the stored one in place.
+    pub fn insert(&mut self, _nal: &[u8]) -> Result<SetChange, Error> {
+        unimplemented!()
+    }
+
+    /// The SPS that slices naming `pps_id` use.
+    pub fn sps_of(&self, _pps_id: u8) -> Option<&Sps> {
+        unimplemented!()
+    }
+
+    /// The format of pictures whose slices name `pps_id`.
+    pub fn format(&self, _pps_id: u8) -> Option<VideoFormat> {
+        unimplemented!()
+    }
+
+    /// Hash of the bytes of the sets that slices naming `pps_id` use: it differs when any differs.
+    pub fn content_hash(&self, _pps_id: u8) -> Option<u64> {
+        unimplemented!()
+    }
+}

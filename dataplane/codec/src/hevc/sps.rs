@@ -1,0 +1,21 @@
+//! Sequence parameter set (7.3.2.2, annex E).
+
+use crate::{Error, VideoFormat};
+
+/// What is kept of a sequence parameter set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sps {
+    /// sps_seq_parameter_set_id.
+    pub id: u8,
+    /// sps_video_parameter_set_id.
+    pub vps_id: u8,
+    /// What it says of the pictures.
+    pub format: VideoFormat,
+}
+
+impl Sps {
+    /// Parses an SPS NAL unit, header first.
+    pub fn parse(_nal: &[u8]) -> Result<Self, Error> {
+        unimplemented!()
+    }
+}

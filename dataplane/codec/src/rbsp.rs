@@ -1,0 +1,1 @@
+//! Reading bits of a NAL unit.
