@@ -1,0 +1,265 @@
+//! Both processes of Penstock on loopback, with ports, socket and files of their own.
+
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::{Process, eventually};
+
+/// Long enough for anything on a busy two-core machine; only failures take that long.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a test may choose about the system it starts.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `dataplane.workers` as YAML.
+    pub workers: String,
+    /// `ingestion.srt.listen_addr`.
+    pub listen: String,
+    /// Further lines of YAML under `ingestion.srt`, indented by four spaces.
+    pub srt: String,
+    /// Further lines of YAML under `ingestion`, indented by two spaces.
+    pub ingestion: String,
+    /// Environment of the dataplane.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            workers: "[0]".into(),
+            listen: "127.0.0.1".into(),
+            srt: String::new(),
+            ingestion: String::new(),
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// A running Penstock.
+#[derive(Debug)]
+pub struct Penstock {
+    /// The dataplane's process.
+    pub dataplane: Process,
+    /// The control plane's process.
+    pub controlplane: Process,
+    /// UDP port of the SRT listener.
+    pub srt_port: u16,
+    /// TCP port of REST.
+    pub http_port: u16,
+    directory: TempDir,
+}
+
+/// The folder of the binaries that belong to this build: that of the test's own profile.
+pub fn binaries() -> Result<PathBuf> {
+    if let Some(directory) = std::env::var_os("PENSTOCK_BINARIES") {
+        return Ok(directory.into());
+    }
+    let test = std::env::current_exe()?;
+    let profile = test
+        .ancestors()
+        .nth(2)
+        .context("a test lies in target/<profile>/deps")?;
+    Ok(profile.to_owned())
+}
+
+/// A binary of this build.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let path = binaries()?.join(name);
+    if !path.exists() {
+        bail!(
+            "{} is missing; build it first: cargo build --workspace --bins",
+            path.display()
+        );
+    }
+    Ok(path)
+}
+
+/// A UDP port that is free at this moment.
+pub fn free_udp_port() -> Result<u16> {
+    Ok(UdpSocket::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+fn free_tcp_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
+        .local_addr()?
+        .port())
+}
+
+impl Penstock {
+    /// Starts both processes and waits until they are ready.
+    pub fn start(options: &Options) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let (srt_port, http_port) = (free_udp_port()?, free_tcp_port()?);
+        std::fs::write(
+            directory.path().join("penstock.yaml"),
+            config(options, directory.path(), srt_port, http_port),
+        )?;
+        let dataplane = start_dataplane(directory.path(), options)?;
+        let controlplane = start_controlplane(directory.path())?;
+        let system = Self {
+            dataplane,
+            controlplane,
+            srt_port,
+            http_port,
+            directory,
+        };
+        system.wait_ready()?;
+        Ok(system)
+    }
+
+    /// Starts the control plane again.
+    pub fn restart_controlplane(&mut self) -> Result<()> {
+        self.controlplane = start_controlplane(self.directory.path())?;
+        Ok(())
+    }
+
+    /// Starts the dataplane again.
+    pub fn restart_dataplane(&mut self, options: &Options) -> Result<()> {
+        self.dataplane = start_dataplane(self.directory.path(), options)?;
+        Ok(())
+    }
+
+    /// Waits until `/ready` says 200.
+    pub fn wait_ready(&self) -> Result<()> {
+        eventually("ready", PATIENCE, || {
+            Ok(self
+                .request("GET", "/ready")
+                .ok()
+                .filter(|(status, _)| *status == 200))
+        })?;
+        Ok(())
+    }
+
+    /// A scratch file of this system.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The dataplane's unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.path("dataplane.sock")
+    }
+
+    /// `http://127.0.0.1:port`
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http_port)
+    }
+
+    /// `srt://127.0.0.1:port?streamid=…` with libsrt's units (latency in milliseconds).
+    pub fn srt_url(&self, stream_id: &str) -> String {
+        format!(
+            "srt://127.0.0.1:{}?streamid={stream_id}&mode=caller",
+            self.srt_port
+        )
+    }
+
+    /// Status and JSON body of a request.
+    pub fn request(&self, method: &str, path: &str) -> Result<(u16, Value)> {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(10)))
+            .build()
+            .into();
+        let url = format!("{}{path}", self.url());
+        let mut response = match method {
+            "DELETE" => agent.delete(&url).call()?,
+            _ => agent.get(&url).call()?,
+        };
+        let text = response.body_mut().read_to_string()?;
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Ok((response.status().as_u16(), body))
+    }
+
+    /// The JSON body of a GET that must succeed.
+    pub fn get(&self, path: &str) -> Result<Value> {
+        match self.request("GET", path)? {
+            (200, body) => Ok(body),
+            (status, body) => bail!("GET {path}: {status} {body}"),
+        }
+    }
+
+    /// The stream as REST tells it, once `condition` holds.
+    pub fn wait_stream(
+        &self,
+        id: &str,
+        what: &str,
+        condition: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let path = format!("/api/v1/streams/{}", id.replace('/', "%2F"));
+        let mut last = Value::Null;
+        let found = eventually(what, PATIENCE, || {
+            let (status, body) = self.request("GET", &path)?;
+            last = body.clone();
+            Ok((status == 200 && condition(&body)).then_some(body))
+        });
+        found.with_context(|| format!("the last answer was {last}"))
+    }
+
+    /// A command of the operator's CLI.
+    pub fn cli(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new(binary("penstock")?);
+        command.args(["--url", &self.url()]).args(arguments);
+        Ok(command)
+    }
+
+    /// Starts `penstock tap ID …` with its output in a scratch file.
+    pub fn tap(&self, id: &str, arguments: &[&str], output: &Path) -> Result<Process> {
+        let mut command = self.cli(&["tap", id])?;
+        command
+            .args(arguments)
+            .arg("--socket")
+            .arg(self.socket())
+            .stdout(std::fs::File::create(output)?);
+        Process::start("penstock tap", &mut command)
+    }
+
+    /// Ends both processes as an operator would and checks that they end well.
+    pub fn stop(mut self) -> Result<()> {
+        self.controlplane.signal(Signal::TERM)?;
+        self.dataplane.signal(Signal::TERM)?;
+        self.controlplane.succeed(PATIENCE)?;
+        self.dataplane.succeed(PATIENCE)?;
+        if self.socket().exists() {
+            bail!("the dataplane left its socket behind");
+        }
+        Ok(())
+    }
+}
+
+fn config(options: &Options, directory: &Path, srt_port: u16, http_port: u16) -> String {
+    format!(
+        "dataplane:\n  workers: {}\n  socket: {}\nlogging: {{level: info, format: text}}\n\
+         server: {{listen_addr: 127.0.0.1, http_port: {http_port}}}\n\
+         ingestion:\n{}  srt:\n    listen_addr: '{}'\n    port: {srt_port}\n{}",
+        options.workers,
+        directory.join("dataplane.sock").display(),
+        options.ingestion,
+        options.listen,
+        options.srt,
+    )
+}
+
+fn start_dataplane(directory: &Path, options: &Options) -> Result<Process> {
+    let mut command = Command::new(binary("penstock-dataplane")?);
+    command.arg("--config").arg(directory.join("penstock.yaml"));
+    command
+        .envs(options.environment.iter().cloned())
+        .stdout(Stdio::null());
+    Process::start("penstock-dataplane", &mut command)
+}
+
+fn start_controlplane(directory: &Path) -> Result<Process> {
+    let mut command = Command::new(binary("penstock-controlplane")?);
+    command
+        .arg("--config")
+        .arg(directory.join("penstock.yaml"))
+        .stdout(Stdio::null());
+    Process::start("penstock-controlplane", &mut command)
+}
