@@ -1,2 +1,29 @@
 //! The shared-memory ABI.
 pub mod counters;
+mod directory;
+mod error;
+mod histogram;
+mod info;
+mod layout;
+pub mod link;
+mod primitive;
+mod ring;
+mod text;
+
+pub use directory::{
+    ConductorBlock, ConductorSnapshot, Directory, DirectoryConfig, DirectoryWriter, Header,
+    Liveness, StreamSlotWriter, StreamSnapshot, WorkerBlock, WorkerSnapshot,
+};
+pub use error::Error;
+pub use histogram::{Histogram, HistogramSnapshot};
+pub use info::{
+    AudioInfo, Chroma, Codec, EndReason, Format, FrameClass, NoMediaReason, RingId,
+    STREAM_ID_BYTES_MAX, StreamId, StreamInfo, StreamKind, StreamState, TRACKS_MAX, TrackInfo,
+    TrackKind, VideoInfo,
+};
+pub use layout::{ABI_VERSION, LAYOUT_HASH};
+pub use ring::{
+    Frame, FrameFlags, FrameMeta, Full, GopLimits, GopReader, GopRing, GopWriter, Next, Published,
+    RingSpec, RingTotals, SeekFrom,
+};
+pub use text::Text;
