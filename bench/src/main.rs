@@ -1,0 +1,37 @@
+//! `penstock-bench`: a paced SRT load that proves what arrived, the floors to compare with, and
+//! the tables made of both.
+//!
+//! One run is one process; the scripts beside this crate run Penstock and its rivals alternately
+//! on one machine and keep ratios, because absolute figures of a shared machine mean little.
+#![forbid(unsafe_code)]
+
+mod clip;
+mod clock;
+mod connection;
+mod load;
+mod process;
+mod report;
+mod srt_load;
+mod tag;
+mod target;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "penstock-bench", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Send real transport stream over SRT at a given rate and say what arrived and what it cost
+    Srt(Box<srt_load::Arguments>),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Srt(arguments) => srt_load::run(&arguments),
+    }
+}

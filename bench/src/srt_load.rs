@@ -1,0 +1,216 @@
+//! `penstock-bench srt`: one measured run of the load.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use crate::clip::Clip;
+use crate::clock;
+use crate::connection::{ConnectionOptions, GSO_PACKETS_MAX, PAYLOAD};
+use crate::load::{Load, LoadOptions};
+use crate::process::{CpuTimes, udp_drops};
+use crate::report::Report;
+use crate::target::{Target, Usage};
+
+/// Least packets of a send buffer.
+const BUFFER_PACKETS_MIN: u32 = 1_024;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Where the receiver listens
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    to: SocketAddr,
+    /// Publishers
+    #[arg(long, default_value_t = 25)]
+    connections: u32,
+    /// Payload rate of all connections together
+    #[arg(long, value_name = "MBIT/S")]
+    rate_mbit: f64,
+    /// Seconds to measure, after the warm-up
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    duration: f64,
+    /// Seconds of load before measuring starts
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+    warm_up: f64,
+    /// Transport stream with H.264, one access unit per PES packet, to be looped
+    #[arg(long, value_name = "FILE")]
+    clip: PathBuf,
+    /// Packets a connection sends at a time
+    #[arg(long, default_value_t = 1)]
+    burst: u32,
+    /// Let the kernel cut bursts into packets (one send call a burst)
+    #[arg(long)]
+    gso: bool,
+    /// Connection k goes to port + k
+    #[arg(long)]
+    consecutive_ports: bool,
+    /// Latency asked for in the handshake
+    #[arg(long, value_name = "MS", default_value_t = 120)]
+    latency_ms: u16,
+    /// Percentage of packets left out at their first transmission
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    omit: f64,
+    /// CPU to run on
+    #[arg(long)]
+    cpu: Option<usize>,
+    /// Process id of a receiver that runs already
+    #[arg(long)]
+    pid: Option<i32>,
+    /// What to call the row in tables
+    #[arg(long, default_value = "")]
+    label: String,
+    /// What to call the receiver in tables
+    #[arg(long, default_value = "")]
+    receiver: String,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+    /// Receiver to start, measure and stop: it prints {"packets":N,"bytes":N} at its end
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    arguments.check()?;
+    if let Some(cpu) = arguments.cpu {
+        clock::own_core(cpu).context("cannot pin to this CPU")?;
+    }
+    let bytes = std::fs::read(&arguments.clip)
+        .with_context(|| format!("cannot read {}", arguments.clip.display()))?;
+    let clip = Clip::prepare(&bytes)?;
+    drop(bytes);
+    let target = arguments.target()?;
+    let report = measure(arguments, &clip, target)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}
+
+impl Arguments {
+    fn check(&self) -> Result<()> {
+        ensure!(self.connections > 0, "--connections must be at least 1");
+        ensure!(self.rate_mbit > 0.0, "--rate-mbit must be positive");
+        ensure!(
+            (1..=GSO_PACKETS_MAX).contains(&self.burst),
+            "--burst must be 1 to {GSO_PACKETS_MAX}"
+        );
+        ensure!((0.0..=50.0).contains(&self.omit), "--omit must be 0 to 50");
+        ensure!(self.pid.is_none() || self.command.is_empty(), "give --pid or a command, not both");
+        Ok(())
+    }
+
+    fn target(&self) -> Result<Option<Target>> {
+        if let Some(pid) = self.pid {
+            return Ok(Some(Target::running(pid)));
+        }
+        if self.command.is_empty() {
+            return Ok(None);
+        }
+        Target::start(&self.command).map(Some)
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "both are checked to be small and positive"
+    )]
+    fn load_options(&self) -> LoadOptions {
+        let rate_bps = self.rate_mbit * 1e6;
+        let packets_per_s = rate_bps / f64::from(self.connections) / 8.0 / 1_316.0;
+        LoadOptions {
+            to: self.to,
+            consecutive_ports: self.consecutive_ports,
+            connections: self.connections,
+            rate_bps,
+            burst: self.burst,
+            connection: ConnectionOptions {
+                latency_ms: self.latency_ms,
+                gso: self.gso,
+                // Half a second: more is outstanding only when the receiver has stopped.
+                buffer_packets: ((packets_per_s / 2.0) as u32).max(BUFFER_PACKETS_MIN),
+                omit_ppm: (self.omit * 1e4) as u32,
+                connect_timeout: Duration::from_secs(10),
+            },
+        }
+    }
+
+    fn ports(&self) -> std::ops::Range<u16> {
+        let first = self.to.port();
+        let count = if self.consecutive_ports { self.connections } else { 1 };
+        first..first.saturating_add(u16::try_from(count).unwrap_or(u16::MAX))
+    }
+}
+
+/// What is noted when the measured window begins.
+struct Start {
+    time: memory::Time,
+    bytes: u64,
+    cpu: Option<CpuTimes>,
+}
+
+fn measure(arguments: &Arguments, clip: &Clip, target: Option<Target>) -> Result<Report> {
+    let mut load = Load::connect(arguments.load_options())?;
+    let drops_before = udp_drops(arguments.ports());
+    load.send_for(clip, Duration::from_secs_f64(arguments.warm_up), || {})?;
+    let start = Start {
+        time: clock::now(),
+        bytes: load.totals().bytes,
+        cpu: target.as_ref().map(Target::cpu_times).transpose()?,
+    };
+    load.send_for(clip, Duration::from_secs_f64(arguments.duration), || {})?;
+    let usage = usage(target.as_ref(), &start)?;
+    let window = clock::now().since(start.time);
+    let bytes = load.totals().bytes - start.bytes;
+    load.drain()?;
+    // Until the last packet is due at the receiver.
+    let due = Duration::from_millis(u64::from(arguments.latency_ms) + 200);
+    load.linger(due, |_| false)?;
+    let totals = load.totals();
+    let socket_drops = udp_drops(arguments.ports()).saturating_sub(drops_before);
+    load.close();
+    std::thread::sleep(Duration::from_millis(100));
+    let delivered = target.map(Target::stop).transpose()?.flatten();
+    Ok(Report {
+        label: arguments.label.clone(),
+        receiver: arguments.receiver.clone(),
+        connections: arguments.connections,
+        offered_mbit: arguments.rate_mbit,
+        sent_mbit: megabits(bytes) / window.as_secs_f64(),
+        window_s: window.as_secs_f64(),
+        lag_max_ms: load.lag_max().as_secs_f64() * 1e3,
+        packets_sent: totals.packets,
+        packets_delivered: delivered.map(|said| said.packets),
+        packets_lost: delivered.map(|said| totals.packets.saturating_sub(said.packets)),
+        packets_retransmitted: totals.retransmitted,
+        packets_dropped: totals.dropped,
+        packets_withheld: totals.withheld,
+        send_errors: totals.send_errors,
+        acks: totals.acks + totals.light_acks,
+        naks: totals.naks,
+        socket_drops,
+        connections_lost: arguments.connections - totals.open,
+        usage,
+        latency: None,
+        frames: None,
+    })
+}
+
+fn usage(target: Option<&Target>, start: &Start) -> Result<Option<Usage>> {
+    let (Some(target), Some(cpu)) = (target, &start.cpu) else {
+        return Ok(None);
+    };
+    target.usage_since(cpu).map(Some)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a run sends far less than 2^53 bytes")]
+fn megabits(bytes: u64) -> f64 {
+    bytes as f64 * 8.0 / 1e6
+}
+
+const _: () = assert!(PAYLOAD == 1_316);
