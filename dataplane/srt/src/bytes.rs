@@ -3,10 +3,7 @@
 /// The big-endian word `at` bytes into `bytes`.
 #[inline]
 pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes
-        .get(at..)?
-        .first_chunk::<4>()
-        .map(|chunk| u32::from_be_bytes(*chunk))
+    bytes.get(at..)?.first_chunk::<4>().map(|chunk| u32::from_be_bytes(*chunk))
 }
 
 /// The upper and the lower half of a word.
@@ -31,11 +28,7 @@ pub(crate) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(crate) fn new(out: &'a mut [u8]) -> Self {
-        Self {
-            out,
-            len: 0,
-            full: false,
-        }
+        Self { out, len: 0, full: false }
     }
 
     pub(crate) fn put(&mut self, bytes: &[u8]) {

@@ -124,12 +124,7 @@ impl Ack {
                 bytes_per_s: word(body, 24)?,
             })
         })();
-        Ok(Self {
-            number,
-            sequence,
-            timing,
-            rates,
-        })
+        Ok(Self { number, sequence, timing, rates })
     }
 }
 

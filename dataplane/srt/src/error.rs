@@ -12,6 +12,9 @@ pub enum Error {
     /// range of sequence numbers that ends before it starts
     #[error("range of sequence numbers that ends before it starts")]
     ReversedRange,
+    /// not a handshake that a listener serves
+    #[error("not a handshake that a listener serves")]
+    NotAHandshake,
     /// initial sequence number of more than 31 bits
     #[error("initial sequence number of more than 31 bits")]
     BadInitialSequence,

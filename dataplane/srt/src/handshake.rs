@@ -191,11 +191,7 @@ impl RejectReason {
 
     /// Any code from 1000 up; `None` below, where codes mean something else.
     pub const fn new(code: u32) -> Option<Self> {
-        if code >= 1_000 && code <= 0x7fff_ffff {
-            Some(Self(code))
-        } else {
-            None
-        }
+        if code >= 1_000 && code <= 0x7fff_ffff { Some(Self(code)) } else { None }
     }
 
     /// The number on the wire.
@@ -240,9 +236,7 @@ impl Handshake {
     ///
     /// A `peer` that is not an IPv4-style address (three zero words) reads as IPv6.
     pub fn parse(body: &[u8]) -> Result<(Self, Extensions<'_>), Error> {
-        let (fixed, rest) = body
-            .split_first_chunk::<HANDSHAKE_BYTES>()
-            .ok_or(Error::Truncated)?;
+        let (fixed, rest) = body.split_first_chunk::<HANDSHAKE_BYTES>().ok_or(Error::Truncated)?;
         let at = |index: usize| word(fixed, index * 4).unwrap_or_default();
         let (encryption, extension) = halves(at(1));
         if at(2) > Sequence::MASK {
@@ -370,12 +364,7 @@ impl Capabilities {
     pub fn parse(content: &[u8]) -> Result<Self, Error> {
         let at = |offset| word(content, offset).ok_or(Error::BadExtension);
         let (receiver_latency_ms, sender_latency_ms) = halves(at(8)?);
-        Ok(Self {
-            version: at(0)?,
-            flags: at(4)?,
-            receiver_latency_ms,
-            sender_latency_ms,
-        })
+        Ok(Self { version: at(0)?, flags: at(4)?, receiver_latency_ms, sender_latency_ms })
     }
 }
 
@@ -388,10 +377,7 @@ pub struct StreamId {
 
 impl StreamId {
     /// No StreamID.
-    pub const EMPTY: Self = Self {
-        bytes: [0; STREAM_ID_BYTES_MAX],
-        len: 0,
-    };
+    pub const EMPTY: Self = Self { bytes: [0; STREAM_ID_BYTES_MAX], len: 0 };
 
     /// From bytes; `None` when there are more than 512.
     pub fn new(bytes: &[u8]) -> Option<Self> {
@@ -404,10 +390,7 @@ impl StreamId {
     /// From the content of an extension: each word reversed, padded with zeros.
     pub fn parse(content: &[u8]) -> Result<Self, Error> {
         let mut id = Self::EMPTY;
-        let place = id
-            .bytes
-            .get_mut(..content.len())
-            .ok_or(Error::StreamIdTooLong)?;
+        let place = id.bytes.get_mut(..content.len()).ok_or(Error::StreamIdTooLong)?;
         place.copy_from_slice(content);
         reverse_words(place);
         let padding = place.iter().rev().take_while(|byte| **byte == 0).count();
@@ -453,9 +436,7 @@ pub struct ExtensionWriter<'a> {
 impl<'a> ExtensionWriter<'a> {
     /// Starts at the front of `out`.
     pub fn new(out: &'a mut [u8]) -> Self {
-        Self {
-            writer: Writer::new(out),
-        }
+        Self { writer: Writer::new(out) }
     }
 
     /// HSREQ ([`extension::HSREQ`]) or HSRSP ([`extension::HSRSP`]).
@@ -463,10 +444,8 @@ impl<'a> ExtensionWriter<'a> {
         self.writer.put_word(join(kind, 3));
         self.writer.put_word(capabilities.version);
         self.writer.put_word(capabilities.flags);
-        self.writer.put_word(join(
-            capabilities.receiver_latency_ms,
-            capabilities.sender_latency_ms,
-        ));
+        self.writer
+            .put_word(join(capabilities.receiver_latency_ms, capabilities.sender_latency_ms));
     }
 
     /// StreamID, congestion control or filter: at most 512 bytes of text, words reversed.
@@ -475,8 +454,7 @@ impl<'a> ExtensionWriter<'a> {
         self.writer.put_word(join(kind, words));
         let mut bytes = text.bytes;
         reverse_words(&mut bytes);
-        self.writer
-            .put(bytes.get(..usize::from(words) * 4).unwrap_or_default());
+        self.writer.put(bytes.get(..usize::from(words) * 4).unwrap_or_default());
     }
 
     /// Any block of whole words.

@@ -116,12 +116,7 @@ impl DataHeader {
             | key << 27
             | u32::from(self.retransmitted) << 26
             | self.message & MESSAGE_MASK;
-        header(
-            self.sequence.value(),
-            word,
-            self.timestamp_us,
-            self.destination,
-        )
+        header(self.sequence.value(), word, self.timestamp_us, self.destination)
     }
 
     /// From the words of a header whose top bit is 0.
@@ -180,10 +175,7 @@ impl<'a> Packet<'a> {
             let header = DataHeader::from_words(first, second, timestamp_us, destination);
             return Ok(Self::Data(header, body));
         }
-        let header = ControlHeader {
-            timestamp_us,
-            destination,
-        };
+        let header = ControlHeader { timestamp_us, destination };
         Control::parse(first, second, body).map(|control| Self::Control(header, control))
     }
 }
@@ -225,18 +217,10 @@ mod tests {
 
     #[test]
     fn data_header_round_trips_every_field() {
-        for position in [
-            Position::Middle,
-            Position::Last,
-            Position::First,
-            Position::Solo,
-        ] {
-            for encryption in [
-                Encryption::Clear,
-                Encryption::Even,
-                Encryption::Odd,
-                Encryption::Both,
-            ] {
+        for position in [Position::Middle, Position::Last, Position::First, Position::Solo] {
+            for encryption in
+                [Encryption::Clear, Encryption::Even, Encryption::Odd, Encryption::Both]
+            {
                 for bits in 0..4 {
                     let sent = DataHeader {
                         sequence: Sequence::new(0x7fff_fffe),
@@ -267,10 +251,7 @@ mod tests {
     #[test]
     fn shorter_than_a_header_is_truncated() {
         for len in 0..HEADER_BYTES {
-            assert_eq!(
-                Packet::parse(&[0; HEADER_BYTES][..len]),
-                Err(Error::Truncated)
-            );
+            assert_eq!(Packet::parse(&[0; HEADER_BYTES][..len]), Err(Error::Truncated));
         }
     }
 }

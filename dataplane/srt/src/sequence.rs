@@ -73,19 +73,12 @@ pub struct SequenceRange {
 impl SequenceRange {
     /// From its ends; `None` when `last` comes before `first`.
     pub const fn new(first: Sequence, last: Sequence) -> Option<Self> {
-        if last.is_before(first) {
-            None
-        } else {
-            Some(Self { first, last })
-        }
+        if last.is_before(first) { None } else { Some(Self { first, last }) }
     }
 
     /// One number.
     pub const fn single(sequence: Sequence) -> Self {
-        Self {
-            first: sequence,
-            last: sequence,
-        }
+        Self { first: sequence, last: sequence }
     }
 
     /// First number.
