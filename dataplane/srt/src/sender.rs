@@ -463,3 +463,7 @@ fn intersection(range: SequenceRange, from: Sequence, to: Sequence) -> Option<Se
     let last = if range.last().is_before(to) { range.last() } else { to.previous() };
     SequenceRange::new(first, last)
 }
+
+#[cfg(test)]
+#[path = "sender_tests.rs"]
+mod tests;
