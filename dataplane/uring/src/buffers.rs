@@ -64,10 +64,7 @@ impl BufferRing {
     pub(crate) fn new(entries: u16, slab: Slab) -> Result<Self, Error> {
         let need = u32::from(entries);
         if slab.free() < need {
-            return Err(Error::SlabTooSmall {
-                need,
-                have: slab.free(),
-            });
+            return Err(Error::SlabTooSmall { need, have: slab.free() });
         }
         let mut ring = Self {
             pages: Pages::new(usize::from(entries) * size_of::<Entry>())?,
@@ -109,10 +106,7 @@ impl BufferRing {
     pub(crate) fn take(&mut self, id: u16) -> Slot {
         let place = &mut self.table[usize::from(id)];
         let raw = std::mem::replace(place, NO_SLOT);
-        assert!(
-            raw != NO_SLOT,
-            "the kernel completes only ids it was offered"
-        );
+        assert!(raw != NO_SLOT, "the kernel completes only ids it was offered");
         self.offered -= 1;
         // SAFETY: `raw` came from `into_raw` in `offer` and left the table just now; the kernel has
         // completed the buffer, so it does not touch it again.
@@ -146,21 +140,14 @@ impl BufferRing {
     fn offer(&mut self, id: u16, slot: Slot) {
         let raw = slot.into_raw();
         self.table[usize::from(id)] = raw;
-        let entry = self
-            .entries()
-            .as_ptr()
-            .wrapping_add(usize::from(self.tail & self.mask));
+        let entry = self.entries().as_ptr().wrapping_add(usize::from(self.tail & self.mask));
         let address = self.slab.address(raw).expose_provenance() as u64;
         // Raw pointers to single fields: a reference to entry 0 would cover the tail.
-        let address_field = entry
-            .wrapping_byte_add(offset_of!(Entry, address))
-            .cast::<u64>();
+        let address_field = entry.wrapping_byte_add(offset_of!(Entry, address)).cast::<u64>();
         // SAFETY: the entry lies inside the mapping (the index is masked), aligned; the kernel does
         // not read it before the tail passes it.
         unsafe { address_field.write(address) };
-        let len_field = entry
-            .wrapping_byte_add(offset_of!(Entry, len))
-            .cast::<u32>();
+        let len_field = entry.wrapping_byte_add(offset_of!(Entry, len)).cast::<u32>();
         // SAFETY: as above.
         unsafe { len_field.write(OFFERED_BYTES) };
         let id_field = entry.wrapping_byte_add(offset_of!(Entry, id)).cast::<u16>();
@@ -171,10 +158,7 @@ impl BufferRing {
     }
 
     fn publish(&self) {
-        let tail = self
-            .entries()
-            .as_ptr()
-            .wrapping_byte_add(offset_of!(Entry, tail));
+        let tail = self.entries().as_ptr().wrapping_byte_add(offset_of!(Entry, tail));
         // SAFETY: the tail of entry 0 is inside the mapping, aligned, and only ever accessed as an
         // atomic of this width, here and (as a load) in the kernel.
         let tail = unsafe { AtomicU16::from_ptr(tail.cast()) };
@@ -202,10 +186,7 @@ mod tests {
     use super::*;
 
     fn published(ring: &BufferRing) -> u16 {
-        let tail = ring
-            .entries()
-            .as_ptr()
-            .wrapping_byte_add(offset_of!(Entry, tail));
+        let tail = ring.entries().as_ptr().wrapping_byte_add(offset_of!(Entry, tail));
         // SAFETY: as in `publish`.
         unsafe { AtomicU16::from_ptr(tail.cast()) }.load(Ordering::Acquire)
     }
@@ -224,10 +205,7 @@ mod tests {
     fn a_slab_that_cannot_fill_the_ring_is_refused() {
         let slab = Slab::new(7).unwrap();
         let error = BufferRing::new(8, slab).err();
-        assert!(matches!(
-            error,
-            Some(Error::SlabTooSmall { need: 8, have: 7 })
-        ));
+        assert!(matches!(error, Some(Error::SlabTooSmall { need: 8, have: 7 })));
     }
 
     #[test]

@@ -21,12 +21,7 @@ pub struct RingConfig {
 impl Default for RingConfig {
     /// 4,096 buffers hold a burst of 4 ms at a million packets a second.
     fn default() -> Self {
-        Self {
-            buffer_entries: 4096,
-            completion_entries: 32_768,
-            send_slots: 1024,
-            sockets_max: 64,
-        }
+        Self { buffer_entries: 4096, completion_entries: 32_768, send_slots: 1024, sockets_max: 64 }
     }
 }
 
@@ -68,37 +63,12 @@ impl RingConfig {
     pub(crate) fn sizes(&self) -> Result<Sizes, Error> {
         let within = |field, value: u32, min: u32, max: u32| {
             let fits = (min..=max).contains(&value);
-            fits.then_some(()).ok_or(Error::Config {
-                field,
-                value,
-                min,
-                max,
-            })
+            fits.then_some(()).ok_or(Error::Config { field, value, min, max })
         };
-        within(
-            "buffer_entries",
-            self.buffer_entries.into(),
-            1,
-            BUFFER_ENTRIES_MAX.into(),
-        )?;
-        within(
-            "send_slots",
-            self.send_slots.into(),
-            1,
-            SUBMISSION_ENTRIES_MAX / 2,
-        )?;
-        within(
-            "sockets_max",
-            self.sockets_max.into(),
-            1,
-            SUBMISSION_ENTRIES_MAX / 4,
-        )?;
-        within(
-            "completion_entries",
-            self.completion_entries,
-            1,
-            COMPLETION_ENTRIES_MAX,
-        )?;
+        within("buffer_entries", self.buffer_entries.into(), 1, BUFFER_ENTRIES_MAX.into())?;
+        within("send_slots", self.send_slots.into(), 1, SUBMISSION_ENTRIES_MAX / 2)?;
+        within("sockets_max", self.sockets_max.into(), 1, SUBMISSION_ENTRIES_MAX / 4)?;
+        within("completion_entries", self.completion_entries, 1, COMPLETION_ENTRIES_MAX)?;
         let buffers = self.buffer_entries.next_power_of_two();
         // Every request fits the submission queue at once, so a push never finds it full.
         let requests = u32::from(self.send_slots) + u32::from(self.sockets_max) + OTHER_REQUESTS;
@@ -121,12 +91,8 @@ mod tests {
     fn the_queues_hold_everything_that_can_be_in_flight() {
         for buffer_entries in [1, 100, 4096, BUFFER_ENTRIES_MAX] {
             for (send_slots, sockets_max) in [(1, 1), (1000, 64), (16_384, 8192)] {
-                let config = RingConfig {
-                    buffer_entries,
-                    completion_entries: 1,
-                    send_slots,
-                    sockets_max,
-                };
+                let config =
+                    RingConfig { buffer_entries, completion_entries: 1, send_slots, sockets_max };
                 let sizes = config.sizes().unwrap();
                 let requests = u32::from(send_slots) + u32::from(sockets_max) + OTHER_REQUESTS;
                 assert!(sizes.submissions >= requests);
@@ -139,31 +105,10 @@ mod tests {
 
     #[test]
     fn a_size_out_of_bounds_is_named() {
-        let config = RingConfig {
-            buffer_entries: BUFFER_ENTRIES_MAX + 1,
-            ..RingConfig::default()
-        };
+        let config = RingConfig { buffer_entries: BUFFER_ENTRIES_MAX + 1, ..RingConfig::default() };
         let error = config.sizes().unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Error::Config {
-                    field: "buffer_entries",
-                    ..
-                }
-            ),
-            "{error}"
-        );
-        let config = RingConfig {
-            send_slots: 0,
-            ..RingConfig::default()
-        };
-        assert!(matches!(
-            config.sizes(),
-            Err(Error::Config {
-                field: "send_slots",
-                ..
-            })
-        ));
+        assert!(matches!(error, Error::Config { field: "buffer_entries", .. }), "{error}");
+        let config = RingConfig { send_slots: 0, ..RingConfig::default() };
+        assert!(matches!(config.sizes(), Err(Error::Config { field: "send_slots", .. })));
     }
 }

@@ -75,12 +75,7 @@ impl Message {
         let peer = name::parse(name.get(..name_len)?)?;
         let control = Control::parse(rest.get(..control_len.min(CONTROL_BYTES))?);
         let datagram = Datagram::new(slot, PAYLOAD_START, payload_len)?;
-        Some(Self {
-            peer,
-            datagram,
-            control,
-            truncated: flags & TRUNCATED != 0,
-        })
+        Some(Self { peer, datagram, control, truncated: flags & TRUNCATED != 0 })
     }
 }
 
@@ -88,30 +83,11 @@ impl Control {
     pub(crate) fn parse(mut bytes: &[u8]) -> Self {
         let mut control = Self::default();
         while let Some((header, rest)) = bytes.split_first_chunk::<CONTROL_HEADER_BYTES>() {
-            let [
-                l0,
-                l1,
-                l2,
-                l3,
-                l4,
-                l5,
-                l6,
-                l7,
-                v0,
-                v1,
-                v2,
-                v3,
-                t0,
-                t1,
-                t2,
-                t3,
-            ] = *header;
+            let [l0, l1, l2, l3, l4, l5, l6, l7, v0, v1, v2, v3, t0, t1, t2, t3] = *header;
             let len = usize::from_ne_bytes([l0, l1, l2, l3, l4, l5, l6, l7]);
             let level = i32::from_ne_bytes([v0, v1, v2, v3]);
             let kind = i32::from_ne_bytes([t0, t1, t2, t3]);
-            let Some(data) = len
-                .checked_sub(CONTROL_HEADER_BYTES)
-                .and_then(|len| rest.get(..len))
+            let Some(data) = len.checked_sub(CONTROL_HEADER_BYTES).and_then(|len| rest.get(..len))
             else {
                 break;
             };
@@ -136,16 +112,12 @@ impl Control {
                     u64::try_from(i64::from_ne_bytes(*bytes)).ok()
                 };
                 if let (Some(seconds), Some(nanoseconds)) = (word(), word()) {
-                    let nanos = seconds
-                        .saturating_mul(1_000_000_000)
-                        .saturating_add(nanoseconds);
+                    let nanos = seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds);
                     self.arrival_realtime_ns = Some(nanos);
                 }
             }
             libc::SO_RXQ_OVFL => {
-                self.drops = data
-                    .first_chunk::<4>()
-                    .map(|bytes| u32::from_ne_bytes(*bytes));
+                self.drops = data.first_chunk::<4>().map(|bytes| u32::from_ne_bytes(*bytes));
             }
             _ => {}
         }
@@ -174,14 +146,8 @@ mod tests {
     #[test]
     fn stamp_and_drop_count_are_read_in_either_order() {
         let drops = control_message(libc::SO_RXQ_OVFL, &7u32.to_ne_bytes());
-        let expected = Control {
-            arrival_realtime_ns: Some(2_000_000_005),
-            drops: Some(7),
-        };
-        assert_eq!(
-            Control::parse(&[stamp(2, 5), drops.clone()].concat()),
-            expected
-        );
+        let expected = Control { arrival_realtime_ns: Some(2_000_000_005), drops: Some(7) };
+        assert_eq!(Control::parse(&[stamp(2, 5), drops.clone()].concat()), expected);
         assert_eq!(Control::parse(&[drops, stamp(2, 5)].concat()), expected);
     }
 
@@ -192,10 +158,7 @@ mod tests {
         for len in 0..all.len() {
             let control = Control::parse(&all[..len]);
             assert_eq!(control.arrival_realtime_ns.is_some(), len >= 32);
-            assert_eq!(
-                control.drops.is_some(),
-                len >= 32 + CONTROL_HEADER_BYTES + 4
-            );
+            assert_eq!(control.drops.is_some(), len >= 32 + CONTROL_HEADER_BYTES + 4);
         }
     }
 

@@ -19,13 +19,8 @@ impl Pages {
         let flags = MapFlags::PRIVATE | MapFlags::POPULATE;
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing.
-        let base =
-            unsafe { mmap_anonymous(ptr::null_mut(), bytes, access, flags) }.map_err(|source| {
-                Error::Setup {
-                    step: "mapping",
-                    source: source.into(),
-                }
-            })?;
+        let base = unsafe { mmap_anonymous(ptr::null_mut(), bytes, access, flags) }
+            .map_err(|source| Error::Setup { step: "mapping", source: source.into() })?;
         let base = NonNull::new(base).expect("the kernel maps nothing at address zero");
         Ok(Self { base, bytes })
     }

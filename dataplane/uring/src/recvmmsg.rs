@@ -38,14 +38,8 @@ impl BatchReceiver {
     pub fn new(batch: usize, slab: Slab) -> Self {
         // SAFETY: all-zero is a valid mmsghdr: null pointers and zero lengths.
         let header: libc::mmsghdr = unsafe { mem::zeroed() };
-        let part = libc::iovec {
-            iov_base: ptr::null_mut(),
-            iov_len: SLOT_BYTES,
-        };
-        let surroundings = Surroundings {
-            name: [0; NAME_BYTES],
-            control: [0; CONTROL_BYTES],
-        };
+        let part = libc::iovec { iov_base: ptr::null_mut(), iov_len: SLOT_BYTES };
+        let surroundings = Surroundings { name: [0; NAME_BYTES], control: [0; CONTROL_BYTES] };
         Self {
             slab,
             headers: vec![header; batch].into(),
@@ -77,13 +71,7 @@ impl BatchReceiver {
         // SAFETY: the first `count` headers point at parts and surroundings of this value and at
         // slots it owns raw, each its own, none moved through the call.
         let received = unsafe {
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                headers,
-                count,
-                libc::MSG_DONTWAIT,
-                ptr::null_mut(),
-            )
+            libc::recvmmsg(socket.as_raw_fd(), headers, count, libc::MSG_DONTWAIT, ptr::null_mut())
         };
         let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
         // The slots not used stay for the next call, in front. Those with datagrams leave the count
@@ -115,23 +103,18 @@ impl BatchReceiver {
             let header = &mut self.headers[i].msg_hdr;
             header.msg_iov = &raw mut self.parts[i];
             header.msg_iovlen = 1;
-            header.msg_name = surroundings
-                .wrapping_byte_add(mem::offset_of!(Surroundings, name))
-                .cast();
+            header.msg_name =
+                surroundings.wrapping_byte_add(mem::offset_of!(Surroundings, name)).cast();
             header.msg_namelen = NAME_LEN;
-            header.msg_control = surroundings
-                .wrapping_byte_add(mem::offset_of!(Surroundings, control))
-                .cast();
+            header.msg_control =
+                surroundings.wrapping_byte_add(mem::offset_of!(Surroundings, control)).cast();
             header.msg_controllen = CONTROL_BYTES;
             header.msg_flags = 0;
         }
     }
 
     fn received(&self, i: usize, slot: Slot, socket: SocketIndex) -> Option<Received> {
-        let libc::mmsghdr {
-            msg_hdr: header,
-            msg_len,
-        } = &self.headers[i];
+        let libc::mmsghdr { msg_hdr: header, msg_len } = &self.headers[i];
         let datagram = Datagram::new(slot, 0, u16::try_from(*msg_len).ok()?)?;
         let Surroundings { name, control } = &self.surroundings[i];
         let control = Control::parse(control.get(..header.msg_controllen)?);
@@ -156,8 +139,6 @@ impl Drop for BatchReceiver {
 
 impl std::fmt::Debug for BatchReceiver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BatchReceiver")
-            .field("batch", &self.slots.len())
-            .finish_non_exhaustive()
+        f.debug_struct("BatchReceiver").field("batch", &self.slots.len()).finish_non_exhaustive()
     }
 }

@@ -123,10 +123,7 @@ impl Shared {
 
     fn wakes(&self) -> *mut u8 {
         let fields: NonNull<SharedFields> = self.pages.base();
-        fields
-            .as_ptr()
-            .wrapping_byte_add(std::mem::offset_of!(SharedFields, wakes))
-            .cast()
+        fields.as_ptr().wrapping_byte_add(std::mem::offset_of!(SharedFields, wakes)).cast()
     }
 }
 
@@ -205,9 +202,7 @@ impl Ring {
         }
         .map_err(step("registering its buffer ring"))?;
         let files = u32::from(self.sizes.sockets) + 1;
-        submitter
-            .register_files_sparse(files)
-            .map_err(step("making its file table"))?;
+        submitter.register_files_sparse(files).map_err(step("making its file table"))?;
         let eventfd = [self.eventfd.as_raw_fd()];
         let updated = submitter.register_files_update(self.wake_file(), &eventfd);
         updated.map(drop).map_err(step("registering its eventfd"))
@@ -219,9 +214,7 @@ impl Ring {
     /// When the ring holds as many sockets as it was made for, or the kernel refuses the socket.
     pub fn add_socket(&mut self, fd: OwnedFd) -> Result<SocketIndex, Error> {
         let max = self.sizes.sockets;
-        let index = u16::try_from(self.sockets.len())
-            .ok()
-            .filter(|&index| index < max);
+        let index = u16::try_from(self.sockets.len()).ok().filter(|&index| index < max);
         let index = index.ok_or(Error::TooManySockets { max })?;
         let setup = |errno: rustix::io::Errno| step("looking at a socket")(errno.into());
         let v6 = rustix::net::sockopt::socket_domain(&fd).map_err(setup)?
@@ -232,12 +225,7 @@ impl Ring {
             .submitter()
             .register_files_update(index.into(), &[fd.as_raw_fd()])
             .map_err(step("registering a socket"))?;
-        self.sockets.push(Socket {
-            fd,
-            v6,
-            armed: false,
-            drops: 0,
-        });
+        self.sockets.push(Socket { fd, v6, armed: false, drops: 0 });
         self.ended.push(index);
         Ok(SocketIndex(index))
     }
@@ -269,13 +257,10 @@ impl Ring {
             return self.poll();
         }
         let timeout = timeout.min(WAIT_MAX);
-        let min_wait_us = u32::try_from(min_wait.min(timeout).as_micros()).unwrap_or(u32::MAX);
-        if min_wait_us == 0 {
-            self.enter(1, 0, timeout)
-        } else if self.min_wait_native {
-            self.enter(WANT_BATCH, min_wait_us, timeout)
-        } else {
-            self.wait_in_two_steps(Duration::from_micros(min_wait_us.into()), timeout)
+        match minimum_us(min_wait, timeout) {
+            0 => self.enter(1, 0, timeout),
+            us if self.min_wait_native => self.enter(WANT_BATCH, us, timeout),
+            us => self.wait_in_two_steps(Duration::from_micros(us.into()), timeout),
         }
     }
 
@@ -311,9 +296,7 @@ impl Ring {
     fn enter(&mut self, want: usize, min_wait_us: u32, timeout: Duration) -> Result<(), Error> {
         self.counters.enters += 1;
         let timeout = Timespec::from(timeout);
-        let args = SubmitArgs::new()
-            .timespec(&timeout)
-            .min_wait_usec(min_wait_us);
+        let args = SubmitArgs::new().timespec(&timeout).min_wait_usec(min_wait_us);
         ended_well(self.ring.submitter().submit_with_args(want, &args))
     }
 
@@ -355,10 +338,7 @@ impl Ring {
     }
 
     /// The next datagram that came with the last wait. Call until it answers `None`.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "a later wait brings more: no iterator"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "a later wait brings more: no iterator")]
     pub fn next(&mut self) -> Option<Received> {
         loop {
             let completion = self.completion()?;
@@ -393,12 +373,8 @@ impl Ring {
         let (result, flags) = (completion.result(), completion.flags());
         let bytes = u16::try_from(result).ok();
         let slot = cqueue::buffer_select(flags).map(|id| self.lent_mut().buffers.take(id));
-        let message = slot
-            .zip(bytes)
-            .and_then(|(slot, bytes)| Message::parse(slot, bytes));
-        let empty = message
-            .as_ref()
-            .is_some_and(|message| message.datagram.is_empty());
+        let message = slot.zip(bytes).and_then(|(slot, bytes)| Message::parse(slot, bytes));
+        let empty = message.as_ref().is_some_and(|message| message.datagram.is_empty());
         if !cqueue::more(flags) {
             self.receive_ended(socket, result, empty);
         }
@@ -517,12 +493,8 @@ impl Ring {
             return Err(Error::Close { requests });
         }
         let submitter = self.ring.submitter();
-        submitter
-            .unregister_files()
-            .map_err(step("giving its files back"))?;
-        submitter
-            .unregister_buf_ring(BUFFER_GROUP)
-            .map_err(step("giving its buffers back"))?;
+        submitter.unregister_files().map_err(step("giving its files back"))?;
+        submitter.unregister_buf_ring(BUFFER_GROUP).map_err(step("giving its buffers back"))?;
         self.lent = None;
         self.sockets.clear();
         Ok(())
@@ -531,10 +503,7 @@ impl Ring {
     /// Requests that have been queued and have not completed.
     fn in_flight(&self) -> usize {
         let receives = self.sockets.iter().filter(|socket| socket.armed).count();
-        let sends = self
-            .lent
-            .as_ref()
-            .map_or(0, |lent| lent.sends.in_flight() as usize);
+        let sends = self.lent.as_ref().map_or(0, |lent| lent.sends.in_flight() as usize);
         receives + sends + usize::from(self.wake_armed)
     }
 
@@ -568,6 +537,12 @@ impl std::fmt::Debug for Ring {
             .field("counters", &self.counters)
             .finish_non_exhaustive()
     }
+}
+
+/// The minimum wait the kernel is asked for: never longer than the timeout, for it would be waited
+/// out all the same.
+fn minimum_us(min_wait: Duration, timeout: Duration) -> u32 {
+    u32::try_from(min_wait.min(timeout).as_micros()).unwrap_or(u32::MAX)
 }
 
 /// What ends a wait without completions is no failure: its time is up, a signal came, or the

@@ -66,33 +66,19 @@ impl Sends {
             return None;
         }
         let index = slot.into_raw();
-        let outgoing = self
-            .outgoing
-            .base::<Outgoing>()
-            .as_ptr()
-            .wrapping_add(index as usize);
+        let outgoing = self.outgoing.base::<Outgoing>().as_ptr().wrapping_add(index as usize);
         // SAFETY: all-zero is a valid msghdr: null pointers and zero lengths.
         let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-        header.msg_name = outgoing
-            .wrapping_byte_add(offset_of!(Outgoing, peer))
-            .cast();
+        header.msg_name = outgoing.wrapping_byte_add(offset_of!(Outgoing, peer)).cast();
         header.msg_namelen = peer_len;
-        header.msg_iov = outgoing
-            .wrapping_byte_add(offset_of!(Outgoing, part))
-            .cast();
+        header.msg_iov = outgoing.wrapping_byte_add(offset_of!(Outgoing, part)).cast();
         header.msg_iovlen = 1;
         header.msg_control = ptr::null_mut();
-        let part = libc::iovec {
-            iov_base: self.slab.address(index).cast(),
-            iov_len: len,
-        };
+        let part = libc::iovec { iov_base: self.slab.address(index).cast(), iov_len: len };
         // SAFETY: the place lies inside the pages (one for each slot) and is aligned (pages are, and
         // the size is a multiple of the alignment); the slot was free, so no request points at it.
         unsafe { outgoing.write(Outgoing { header, part, peer }) };
-        Some(Prepared {
-            index,
-            header: outgoing.cast_const().cast(),
-        })
+        Some(Prepared { index, header: outgoing.cast_const().cast() })
     }
 
     /// The kernel is done with the send `index`: its slot is free again.
@@ -129,11 +115,7 @@ mod tests {
         let sends = Sends::new(1).unwrap();
         let v6_peer = "[2001:db8::1]:1".parse().unwrap();
         assert!(sends.prepare(v6_peer, false, |_| 1).is_none());
-        assert!(
-            sends
-                .prepare(any_peer(), false, |_| SLOT_BYTES + 1)
-                .is_none()
-        );
+        assert!(sends.prepare(any_peer(), false, |_| SLOT_BYTES + 1).is_none());
         assert_eq!(sends.in_flight(), 0);
     }
 }

@@ -20,10 +20,7 @@ const SUBMIT_ALLOWED: [(u8, &str); 4] = [
     (opcode::RecvMsgMulti::CODE, "the io_uring operation RECVMSG"),
     (opcode::SendMsg::CODE, "the io_uring operation SENDMSG"),
     (opcode::Read::CODE, "the io_uring operation READ"),
-    (
-        opcode::AsyncCancel::CODE,
-        "the io_uring operation ASYNC_CANCEL",
-    ),
+    (opcode::AsyncCancel::CODE, "the io_uring operation ASYNC_CANCEL"),
 ];
 
 /// A disabled ring with the flags of a worker.
@@ -35,24 +32,12 @@ pub(crate) fn create(sizes: &Sizes) -> Result<IoUring, Error> {
         .setup_defer_taskrun()
         .setup_taskrun_flag()
         .setup_cqsize(sizes.completions);
-    let ring = builder
-        .build(sizes.submissions)
-        .map_err(|source| explain(source, disabled()))?;
+    let ring = builder.build(sizes.submissions).map_err(|source| explain(source, disabled()))?;
     let params = ring.params();
-    require(
-        params.is_feature_ext_arg(),
-        "the io_uring feature EXT_ARG",
-        "5.11",
-    )?;
-    require(
-        params.is_feature_nodrop(),
-        "the io_uring feature NODROP",
-        "5.5",
-    )?;
+    require(params.is_feature_ext_arg(), "the io_uring feature EXT_ARG", "5.11")?;
+    require(params.is_feature_nodrop(), "the io_uring feature NODROP", "5.5")?;
     let mut probe = Probe::new();
-    ring.submitter()
-        .register_probe(&mut probe)
-        .map_err(step("probing its operations"))?;
+    ring.submitter().register_probe(&mut probe).map_err(step("probing its operations"))?;
     for (code, name) in SUBMIT_ALLOWED {
         require(probe.is_supported(code), name, "6.1")?;
     }
@@ -69,12 +54,8 @@ pub(crate) fn restrict_and_enable(ring: &IoUring) -> Result<(), Error> {
         .chain([Restriction::sqe_flags_allowed(flags.bits())])
         .collect();
     let submitter = ring.submitter();
-    submitter
-        .register_restrictions(&mut restrictions)
-        .map_err(step("restricting it"))?;
-    submitter
-        .register_enable_rings()
-        .map_err(step("enabling it"))
+    submitter.register_restrictions(&mut restrictions).map_err(step("restricting it"))?;
+    submitter.register_enable_rings().map_err(step("enabling it"))
 }
 
 /// Names the step of the set-up that an error belongs to.
@@ -83,15 +64,7 @@ pub(crate) const fn step(step: &'static str) -> impl Fn(io::Error) -> Error {
 }
 
 fn require(present: bool, feature: &'static str, since: &'static str) -> Result<(), Error> {
-    if present {
-        Ok(())
-    } else {
-        Err(Error::MissingFeature {
-            feature,
-            since,
-            release: release(),
-        })
-    }
+    if present { Ok(()) } else { Err(Error::MissingFeature { feature, since, release: release() }) }
 }
 
 /// What `io_uring_setup`'s error means to the person who has to mend it.
@@ -107,27 +80,18 @@ fn explain(source: io::Error, disabled: u8) -> Error {
             since: "6.1",
             release: release(),
         },
-        _ => Error::Setup {
-            step: "io_uring_setup",
-            source,
-        },
+        _ => Error::Setup { step: "io_uring_setup", source },
     }
 }
 
 /// The sysctl `kernel.io_uring_disabled`; 0 where the kernel has none (before 6.6).
 fn disabled() -> u8 {
     let value = fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
-    value
-        .ok()
-        .and_then(|value| value.trim().parse().ok())
-        .unwrap_or(0)
+    value.ok().and_then(|value| value.trim().parse().ok()).unwrap_or(0)
 }
 
 fn release() -> String {
-    rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned()
+    rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -145,10 +109,7 @@ mod tests {
         assert!(explained(libc::ENOSYS, 0).contains("Linux 6.1"));
         assert!(explained(libc::ENOMEM, 0).contains("LimitMEMLOCK"));
         let too_old = explained(libc::EINVAL, 0);
-        assert!(
-            too_old.contains("DEFER_TASKRUN") && too_old.contains(&release()),
-            "{too_old}"
-        );
+        assert!(too_old.contains("DEFER_TASKRUN") && too_old.contains(&release()), "{too_old}");
         assert!(explained(libc::EMFILE, 0).contains("io_uring_setup"));
     }
 

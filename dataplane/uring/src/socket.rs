@@ -87,9 +87,7 @@ pub fn open_steered_group(
     };
     for _ in 1..members {
         let socket = prepare(address, receive_buffer_bytes)?;
-        socket
-            .set_reuse_port(true)
-            .map_err(step(address, "joining a steered group"))?;
+        socket.set_reuse_port(true).map_err(step(address, "joining a steered group"))?;
         bind(&socket, group.local)?;
         let member = opened(socket, address)?;
         group.members.push(member.fd);
@@ -123,9 +121,7 @@ fn prepare(address: SocketAddr, receive_buffer_bytes: usize) -> Result<Socket, E
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))
         .map_err(step(address, "making the socket"))?;
     if domain == Domain::IPV6 {
-        socket
-            .set_only_v6(false)
-            .map_err(step(address, "making it dual-stack"))?;
+        socket.set_only_v6(false).map_err(step(address, "making it dual-stack"))?;
         // A dual-stack socket hears IPv4 multicast too, so this is said for both families.
         let all = flag(&socket, libc::SOL_IPV6, IPV6_MULTICAST_ALL, 0);
         all.map_err(step(address, "IPV6_MULTICAST_ALL"))?;
@@ -174,23 +170,13 @@ fn bind(socket: &Socket, address: SocketAddr) -> Result<(), Error> {
 fn opened(socket: Socket, address: SocketAddr) -> Result<Opened, Error> {
     let looking = step(address, "looking at it");
     let local = socket.local_addr().map_err(&looking)?;
-    let local = local
-        .as_socket()
-        .ok_or_else(|| looking(io::ErrorKind::Unsupported.into()))?;
+    let local = local.as_socket().ok_or_else(|| looking(io::ErrorKind::Unsupported.into()))?;
     let receive_buffer_bytes = socket.recv_buffer_size().map_err(&looking)?;
-    Ok(Opened {
-        fd: socket.into(),
-        local,
-        receive_buffer_bytes,
-    })
+    Ok(Opened { fd: socket.into(), local, receive_buffer_bytes })
 }
 
 fn step(address: SocketAddr, step: &'static str) -> impl Fn(io::Error) -> Error {
-    move |source| Error::Socket {
-        address,
-        step,
-        source,
-    }
+    move |source| Error::Socket { address, step, source }
 }
 
 fn flag(
@@ -217,9 +203,5 @@ pub(crate) unsafe fn set_option<T>(
     let value: *const T = value;
     // SAFETY: `value` is readable for `len` bytes through the call; the rest is the caller's promise.
     let failed = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.cast(), len) };
-    if failed == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

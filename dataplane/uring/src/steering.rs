@@ -29,18 +29,8 @@ impl Steering {
         // junk went to member 0: the length is checked first.
         [
             instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN, 0, 0, 0),
-            instruction(
-                libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K,
-                0,
-                4,
-                SRT_HEADER_BYTES,
-            ),
-            instruction(
-                libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
-                0,
-                0,
-                SRT_ID_OFFSET,
-            ),
+            instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 4, SRT_HEADER_BYTES),
+            instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, SRT_ID_OFFSET),
             instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 2, 0, 0),
             instruction(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, 0, 0, members),
             instruction(libc::BPF_RET | libc::BPF_A, 0, 0, 0),
@@ -57,23 +47,11 @@ impl Steering {
         };
         // SAFETY: the option takes a sock_fprog, which points at `len` instructions; both live
         // until the kernel has copied them.
-        unsafe {
-            set_option(
-                socket,
-                libc::SOL_SOCKET,
-                libc::SO_ATTACH_REUSEPORT_CBPF,
-                &attached,
-            )
-        }
+        unsafe { set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &attached) }
     }
 }
 
 fn instruction(code: u32, jump_true: u8, jump_false: u8, operand: u32) -> libc::sock_filter {
     let code = u16::try_from(code).expect("classic BPF codes have 16 bits");
-    libc::sock_filter {
-        code,
-        jt: jump_true,
-        jf: jump_false,
-        k: operand,
-    }
+    libc::sock_filter { code, jt: jump_true, jf: jump_false, k: operand }
 }
