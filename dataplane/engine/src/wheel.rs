@@ -122,7 +122,7 @@ impl Wheel {
 
     /// When to call [`Wheel::pop`] again: never after the earliest deadline, and at most a few times
     /// before a far one.
-    pub fn next(&mut self) -> Time {
+    pub fn next_deadline(&mut self) -> Time {
         if self.heads[DUE as usize] != NONE {
             return self.now;
         }
@@ -288,7 +288,7 @@ mod tests {
             assert_eq!(wheel.pop(at(deadline - 1)), None, "{deadline}");
             assert_eq!(wheel.pop(at(deadline)), Some(0), "{deadline}");
             assert_eq!(wheel.pop(at(deadline)), None);
-            assert_eq!(wheel.next(), Time::NEVER);
+            assert_eq!(wheel.next_deadline(), Time::NEVER);
         }
     }
 
@@ -300,7 +300,7 @@ mod tests {
             wheel.set(1, at(deadline + 4_000_000 * MS));
             let mut steps = 0;
             loop {
-                let next = wheel.next();
+                let next = wheel.next_deadline();
                 assert!(next <= at(deadline));
                 if let Some(key) = wheel.pop(next) {
                     assert_eq!((key, next), (0, at(deadline)));
@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(pop_all(&mut wheel, at(2 * MS)), [1]);
         wheel.set(1, at(3 * MS));
         wheel.set(1, Time::NEVER);
-        assert_eq!(wheel.next(), Time::NEVER);
+        assert_eq!(wheel.next_deadline(), Time::NEVER);
         assert!(pop_all(&mut wheel, at(1 << 40)).is_empty());
     }
 
@@ -345,7 +345,7 @@ mod tests {
         }
         let first = wheel.pop(at(MS)).unwrap();
         let others: Vec<u32> = (0..3).filter(|key| *key != first).collect();
-        assert_eq!(wheel.next(), at(MS), "two are still due");
+        assert_eq!(wheel.next_deadline(), at(MS), "two are still due");
         wheel.cancel(others[0]);
         wheel.set(others[1], at(2 * MS));
         assert_eq!(wheel.pop(at(MS)), None);
@@ -405,7 +405,7 @@ mod tests {
                         let scale = 1 << random(34);
                         now += random(scale);
                         let earliest = plain.iter().flatten().min();
-                        assert!(earliest.is_none_or(|e| wheel.next() <= at(*e)));
+                        assert!(earliest.is_none_or(|e| wheel.next_deadline() <= at(*e)));
                         let mut due = Vec::new();
                         for (key, deadline) in (0..).zip(&mut plain) {
                             if deadline.is_some_and(|deadline| deadline <= now) {
