@@ -1,0 +1,156 @@
+//! Series of single streams; they vanish when the stream ends.
+
+use std::fmt;
+
+use shm::counters::StreamCounter;
+use shm::{StreamKind, StreamSnapshot};
+
+use super::families::{Families, Labels, is_gauge};
+use crate::dto::{bitrate, float, signed_float};
+use crate::source::{Snapshot, frames_dropped};
+
+/// Counters that mean a fault; the counter's name is the `error_type`.
+const ERRORS: [StreamCounter; 21] = [
+    StreamCounter::PacketsSkippedTooLate,
+    StreamCounter::PacketsSkippedBySender,
+    StreamCounter::PacketsDroppedWindow,
+    StreamCounter::PacketsDroppedSlots,
+    StreamCounter::PacketsDroppedInvalid,
+    StreamCounter::PacketsUndecryptable,
+    StreamCounter::ControlInvalid,
+    StreamCounter::WrongSource,
+    StreamCounter::TsSyncLosses,
+    StreamCounter::TsContinuityErrors,
+    StreamCounter::TsTransportErrors,
+    StreamCounter::TsInvalid,
+    StreamCounter::PsiCrcErrors,
+    StreamCounter::PsiInvalid,
+    StreamCounter::PesInvalid,
+    StreamCounter::TimelineJumps,
+    StreamCounter::FramesDamaged,
+    StreamCounter::FramesDroppedOversize,
+    StreamCounter::FramesDroppedInvalid,
+    StreamCounter::FramesDroppedPending,
+    StreamCounter::FramesDroppedAborted,
+];
+
+fn by_id(stream: &StreamSnapshot) -> Labels {
+    vec![("stream_id", stream.info.id.as_str().to_owned())]
+}
+
+fn by_protocol(stream: &StreamSnapshot) -> Labels {
+    let mut labels = by_id(stream);
+    labels.push(("protocol", stream.info.kind.label().to_owned()));
+    labels
+}
+
+pub(super) fn encode(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let live: Vec<&StreamSnapshot> = snapshot.live().collect();
+    ingestion(families, &live)?;
+    transport(families, &live)?;
+    buffers(families, &live)?;
+    every_counter(families, &live)
+}
+
+fn ingestion(families: &mut Families<'_>, live: &[&StreamSnapshot]) -> fmt::Result {
+    let totals = [
+        ("stream_ingestion_bytes", "UDP payload bytes received", StreamCounter::BytesReceived),
+        ("stream_ingestion_packets", "Data packets received", StreamCounter::PacketsReceived),
+        ("stream_ingestion_packets_lost", "Packets found missing", StreamCounter::PacketsLost),
+    ];
+    for (name, help, counter) in totals {
+        let series = live.iter().map(|stream| (by_protocol(stream), stream.counter(counter)));
+        families.counters(name, help, series)?;
+    }
+    let errors = live.iter().flat_map(|stream| {
+        ERRORS.iter().map(|counter| {
+            let mut labels = by_protocol(stream);
+            labels.push(("error_type", counter.label().to_owned()));
+            (labels, stream.counter(*counter))
+        })
+    });
+    families.counters("stream_ingestion_errors", "Faults by kind", errors)?;
+    families.gauges(
+        "stream_ingestion_bitrate",
+        "Media bits per second",
+        live.iter().map(|stream| (by_protocol(stream), float(bitrate(stream)))),
+    )?;
+    families.counters(
+        "connection_reconnects",
+        "Connections of the stream after its first",
+        live.iter().map(|stream| {
+            let connections = stream.counter(StreamCounter::Connections);
+            (by_protocol(stream), connections.saturating_sub(1))
+        }),
+    )
+}
+
+fn transport(families: &mut Families<'_>, live: &[&StreamSnapshot]) -> fmt::Result {
+    let srt = || live.iter().filter(|stream| stream.info.kind == StreamKind::Srt);
+    families.gauges(
+        "srt_latency_milliseconds",
+        "Delivery delay both ends agreed on",
+        srt().map(|stream| (by_id(stream), float(stream.counter(StreamCounter::LatencyMs)))),
+    )?;
+    families.counters(
+        "srt_packets_lost",
+        "Packets found missing",
+        srt().map(|stream| (by_id(stream), stream.counter(StreamCounter::PacketsLost))),
+    )?;
+    families.counters(
+        "srt_packets_dropped",
+        "Packets given up or discarded",
+        srt().map(|stream| (by_id(stream), packets_dropped(stream))),
+    )?;
+    families.counters(
+        "srt_packets_retransmitted",
+        "Packets that came as retransmissions",
+        srt().map(|stream| (by_id(stream), stream.counter(StreamCounter::PacketsRetransmitted))),
+    )
+}
+
+fn packets_dropped(stream: &StreamSnapshot) -> u64 {
+    [
+        StreamCounter::PacketsSkippedTooLate,
+        StreamCounter::PacketsSkippedBySender,
+        StreamCounter::PacketsDroppedWindow,
+        StreamCounter::PacketsDroppedSlots,
+        StreamCounter::PacketsDroppedInvalid,
+        StreamCounter::PacketsUndecryptable,
+    ]
+    .iter()
+    .fold(0, |sum, counter| stream.counter(*counter).saturating_add(sum))
+}
+
+fn buffers(families: &mut Families<'_>, live: &[&StreamSnapshot]) -> fmt::Result {
+    families.gauges(
+        "buffer_usage_bytes",
+        "Bytes of the GOP ring in use",
+        live.iter()
+            .map(|stream| (by_id(stream), float(stream.counter(StreamCounter::RingUsedBytes)))),
+    )?;
+    families.counters(
+        "buffer_drops",
+        "Frames dropped for any reason",
+        live.iter().map(|stream| (by_id(stream), frames_dropped(stream))),
+    )
+}
+
+/// The whole counter table under its own names.
+fn every_counter(families: &mut Families<'_>, live: &[&StreamSnapshot]) -> fmt::Result {
+    for counter in StreamCounter::ALL {
+        let name = format!("penstock_stream_{}", counter.label());
+        let help = format!("Counter {} of the stream", counter.label());
+        if *counter == StreamCounter::DriftUs {
+            let series = live.iter().map(|s| (by_id(s), signed_float(s.counter(*counter))));
+            families.gauges(&name, &help, series)?;
+        } else if is_gauge(counter.label()) {
+            let series = live.iter().map(|s| (by_id(s), float(s.counter(*counter))));
+            families.gauges(&name, &help, series)?;
+        } else {
+            let series = live.iter().map(|s| (by_id(s), s.counter(*counter)));
+            families.counters(&name, &help, series)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! The routes. Every answer that is not a success has the shape of [`ApiError`].
+
+mod layers;
+mod service;
+mod streams;
+mod system;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
+use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::Config;
+use crate::error::{ApiError, Code};
+use crate::metrics::Metrics;
+use crate::source::{Snapshot, Source};
+
+/// Commands to the dataplane at a time; the others wait.
+const COMMANDS_MAX: usize = 4;
+
+/// What every handler shares.
+#[derive(Debug)]
+struct State {
+    config: Config,
+    source: Arc<Source>,
+    metrics: Metrics,
+    commands: Semaphore,
+    started: Instant,
+}
+
+type Shared = axum::extract::State<Arc<State>>;
+
+impl State {
+    /// The last reading; 503 before there is one.
+    fn snapshot(&self) -> Result<Arc<Snapshot>, ApiError> {
+        self.source.snapshot().map_err(ApiError::dataplane_unavailable)
+    }
+}
+
+/// The routers of both listeners.
+#[derive(Debug)]
+pub(crate) struct Routers {
+    /// For `server.http_port`.
+    pub(crate) api: Router,
+    /// For `metrics.port`.
+    pub(crate) metrics: Router,
+}
+
+/// Everything that is served about the dataplane behind `source`.
+pub(crate) fn routers(config: &Config, source: Arc<Source>) -> Routers {
+    let state = Arc::new(State {
+        config: config.clone(),
+        metrics: Metrics::new(Arc::clone(&source)),
+        source,
+        commands: Semaphore::new(COMMANDS_MAX),
+        started: Instant::now(),
+    });
+    let mut api = service_routes().nest("/api/v1", api_routes());
+    if config.metrics_beside_api() {
+        api = api.route(&config.metrics.path, get(service::metrics));
+    }
+    if config.server.debug_endpoints {
+        api = api.route("/debug/info", get(service::debug_info));
+    }
+    let metrics = Router::new().route(&config.metrics.path, get(service::metrics));
+    Routers { api: finish(api, &state), metrics: finish(metrics, &state) }
+}
+
+fn service_routes() -> Router<Arc<State>> {
+    Router::new()
+        .route("/health", get(service::health))
+        .route("/ready", get(service::ready))
+        .route("/live", get(service::live))
+        .route("/version", get(service::version))
+}
+
+fn api_routes() -> Router<Arc<State>> {
+    Router::new()
+        .route("/streams", get(streams::list))
+        .route("/streams/stats/video", get(streams::video))
+        .route("/streams/{id}", get(streams::detail).delete(streams::terminate))
+        .route("/streams/{id}/stats", get(streams::stats))
+        .route("/stats", get(system::stats))
+}
+
+/// What surrounds every handler, from the inside out: limits, panics, headers, accounting.
+fn finish(router: Router<Arc<State>>, state: &Arc<State>) -> Router {
+    router
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(Arc::clone(state), layers::limit))
+        .layer(CatchPanicLayer::custom(layers::panicked))
+        .layer(from_fn(layers::headers))
+        .layer(from_fn_with_state(Arc::clone(state), layers::account))
+        .with_state(Arc::clone(state))
+}
+
+async fn unknown_route(uri: Uri) -> ApiError {
+    let message = format!("nothing is served at {}", uri.path());
+    ApiError::new(StatusCode::NOT_FOUND, Code::RouteNotFound, message)
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let message =
+        format!("{} does not take {method}; the Allow header says what it takes", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, message)
+}

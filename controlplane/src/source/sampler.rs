@@ -1,0 +1,165 @@
+//! The thread that follows the dataplane.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use shm::link::Link;
+use shm::{Directory, Liveness, StreamSnapshot};
+use tokio::sync::oneshot;
+
+use super::history::History;
+use super::process::Cpu;
+use super::{INTERVAL, SILENCE_MAX, Snapshot, View, is_live};
+use crate::{Error, clock};
+
+/// Longest wait for the dataplane to hand over its directory.
+const LINK_TIMEOUT: Duration = Duration::from_millis(250);
+
+pub(super) fn start(
+    socket: PathBuf,
+    view: Arc<RwLock<View>>,
+    refreshes: Receiver<oneshot::Sender<()>>,
+) -> Result<(), Error> {
+    let sampler = Sampler {
+        socket,
+        view,
+        directory: None,
+        trouble: String::new(),
+        cpu: Cpu::default(),
+        history: History::default(),
+    };
+    std::thread::Builder::new()
+        .name("sampler".to_owned())
+        .spawn(move || sampler.run(&refreshes))
+        .map(|_| ())
+        .map_err(|source| Error::System { what: "cannot start the sampler thread", source })
+}
+
+struct Sampler {
+    socket: PathBuf,
+    view: Arc<RwLock<View>>,
+    directory: Option<Directory>,
+    /// The last failure to reach the dataplane, so that each is logged once.
+    trouble: String,
+    cpu: Cpu,
+    history: History,
+}
+
+impl Sampler {
+    fn run(mut self, refreshes: &Receiver<oneshot::Sender<()>>) {
+        loop {
+            self.turn();
+            match refreshes.recv_timeout(INTERVAL) {
+                Ok(done) => {
+                    self.turn();
+                    let _ = done.send(());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        if self.read() != Some(Liveness::Alive) && self.connect() {
+            self.read();
+        }
+    }
+
+    /// Publishes a reading of the directory at hand; its liveness, or `None` without one.
+    fn read(&mut self) -> Option<Liveness> {
+        let directory = self.directory.as_ref()?;
+        let liveness = directory.liveness(SILENCE_MAX);
+        let header = directory.header().clone();
+        let streams = directory.streams();
+        self.history.follow(&streams);
+        let taken_ns = clock::monotonic_ns();
+        let running = Duration::from_nanos(taken_ns.saturating_sub(header.started_monotonic_ns));
+        let cpu_percent = match liveness {
+            Liveness::Gone => Some(0.0),
+            _ => self.cpu.percent(header.pid, running),
+        };
+        let snapshot = Snapshot {
+            conductor: directory.conductor(),
+            workers: directory.workers(),
+            streams: one_of_each_id(streams),
+            header,
+            liveness,
+            taken_ns,
+            cpu_percent,
+            history: self.history.clone(),
+        };
+        self.show(View::Seen(Arc::new(snapshot)));
+        Some(liveness)
+    }
+
+    /// Asks whoever listens on the socket for its directory. A dataplane that is only silent
+    /// keeps its directory: nobody else can listen there while it lives.
+    fn connect(&mut self) -> bool {
+        if let Some(directory) = &self.directory
+            && directory.liveness(SILENCE_MAX) != Liveness::Gone
+        {
+            return false;
+        }
+        let found = Link::connect(&self.socket, LINK_TIMEOUT).and_then(|mut link| link.directory());
+        match found {
+            Ok(directory) => {
+                let header = directory.header();
+                let former = self.directory.as_ref().map(|directory| directory.header().epoch);
+                if former != Some(header.epoch) {
+                    tracing::info!(
+                        pid = header.pid,
+                        epoch = header.epoch,
+                        workers = header.workers,
+                        software = %header.software,
+                        "following the dataplane"
+                    );
+                    self.history.restart();
+                }
+                self.trouble.clear();
+                self.directory = Some(directory);
+                true
+            }
+            Err(error) => {
+                self.failed(&error);
+                false
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &shm::Error) {
+        let trouble = error.to_string();
+        if trouble != self.trouble {
+            tracing::warn!(socket = %self.socket.display(), error = %trouble, "no dataplane answers");
+            if self.directory.is_none() {
+                self.show(View::Never(trouble.clone()));
+            }
+            self.trouble = trouble;
+        }
+    }
+
+    fn show(&self, view: View) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
+    }
+}
+
+/// Of several streams with one id (a closed one beside its successor) the live one, else the one
+/// created last; ordered by id.
+fn one_of_each_id(streams: Vec<StreamSnapshot>) -> Vec<StreamSnapshot> {
+    let rank = |stream: &StreamSnapshot| (is_live(stream), stream.info.created_unix_ns);
+    let mut best: HashMap<String, StreamSnapshot> = HashMap::with_capacity(streams.len());
+    for stream in streams {
+        match best.get(stream.info.id.as_str()) {
+            Some(other) if rank(other) >= rank(&stream) => {}
+            _ => {
+                best.insert(stream.info.id.as_str().to_owned(), stream);
+            }
+        }
+    }
+    let mut streams: Vec<StreamSnapshot> = best.into_values().collect();
+    streams.sort_unstable_by(|a, b| a.info.id.as_str().cmp(b.info.id.as_str()));
+    streams
+}
