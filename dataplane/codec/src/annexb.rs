@@ -3,11 +3,15 @@
 //!
 //! ```text
 //!  … 9f 80 00 00 | 00 01 67 64 00 …        one start code over two pieces
-//!          ^code        ^nal
+//!           ^code        ^nal
 //! ```
 //!
 //! A start code is `00 00 01` with the zero byte before it, when there is one, counted to it.
 //! Further zeros before that belong to the NAL unit before (trailing_zero_8bits).
+//!
+//! Every payload byte of every video track passes here, so the search looks at all bytes of a
+//! block at once and does not depend on what they are: a sender cannot choose bytes that make it
+//! slow. Only a block that holds a start code is looked at byte by byte.
 
 /// Where a NAL unit starts, in bytes since the scanner's origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +30,10 @@ pub struct Scanner {
     zeros: u8,
 }
 
+/// Windows searched at once: a multiple of the vector width, long enough that the reduction at the
+/// end costs little, short enough that a hit does not send much to the byte-wise search.
+const BLOCK: usize = 256;
+
 impl Scanner {
     /// A scanner at its origin.
     pub const fn new() -> Self {
@@ -35,7 +43,8 @@ impl Scanner {
         }
     }
 
-    /// Forgets what came before (after a loss) but keeps counting bytes.
+    /// Forgets the bytes just before (after a loss), so that no start code spans the hole, and
+    /// keeps counting.
     pub const fn interrupt(&mut self) {
         self.zeros = 0;
     }
@@ -46,7 +55,252 @@ impl Scanner {
     }
 
     /// Scans the next piece and reports each start code whose last byte is in it, in order.
-    pub fn scan(&mut self, _piece: &[u8], _found: impl FnMut(Start)) {
-        unimplemented!()
+    #[inline]
+    pub fn scan(&mut self, piece: &[u8], mut found: impl FnMut(Start)) {
+        if self.zeros != 0 {
+            self.scan_border(piece, &mut found);
+        }
+        let mut from = 0;
+        while let Some(rest) = piece.get(from..).filter(|rest| rest.len() > 2) {
+            // Two bytes more than windows, so that no code between blocks is missed.
+            let block = rest.get(..BLOCK + 2).unwrap_or(rest);
+            if holds_code(block) {
+                self.scan_block(piece, from, block, &mut found);
+            }
+            from += BLOCK;
+        }
+        self.zeros = trailing_zeros(piece, self.zeros);
+        self.position += piece.len() as u64;
+    }
+
+    /// Start codes that begin in an earlier piece: their last byte is one of the first two here.
+    #[cold]
+    fn scan_border(&self, piece: &[u8], found: &mut impl FnMut(Start)) {
+        let (zeros, last) = match *piece {
+            [1, ..] => (self.zeros, 0),
+            [0, 1, ..] => (self.zeros + 1, 1),
+            _ => return,
+        };
+        if zeros >= 2 {
+            let last = self.position + last;
+            found(Start {
+                code: last - u64::from(zeros.min(3)),
+                nal: last + 1,
+            });
+        }
+    }
+
+    /// Reports the start codes that lie in `block`, which starts at `from` in `piece`.
+    #[cold]
+    fn scan_block(&self, piece: &[u8], from: usize, block: &[u8], found: &mut impl FnMut(Start)) {
+        for (offset, window) in block.windows(3).enumerate() {
+            if window == [0, 0, 1] {
+                let code = from + offset;
+                let zero_before = match code.checked_sub(1) {
+                    Some(before) => piece.get(before) == Some(&0),
+                    None => self.zeros != 0,
+                };
+                let code = self.position + code as u64;
+                found(Start {
+                    code: code - u64::from(zero_before),
+                    nal: code + 3,
+                });
+            }
+        }
+    }
+}
+
+/// The NAL units of a whole buffer, without start codes and trailing zero bytes. Bytes before the
+/// first start code are skipped.
+pub fn nal_units(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = split_at_code(bytes).map(|(_, after)| after);
+    std::iter::from_fn(move || {
+        let bytes = rest?;
+        let unit = match split_at_code(bytes) {
+            Some((unit, after)) => {
+                rest = Some(after);
+                unit
+            }
+            None => {
+                rest = None;
+                bytes
+            }
+        };
+        Some(trim_zeros(unit))
+    })
+}
+
+/// `unit` without its trailing zero bytes, which are never part of a NAL unit (7.4.1).
+pub(crate) fn trim_zeros(mut unit: &[u8]) -> &[u8] {
+    while let [head @ .., 0] = unit {
+        unit = head;
+    }
+    unit
+}
+
+/// What stands before and after the first `00 00 01`.
+fn split_at_code(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut from = 0;
+    loop {
+        let rest = bytes.get(from..)?;
+        let block = rest.get(..BLOCK + 2).unwrap_or(rest);
+        if holds_code(block)
+            && let Some(at) = block.windows(3).position(|window| window == [0, 0, 1])
+        {
+            return bytes.get(..from + at).zip(rest.get(at + 3..));
+        }
+        from += BLOCK;
+    }
+}
+
+/// `bytes` hold `00 00 01`. Short of a multiple of 32 windows, the last 32 are looked at again,
+/// which is cheaper than one by one.
+#[inline]
+fn holds_code(bytes: &[u8]) -> bool {
+    const STEP: usize = 32;
+    let whole = bytes.len().saturating_sub(2) / STEP * STEP;
+    match (bytes.get(..whole + 2), bytes.last_chunk::<{ STEP + 2 }>()) {
+        (Some(whole), Some(last)) => any_code(whole) | any_code(last),
+        _ => any_code(bytes),
+    }
+}
+
+/// Written so that the compiler compares a vector of windows at once: no early exit, no branch.
+#[inline]
+fn any_code(bytes: &[u8]) -> bool {
+    let second = bytes.get(1..).unwrap_or_default();
+    let third = bytes.get(2..).unwrap_or_default();
+    bytes
+        .iter()
+        .zip(second)
+        .zip(third)
+        .fold(0, |any, ((a, b), c)| any | u8::from(a | b | (c ^ 1) == 0))
+        != 0
+}
+
+/// Zero bytes at the end of `piece`, with those before it when it is all zeros; at most 3.
+fn trailing_zeros(piece: &[u8], before: u8) -> u8 {
+    match *piece {
+        [.., 0, 0, 0] => 3,
+        [0, 0] => (before + 2).min(3),
+        [0] => (before + 1).min(3),
+        [.., 0, 0] => 2,
+        [.., 0] => 1,
+        [] => before,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn starts(pieces: &[&[u8]]) -> Vec<(u64, u64)> {
+        let mut scanner = Scanner::new();
+        let mut starts = Vec::new();
+        for piece in pieces {
+            scanner.scan(piece, |start| starts.push((start.code, start.nal)));
+        }
+        assert_eq!(
+            scanner.position(),
+            pieces.iter().map(|piece| piece.len() as u64).sum::<u64>()
+        );
+        starts
+    }
+
+    /// The definition, byte by byte.
+    fn starts_by_definition(bytes: &[u8]) -> Vec<(u64, u64)> {
+        (0..bytes.len())
+            .filter(|&at| bytes[at..].starts_with(&[0, 0, 1]))
+            .map(|at| {
+                let four = at > 0 && bytes[at - 1] == 0;
+                ((at - usize::from(four)) as u64, at as u64 + 3)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn three_and_four_byte_codes_and_leading_zeros() {
+        assert_eq!(starts(&[&[0, 0, 1, 9]]), [(0, 3)]);
+        assert_eq!(starts(&[&[0, 0, 0, 1, 9]]), [(0, 4)]);
+        assert_eq!(starts(&[&[0, 0, 0, 0, 0, 1, 9]]), [(2, 6)]);
+        assert_eq!(
+            starts(&[&[7, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1]]),
+            [(1, 4), (4, 7), (7, 11)]
+        );
+    }
+
+    #[test]
+    fn every_split_of_every_code_gives_the_same_starts() {
+        for bytes in [
+            &[9u8, 0, 0, 0, 0, 1, 0x67, 0, 0, 1, 0x68, 0, 0][..],
+            &[0, 0, 1, 0, 0, 1, 0, 0, 0, 1],
+            &[1, 0, 1, 0, 0, 2, 0, 0, 3, 1],
+        ] {
+            let whole = starts_by_definition(bytes);
+            for first in 0..=bytes.len() {
+                for second in first..=bytes.len() {
+                    let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+                    assert_eq!(starts(&pieces), whole, "{first} {second}");
+                }
+            }
+            let single: Vec<&[u8]> = bytes.chunks(1).collect();
+            assert_eq!(starts(&single), whole);
+        }
+    }
+
+    #[test]
+    fn a_code_at_every_place_of_a_piece() {
+        for len in [34, 184, 258, 600, 1316] {
+            for at in 0..=len - 3 {
+                let mut bytes = vec![0xff; len];
+                bytes[at..at + 3].copy_from_slice(&[0, 0, 1]);
+                assert_eq!(starts(&[&bytes]), [(at as u64, at as u64 + 3)], "{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_code_spans_a_loss() {
+        let mut scanner = Scanner::new();
+        scanner.scan(&[5, 0, 0], |_| panic!("no start"));
+        scanner.interrupt();
+        scanner.scan(&[1, 5], |_| panic!("no start"));
+        assert_eq!(scanner.position(), 5);
+    }
+
+    #[test]
+    fn units_of_a_buffer_lose_their_trailing_zeros() {
+        let bytes = [
+            0xff, 0, 0, 0, 1, 9, 0xf0, 0, 0, 0, 0, 1, 0x67, 1, 0, 0, 1, 0, 0, 1, 0x68,
+        ];
+        let units: Vec<&[u8]> = nal_units(&bytes).collect();
+        assert_eq!(units, [&[9, 0xf0][..], &[0x67, 1], &[], &[0x68]]);
+        assert_eq!(nal_units(&[]).count(), 0);
+        assert_eq!(nal_units(&[1, 2, 3]).count(), 0);
+        assert_eq!(nal_units(&[0, 0, 1]).collect::<Vec<_>>(), [&[] as &[u8]]);
+        assert_eq!(
+            nal_units(&[0, 0, 1, 7, 0, 0, 1]).collect::<Vec<_>>(),
+            [&[7][..], &[]]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_starts(
+            bytes in prop::collection::vec(prop_oneof![5 => Just(0u8), 3 => Just(1), 1 => any::<u8>()], 0..1500),
+            cuts in prop::collection::vec(1usize..400, 0..40),
+        ) {
+            let mut rest = &bytes[..];
+            let mut pieces = Vec::new();
+            for cut in cuts {
+                let (piece, after) = rest.split_at(cut.min(rest.len()));
+                pieces.push(piece);
+                rest = after;
+            }
+            pieces.push(rest);
+            prop_assert_eq!(starts(&pieces), starts_by_definition(&bytes));
+        }
     }
 }

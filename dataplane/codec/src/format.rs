@@ -171,6 +171,45 @@ pub struct VideoFormat {
     pub colour: Colour,
 }
 
+/// Sample aspect ratio of aspect_ratio_idc 1 to 16 (H.264 table E-1, H.265 table E.1); (0, 0) for
+/// unspecified and reserved values.
+pub(crate) fn sample_aspect_ratio(idc: u8) -> (u16, u16) {
+    const TABLE: [(u16, u16); 17] = [
+        (0, 0),
+        (1, 1),
+        (12, 11),
+        (10, 11),
+        (16, 11),
+        (40, 33),
+        (24, 11),
+        (20, 11),
+        (32, 11),
+        (80, 33),
+        (18, 11),
+        (15, 11),
+        (64, 33),
+        (160, 99),
+        (4, 3),
+        (3, 2),
+        (2, 1),
+    ];
+    TABLE.get(usize::from(idc)).copied().unwrap_or_default()
+}
+
+/// A rate in lowest terms, `None` when it is no number or does not fit.
+pub(crate) fn rate(numerator: u64, denominator: u64) -> Option<(u32, u32)> {
+    if numerator == 0 || denominator == 0 {
+        return None;
+    }
+    let (mut divisor, mut rest) = (numerator, denominator);
+    while rest != 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    let numerator = u32::try_from(numerator / divisor).ok()?;
+    let denominator = u32::try_from(denominator / divisor).ok()?;
+    Some((numerator, denominator))
+}
+
 /// What the samples of an audio track look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AudioFormat {

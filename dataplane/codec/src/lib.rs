@@ -15,6 +15,7 @@ pub mod annexb;
 mod error;
 mod format;
 pub mod h264;
+mod hash;
 pub mod hevc;
 pub mod rbsp;
 pub mod sink;

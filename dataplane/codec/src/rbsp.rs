@@ -1,1 +1,234 @@
-//! Reading bits of a NAL unit.
+//! Reading bits of a NAL unit: emulation prevention bytes are skipped on the way (H.264 and H.265,
+//! 7.3.1.1 and 7.4.1.1), so a prefix of a slice can be read where it lies.
+
+use crate::{Error, annexb::trim_zeros};
+
+/// Reads fields, most significant bit first. Copy it to look ahead.
+#[derive(Debug, Clone, Copy)]
+pub struct BitReader<'a> {
+    /// What has not been loaded.
+    bytes: &'a [u8],
+    /// Zero bytes just loaded, at most 2: a 03 after two is an emulation prevention byte.
+    zeros: u8,
+    /// Whether there are emulation prevention bytes at all.
+    emulation: bool,
+    /// The byte being read and how many of its low bits are left.
+    byte: u8,
+    left: u8,
+}
+
+impl<'a> BitReader<'a> {
+    /// Over a NAL unit's bytes after its header. Trailing zero bytes are not part of it.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self::prefix(trim_zeros(bytes))
+    }
+
+    /// Over the first bytes of a NAL unit whose end is not among them.
+    pub const fn prefix(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            zeros: 0,
+            emulation: true,
+            byte: 0,
+            left: 0,
+        }
+    }
+
+    /// Over bytes that are no NAL unit and hold no emulation prevention bytes.
+    pub const fn plain(bytes: &'a [u8]) -> Self {
+        Self {
+            emulation: false,
+            ..Self::prefix(bytes)
+        }
+    }
+
+    fn load(&mut self) -> Result<(), Error> {
+        let (mut byte, mut rest) = self.bytes.split_first().ok_or(Error::Truncated)?;
+        if self.emulation && self.zeros >= 2 && *byte == 3 {
+            self.zeros = 0;
+            (byte, rest) = rest.split_first().ok_or(Error::Truncated)?;
+        }
+        self.zeros = if *byte == 0 {
+            (self.zeros + 1).min(2)
+        } else {
+            0
+        };
+        self.byte = *byte;
+        self.left = 8;
+        self.bytes = rest;
+        Ok(())
+    }
+
+    /// u(1).
+    pub fn flag(&mut self) -> Result<bool, Error> {
+        Ok(self.bits(1)? == 1)
+    }
+
+    /// u(n) with n at most 32.
+    pub fn bits(&mut self, count: u8) -> Result<u32, Error> {
+        let mut value = 0u64;
+        let mut wanted = count.min(32);
+        while wanted > 0 {
+            if self.left == 0 {
+                self.load()?;
+            }
+            let take = wanted.min(self.left);
+            self.left -= take;
+            let part = (u64::from(self.byte) >> self.left) & ((1 << take) - 1);
+            value = (value << take) | part;
+            wanted -= take;
+        }
+        Ok(u32::try_from(value).unwrap_or(u32::MAX))
+    }
+
+    /// u(n) with n at most 8.
+    pub fn bits8(&mut self, count: u8) -> Result<u8, Error> {
+        let [.., low] = self.bits(count.min(8))?.to_be_bytes();
+        Ok(low)
+    }
+
+    /// u(n) with n at most 16.
+    pub fn bits16(&mut self, count: u8) -> Result<u16, Error> {
+        let [_, _, high, low] = self.bits(count.min(16))?.to_be_bytes();
+        Ok(u16::from_be_bytes([high, low]))
+    }
+
+    /// Passes over `count` bits.
+    pub fn skip(&mut self, count: u32) -> Result<(), Error> {
+        for _ in 0..count / 32 {
+            self.bits(32)?;
+        }
+        self.bits((count % 32).to_le_bytes()[0])?;
+        Ok(())
+    }
+
+    /// ue(v) (9.1): 0 to 2^32 - 2.
+    pub fn ue(&mut self) -> Result<u32, Error> {
+        let mut zeros = 0;
+        while !self.flag()? {
+            zeros += 1;
+            if zeros > 31 {
+                return Err(Error::ExpGolomb);
+            }
+        }
+        let suffix = self.bits(zeros)?;
+        Ok((1u32 << zeros) - 1 + suffix)
+    }
+
+    /// ue(v) of at most `max`; above it `field` is out of range.
+    pub fn ue_max(&mut self, max: u32, field: &'static str) -> Result<u32, Error> {
+        let value = self.ue()?;
+        if value > max {
+            return Err(Error::OutOfRange(field));
+        }
+        Ok(value)
+    }
+
+    /// ue(v) of at most `max`, as a byte.
+    pub fn ue8(&mut self, max: u8, field: &'static str) -> Result<u8, Error> {
+        let [.., low] = self.ue_max(u32::from(max), field)?.to_be_bytes();
+        Ok(low)
+    }
+
+    /// se(v) (9.1.1): -(2^31 - 1) to 2^31 - 1.
+    pub fn se(&mut self) -> Result<i32, Error> {
+        let code = self.ue()?;
+        let magnitude = i32::try_from(code.div_ceil(2)).map_err(|_| Error::ExpGolomb)?;
+        Ok(if code % 2 == 1 { magnitude } else { -magnitude })
+    }
+
+    /// more_rbsp_data() (7.2): there is more than the stop bit and the zeros after it.
+    pub fn more_data(&self) -> bool {
+        let mut ahead = *self;
+        match ahead.flag() {
+            Err(_) => false,
+            Ok(false) => true,
+            Ok(true) => {
+                while let Ok(bit) = ahead.flag() {
+                    if bit {
+                        return true;
+                    }
+                }
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_golomb_codes_of_table_9_2() {
+        // 1 010 011 00100 00101 00110 00111 0001000
+        let mut bits = BitReader::new(&[
+            0b1010_0110,
+            0b0100_0010,
+            0b1001_1000,
+            0b1110_0010,
+            0b0000_0000,
+            0x80,
+        ]);
+        for expected in 0..=7 {
+            assert_eq!(bits.ue(), Ok(expected));
+        }
+        let mut bits = BitReader::new(&[
+            0b1010_0110,
+            0b0100_0010,
+            0b1001_1000,
+            0b1110_0010,
+            0b0000_0000,
+            0x80,
+        ]);
+        for expected in [0, 1, -1, 2, -2, 3, -3, 4] {
+            assert_eq!(bits.se(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn the_greatest_code_is_2_to_the_32_minus_2() {
+        let greatest = [0, 0, 3, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x80];
+        // 31 zeros, a one, 31 ones.
+        assert_eq!(BitReader::new(&greatest).ue(), Ok(u32::MAX - 1));
+        let beyond = [0, 0, 3, 0, 0, 3, 0xff, 0xff, 0xff, 0xff, 0xff];
+        assert_eq!(BitReader::new(&beyond).ue(), Err(Error::ExpGolomb));
+    }
+
+    #[test]
+    fn emulation_prevention_bytes_are_no_data() {
+        let mut bits = BitReader::new(&[0, 0, 3, 1, 0, 0, 3, 0, 0, 3, 2]);
+        let mut read = [0; 7];
+        for byte in &mut read {
+            *byte = bits.bits8(8).unwrap();
+        }
+        assert_eq!(read, [0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(bits.bits8(8), Ok(2));
+        assert_eq!(bits.bits(1), Err(Error::Truncated));
+    }
+
+    #[test]
+    fn a_last_03_after_two_zeros_is_no_data() {
+        let mut bits = BitReader::new(&[0x80, 0, 0, 3]);
+        assert_eq!(bits.bits(24), Ok(0x80_0000));
+        assert_eq!(bits.bits(1), Err(Error::Truncated));
+    }
+
+    #[test]
+    fn more_data_ends_at_the_stop_bit() {
+        let mut bits = BitReader::new(&[0b1010_1000, 0, 0]);
+        assert!(bits.more_data());
+        bits.skip(4).unwrap();
+        assert!(!bits.more_data());
+        bits.skip(4).unwrap();
+        assert!(!bits.more_data());
+    }
+
+    #[test]
+    fn a_field_of_32_bits_over_byte_borders() {
+        let mut bits = BitReader::new(&[0xf1, 0x23, 0x45, 0x67, 0x8f]);
+        bits.skip(4).unwrap();
+        assert_eq!(bits.bits(32), Ok(0x1234_5678));
+        assert_eq!(bits.bits(0), Ok(0));
+    }
+}

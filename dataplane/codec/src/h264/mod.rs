@@ -1,12 +1,18 @@
 //! H.264 (ITU-T H.264): NAL unit types, parameter sets, slice headers, access unit rules.
 
+mod labels;
+mod pps;
+mod sei;
+mod sets;
 mod slice;
 mod sps;
+pub(crate) mod vui;
 
-pub use slice::{SLICE_PREFIX_BYTES, SliceHeader, SliceStart};
-pub use sps::Sps;
-
-use crate::{Error, SetChange, VideoFormat};
+pub use pps::Pps;
+pub use sei::recovery_point;
+pub use sets::ParameterSets;
+pub use slice::{SLICE_PREFIX_BYTES, SliceHeader, SlicePicOrder, SliceStart};
+pub use sps::{PicOrder, Sps};
 
 /// nal_unit_type, table 7-1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,46 +71,4 @@ pub const fn nal_ref_idc(header: u8) -> u8 {
 /// forbidden_zero_bit is set: the sender or a gateway marks the NAL unit as damaged.
 pub const fn is_forbidden(header: u8) -> bool {
     header & 0x80 != 0
-}
-
-/// The parameter sets of one stream.
-#[derive(Debug, Clone)]
-pub struct ParameterSets {}
-
-impl ParameterSets {
-    /// An empty store.
-    pub const fn new() -> Self {
-        Self {}
-    }
-
-    /// Forgets all sets.
-    pub fn clear(&mut self) {}
-
-    /// Stores an SPS or PPS NAL unit (header byte first, no start code). Other types are
-    /// [`Error::WrongType`]; a set that does not parse leaves the stored one in place.
-    pub fn insert(&mut self, _nal: &[u8]) -> Result<SetChange, Error> {
-        unimplemented!()
-    }
-
-    /// The SPS that slices naming `pps_id` use.
-    pub fn sps_of(&self, _pps_id: u8) -> Option<&Sps> {
-        unimplemented!()
-    }
-
-    /// The format of pictures whose slices name `pps_id`.
-    pub fn format(&self, _pps_id: u8) -> Option<VideoFormat> {
-        unimplemented!()
-    }
-
-    /// Hash of the bytes of the sets that slices naming `pps_id` use: it differs when any differs.
-    pub fn content_hash(&self, _pps_id: u8) -> Option<u64> {
-        unimplemented!()
-    }
-}
-
-/// recovery_frame_cnt of the recovery point message in an SEI NAL unit, if it holds one. Any
-/// value makes the access unit a place where decoding can start (a key frame as FFmpeg has it);
-/// 0 means that the picture itself is already right.
-pub fn recovery_point(_sei_nal: &[u8]) -> Option<u32> {
-    unimplemented!()
 }

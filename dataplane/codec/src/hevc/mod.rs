@@ -138,3 +138,9 @@ impl ParameterSets {
         unimplemented!()
     }
 }
+
+impl Default for ParameterSets {
+    fn default() -> Self {
+        Self::new()
+    }
+}
