@@ -11,6 +11,7 @@ mod connection;
 mod load;
 mod process;
 mod report;
+mod sink;
 mod srt_load;
 mod tag;
 mod target;
@@ -28,10 +29,13 @@ struct Arguments {
 enum Command {
     /// Send real transport stream over SRT at a given rate and say what arrived and what it cost
     Srt(Box<srt_load::Arguments>),
+    /// Receive SRT with the least work there is: the floor to compare receivers with
+    Sink(sink::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Srt(arguments) => srt_load::run(&arguments),
+        Command::Sink(arguments) => sink::run(&arguments),
     }
 }
