@@ -87,9 +87,8 @@ impl Header {
     /// blocks without are one piece, because only decoding finds the border between them.
     pub fn access_units<'a>(&self, frame: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let frame = frame.get(..usize::from(self.frame_bytes)).unwrap_or(frame);
-        let (header, data) = frame
-            .split_at_checked(usize::from(self.header_bytes))
-            .unwrap_or((frame, &[]));
+        let (header, data) =
+            frame.split_at_checked(usize::from(self.header_bytes)).unwrap_or((frame, &[]));
         let own_crc = self.protected && self.blocks > 1;
         let units = if own_crc { usize::from(self.blocks) } else { 1 };
         let position = move |unit: usize| match unit.checked_sub(1) {
@@ -100,17 +99,9 @@ impl Header {
             },
         };
         (0..units).filter_map(move |unit| {
-            let end = if unit + 1 < units {
-                position(unit + 1)
-            } else {
-                data.len()
-            };
+            let end = if unit + 1 < units { position(unit + 1) } else { data.len() };
             let bytes = data.get(position(unit)..end)?;
-            if own_crc {
-                bytes.get(..bytes.len().checked_sub(2)?)
-            } else {
-                Some(bytes)
-            }
+            if own_crc { bytes.get(..bytes.len().checked_sub(2)?) } else { Some(bytes) }
         })
     }
 }
@@ -136,18 +127,10 @@ fn format(profile: u8, rate_index: u8, channel_configuration: u8) -> Result<Audi
             _ => "LTP",
         },
         sample_rate,
-        channels: if channel_configuration == 7 {
-            8
-        } else {
-            channel_configuration
-        },
+        channels: if channel_configuration == 7 { 8 } else { channel_configuration },
         samples_per_frame: BLOCK_SAMPLES,
         // Without channels in it, the configuration needs the stream's program config element.
-        config: if channel_configuration == 0 {
-            Default::default()
-        } else {
-            config.bytes()
-        },
+        config: if channel_configuration == 0 { Default::default() } else { config.bytes() },
     })
 }
 
@@ -159,19 +142,13 @@ pub fn with_program_config(format: &AudioFormat, access_unit: &[u8]) -> Option<A
     if from.bits(3).ok()? != ID_PCE {
         return None;
     }
-    let rate_index = SAMPLE_RATES
-        .iter()
-        .position(|rate| *rate == format.sample_rate)?;
+    let rate_index = SAMPLE_RATES.iter().position(|rate| *rate == format.sample_rate)?;
     let mut to = ConfigBits::default();
     to.put(5, format.object_type.into());
     to.put(4, u32::try_from(rate_index).ok()?);
     to.put(4 + 3, 0);
     let channels = copy_program_config(&mut from, &mut to).ok()?;
-    Some(AudioFormat {
-        channels,
-        config: to.bytes(),
-        ..*format
-    })
+    Some(AudioFormat { channels, config: to.bytes(), ..*format })
 }
 
 /// Copies a program_config_element without its comment and counts its channels.
@@ -267,10 +244,7 @@ pub enum Sync {
 /// Looks for the first frame in `bytes`.
 pub fn find(bytes: &[u8]) -> Sync {
     let mut offset = 0;
-    while let Some(rest) = bytes
-        .get(offset..)
-        .filter(|rest| rest.len() >= HEADER_BYTES)
-    {
+    while let Some(rest) = bytes.get(offset..).filter(|rest| rest.len() >= HEADER_BYTES) {
         if let Ok(header) = Header::parse(rest) {
             match rest.get(usize::from(header.frame_bytes)..) {
                 Some(next) if next.len() >= HEADER_BYTES => {

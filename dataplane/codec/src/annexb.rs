@@ -37,10 +37,7 @@ const BLOCK: usize = 256;
 impl Scanner {
     /// A scanner at its origin.
     pub const fn new() -> Self {
-        Self {
-            position: 0,
-            zeros: 0,
-        }
+        Self { position: 0, zeros: 0 }
     }
 
     /// Forgets the bytes just before (after a loss), so that no start code spans the hole, and
@@ -83,10 +80,7 @@ impl Scanner {
         };
         if zeros >= 2 {
             let last = self.position + last;
-            found(Start {
-                code: last - u64::from(zeros.min(3)),
-                nal: last + 1,
-            });
+            found(Start { code: last - u64::from(zeros.min(3)), nal: last + 1 });
         }
     }
 
@@ -101,10 +95,7 @@ impl Scanner {
                     None => self.zeros != 0,
                 };
                 let code = self.position + code as u64;
-                found(Start {
-                    code: code - u64::from(zero_before),
-                    nal: code + 3,
-                });
+                found(Start { code: code - u64::from(zero_before), nal: code + 3 });
             }
         }
     }
@@ -202,10 +193,7 @@ mod tests {
         for piece in pieces {
             scanner.scan(piece, |start| starts.push((start.code, start.nal)));
         }
-        assert_eq!(
-            scanner.position(),
-            pieces.iter().map(|piece| piece.len() as u64).sum::<u64>()
-        );
+        assert_eq!(scanner.position(), pieces.iter().map(|piece| piece.len() as u64).sum::<u64>());
         starts
     }
 
@@ -225,10 +213,7 @@ mod tests {
         assert_eq!(starts(&[&[0, 0, 1, 9]]), [(0, 3)]);
         assert_eq!(starts(&[&[0, 0, 0, 1, 9]]), [(0, 4)]);
         assert_eq!(starts(&[&[0, 0, 0, 0, 0, 1, 9]]), [(2, 6)]);
-        assert_eq!(
-            starts(&[&[7, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1]]),
-            [(1, 4), (4, 7), (7, 11)]
-        );
+        assert_eq!(starts(&[&[7, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1]]), [(1, 4), (4, 7), (7, 11)]);
     }
 
     #[test]
@@ -272,18 +257,13 @@ mod tests {
 
     #[test]
     fn units_of_a_buffer_lose_their_trailing_zeros() {
-        let bytes = [
-            0xff, 0, 0, 0, 1, 9, 0xf0, 0, 0, 0, 0, 1, 0x67, 1, 0, 0, 1, 0, 0, 1, 0x68,
-        ];
+        let bytes = [0xff, 0, 0, 0, 1, 9, 0xf0, 0, 0, 0, 0, 1, 0x67, 1, 0, 0, 1, 0, 0, 1, 0x68];
         let units: Vec<&[u8]> = nal_units(&bytes).collect();
         assert_eq!(units, [&[9, 0xf0][..], &[0x67, 1], &[], &[0x68]]);
         assert_eq!(nal_units(&[]).count(), 0);
         assert_eq!(nal_units(&[1, 2, 3]).count(), 0);
         assert_eq!(nal_units(&[0, 0, 1]).collect::<Vec<_>>(), [&[] as &[u8]]);
-        assert_eq!(
-            nal_units(&[0, 0, 1, 7, 0, 0, 1]).collect::<Vec<_>>(),
-            [&[7][..], &[]]
-        );
+        assert_eq!(nal_units(&[0, 0, 1, 7, 0, 0, 1]).collect::<Vec<_>>(), [&[7][..], &[]]);
     }
 
     proptest! {

@@ -119,12 +119,7 @@ pub struct Colour {
 
 impl Colour {
     /// What holds when the stream says nothing.
-    pub const UNSPECIFIED: Self = Self {
-        primaries: 2,
-        transfer: 2,
-        matrix: 2,
-        full_range: false,
-    };
+    pub const UNSPECIFIED: Self = Self { primaries: 2, transfer: 2, matrix: 2, full_range: false };
 }
 
 impl Default for Colour {
@@ -148,7 +143,7 @@ pub struct VideoFormat {
     pub level: &'static str,
     /// Luma samples a line, after cropping.
     pub width: u32,
-    /// Lines of a frame, after cropping.
+    /// Lines of a frame, after cropping; lines of a field where HEVC's field_seq_flag is set.
     pub height: u32,
     /// Luma samples a line as coded.
     pub coded_width: u32,

@@ -12,9 +12,7 @@ pub(crate) fn content_hash(bytes: &[u8]) -> u64 {
 
 /// Hash of several hashes, in order.
 pub(crate) fn combined(hashes: &[u64]) -> u64 {
-    hashes
-        .iter()
-        .fold(0, |all, hash| content_hash(&(all ^ hash).to_le_bytes()))
+    hashes.iter().fold(0, |all, hash| content_hash(&(all ^ hash).to_le_bytes()))
 }
 
 /// A parameter set and the hash of the bytes it was parsed from.

@@ -2,12 +2,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
 pub mod adts;
@@ -18,6 +13,7 @@ pub mod h264;
 mod hash;
 pub mod hevc;
 pub mod rbsp;
+mod sei;
 pub mod sink;
 
 pub use error::Error;

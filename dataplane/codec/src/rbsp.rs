@@ -25,21 +25,12 @@ impl<'a> BitReader<'a> {
 
     /// Over the first bytes of a NAL unit whose end is not among them.
     pub const fn prefix(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            zeros: 0,
-            emulation: true,
-            byte: 0,
-            left: 0,
-        }
+        Self { bytes, zeros: 0, emulation: true, byte: 0, left: 0 }
     }
 
     /// Over bytes that are no NAL unit and hold no emulation prevention bytes.
     pub const fn plain(bytes: &'a [u8]) -> Self {
-        Self {
-            emulation: false,
-            ..Self::prefix(bytes)
-        }
+        Self { emulation: false, ..Self::prefix(bytes) }
     }
 
     fn load(&mut self) -> Result<(), Error> {
@@ -48,11 +39,7 @@ impl<'a> BitReader<'a> {
             self.zeros = 0;
             (byte, rest) = rest.split_first().ok_or(Error::Truncated)?;
         }
-        self.zeros = if *byte == 0 {
-            (self.zeros + 1).min(2)
-        } else {
-            0
-        };
+        self.zeros = if *byte == 0 { (self.zeros + 1).min(2) } else { 0 };
         self.byte = *byte;
         self.left = 8;
         self.bytes = rest;

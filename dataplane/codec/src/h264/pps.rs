@@ -42,12 +42,7 @@ impl Pps {
         let _chroma_qp_index_offset = bits.se()?;
         let _deblocking_filter_control_present = bits.flag()?;
         let _constrained_intra_pred = bits.flag()?;
-        Ok(Self {
-            id,
-            sps_id,
-            bottom_field_pic_order,
-            redundant_pic_cnt: bits.flag()?,
-        })
+        Ok(Self { id, sps_id, bottom_field_pic_order, redundant_pic_cnt: bits.flag()? })
     }
 }
 
@@ -76,11 +71,7 @@ fn skip_slice_groups(bits: &mut BitReader<'_>) -> Result<(), Error> {
         6 => {
             let map_units = bits.ue()?;
             // Ceil(Log2(groups)) bits each; the end of the bytes bounds the loop.
-            let id_bits = if groups > 4 {
-                3
-            } else {
-                groups.to_le_bytes()[0].div_ceil(2)
-            };
+            let id_bits = if groups > 4 { 3 } else { groups.to_le_bytes()[0].div_ceil(2) };
             for _ in 0..=map_units {
                 let _slice_group_id = bits.bits(id_bits)?;
             }

@@ -17,10 +17,7 @@ pub struct ParameterSets {
 impl ParameterSets {
     /// An empty store.
     pub const fn new() -> Self {
-        Self {
-            sps: [None; 32],
-            pps: [None; 256],
-        }
+        Self { sps: [None; 32], pps: [None; 256] }
     }
 
     /// Forgets all sets.

@@ -39,11 +39,7 @@ impl SliceStart {
             2 | 4 => SliceType::I,
             _ => SliceType::P,
         };
-        Ok(Self {
-            first_mb,
-            slice_type,
-            pps_id: bits.ue8(255, "pic_parameter_set_id")?,
-        })
+        Ok(Self { first_mb, slice_type, pps_id: bits.ue8(255, "pic_parameter_set_id")? })
     }
 }
 
@@ -106,31 +102,18 @@ impl SliceHeader {
         }
         let bits = &mut BitReader::prefix(rest);
         let start = SliceStart::read(bits)?;
-        let pps = sets
-            .pps(start.pps_id)
-            .ok_or(Error::UnknownPps(start.pps_id))?;
+        let pps = sets.pps(start.pps_id).ok_or(Error::UnknownPps(start.pps_id))?;
         let sps = sets.sps(pps.sps_id).ok_or(Error::UnknownSps(pps.sps_id))?;
         let idr = NalType::of(*header) == NalType::IDR;
-        let colour_plane_id = if sps.separate_colour_planes {
-            bits.bits8(2)?
-        } else {
-            0
-        };
+        let colour_plane_id = if sps.separate_colour_planes { bits.bits8(2)? } else { 0 };
         let frame_num = bits.bits16(sps.frame_num_bits)?;
         let field_pic = !sps.frame_mbs_only && bits.flag()?;
         let bottom_field = field_pic && bits.flag()?;
-        let idr_pic_id = if idr {
-            bits.ue_max(0xffff, "idr_pic_id")?
-        } else {
-            0
-        };
+        let idr_pic_id = if idr { bits.ue_max(0xffff, "idr_pic_id")? } else { 0 };
         let has_bottom = pps.bottom_field_pic_order && !field_pic;
         let pic_order = SlicePicOrder::read(sps.pic_order, has_bottom, bits)?;
-        let redundant_pic_cnt = if pps.redundant_pic_cnt {
-            bits.ue8(127, "redundant_pic_cnt")?
-        } else {
-            0
-        };
+        let redundant_pic_cnt =
+            if pps.redundant_pic_cnt { bits.ue8(127, "redundant_pic_cnt")? } else { 0 };
         Ok(Self {
             nal_ref_idc: nal_ref_idc(*header),
             idr,
@@ -191,10 +174,9 @@ impl SliceHeader {
 impl SlicePicOrder {
     fn read(coding: PicOrder, has_bottom: bool, bits: &mut BitReader<'_>) -> Result<Self, Error> {
         match coding {
-            PicOrder::Lsb { bits: width } => Ok(Self::Lsb {
-                lsb: bits.bits16(width)?,
-                delta_bottom: se_if(has_bottom, bits)?,
-            }),
+            PicOrder::Lsb { bits: width } => {
+                Ok(Self::Lsb { lsb: bits.bits16(width)?, delta_bottom: se_if(has_bottom, bits)? })
+            }
             PicOrder::Expected { always_zero } => Ok(Self::Expected([
                 se_if(!always_zero, bits)?,
                 se_if(!always_zero && has_bottom, bits)?,

@@ -88,11 +88,7 @@ impl Sps {
         let ref_frames_max = bits.ue8(16, "max_num_ref_frames")?;
         let _gaps_in_frame_num_allowed = bits.flag()?;
         let size = Size::read(&planes, bits)?;
-        let vui = if bits.flag()? {
-            Vui::read(bits)
-        } else {
-            Vui::ABSENT
-        };
+        let vui = if bits.flag()? { Vui::read(bits) } else { Vui::ABSENT };
         Ok(Self {
             id,
             format: VideoFormat {
@@ -178,9 +174,7 @@ fn skip_scaling_list(bits: &mut BitReader<'_>, size: u8) -> Result<(), Error> {
 impl PicOrder {
     fn read(bits: &mut BitReader<'_>) -> Result<Self, Error> {
         match bits.ue()? {
-            0 => Ok(Self::Lsb {
-                bits: 4 + bits.ue8(12, "log2_max_pic_order_cnt_lsb_minus4")?,
-            }),
+            0 => Ok(Self::Lsb { bits: 4 + bits.ue8(12, "log2_max_pic_order_cnt_lsb_minus4")? }),
             1 => {
                 let always_zero = bits.flag()?;
                 let _offset_for_non_ref_pic = bits.se()?;
@@ -211,19 +205,12 @@ impl Size {
         let coded = (width * 16, height * 16 * field_factor);
         let mut cropped = coded;
         if bits.flag()? {
-            let (unit_x, unit_y) = if planes.separate_planes {
-                (1, 1)
-            } else {
-                planes.chroma.subsampling()
-            };
+            let (unit_x, unit_y) =
+                if planes.separate_planes { (1, 1) } else { planes.chroma.subsampling() };
             cropped.0 = crop(coded.0, unit_x, bits)?;
             cropped.1 = crop(coded.1, unit_y * field_factor, bits)?;
         }
-        Ok(Self {
-            frame_mbs_only,
-            coded,
-            cropped,
-        })
+        Ok(Self { frame_mbs_only, coded, cropped })
     }
 }
 

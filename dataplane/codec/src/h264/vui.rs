@@ -14,15 +14,11 @@ pub(super) struct Vui {
 }
 
 /// aspect_ratio_idc that is followed by the ratio itself.
-const EXTENDED_SAR: u8 = 255;
+pub(crate) const EXTENDED_SAR: u8 = 255;
 
 impl Vui {
-    pub(super) const ABSENT: Self = Self {
-        sar: (0, 0),
-        colour: Colour::UNSPECIFIED,
-        frame_rate: None,
-        reorder_frames: None,
-    };
+    pub(super) const ABSENT: Self =
+        Self { sar: (0, 0), colour: Colour::UNSPECIFIED, frame_rate: None, reorder_frames: None };
 
     /// Reads as far as the bits make sense.
     pub(super) fn read(bits: &mut BitReader<'_>) -> Self {
@@ -82,10 +78,7 @@ impl Vui {
 /// video_format, video_full_range_flag and the colour description, alike in H.264 and H.265.
 pub(crate) fn read_video_signal_type(bits: &mut BitReader<'_>) -> Result<Colour, Error> {
     let _video_format = bits.bits(3)?;
-    let mut colour = Colour {
-        full_range: bits.flag()?,
-        ..Colour::UNSPECIFIED
-    };
+    let mut colour = Colour { full_range: bits.flag()?, ..Colour::UNSPECIFIED };
     if bits.flag()? {
         colour.primaries = bits.bits8(8)?;
         colour.transfer = bits.bits8(8)?;

@@ -1,12 +1,24 @@
 //! HEVC (ITU-T H.265): NAL unit types, parameter sets, slice headers, access unit rules.
 
+mod labels;
+mod pps;
+mod profile;
+mod reference_sets;
+mod sei;
+mod sets;
 mod slice;
 mod sps;
+mod vps;
+mod vui;
 
+pub use pps::Pps;
+pub use sei::recovery_point;
+pub use sets::ParameterSets;
 pub use slice::{SLICE_PREFIX_BYTES, SliceHeader};
 pub use sps::Sps;
+pub use vps::Vps;
 
-use crate::{Error, SetChange, VideoFormat};
+use crate::Error;
 
 /// The two-byte NAL unit header (7.3.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,8 +34,20 @@ pub struct NalHeader {
 impl NalHeader {
     /// Parses the first two bytes of a NAL unit. A forbidden bit or a temporal id of 0 on the wire
     /// is out of range.
-    pub fn parse(_nal: &[u8]) -> Result<Self, Error> {
-        unimplemented!()
+    pub fn parse(nal: &[u8]) -> Result<Self, Error> {
+        let [first, second, ..] = *nal else {
+            return Err(Error::Truncated);
+        };
+        if first & 0x80 != 0 {
+            return Err(Error::OutOfRange("forbidden_zero_bit"));
+        }
+        Ok(Self {
+            nal_type: NalType::of(first),
+            layer_id: (first & 1) << 5 | second >> 3,
+            temporal_id: (second & 7)
+                .checked_sub(1)
+                .ok_or(Error::OutOfRange("nuh_temporal_id_plus1"))?,
+        })
     }
 }
 
@@ -104,43 +128,14 @@ impl NalType {
     }
 }
 
-/// The parameter sets of one stream.
-#[derive(Debug, Clone)]
-pub struct ParameterSets {}
-
-impl ParameterSets {
-    /// An empty store.
-    pub const fn new() -> Self {
-        Self {}
+/// What follows the header of a parameter set NAL unit of the base layer, if it is of `wanted` type.
+fn payload_of(nal: &[u8], wanted: NalType) -> Result<&[u8], Error> {
+    let header = NalHeader::parse(nal)?;
+    if header.nal_type != wanted {
+        return Err(Error::WrongType);
     }
-
-    /// Forgets all sets.
-    pub fn clear(&mut self) {}
-
-    /// Stores a VPS, SPS or PPS NAL unit (header first, no start code). Other types are
-    /// [`Error::WrongType`]; a set that does not parse leaves the stored one in place.
-    pub fn insert(&mut self, _nal: &[u8]) -> Result<SetChange, Error> {
-        unimplemented!()
+    if header.layer_id != 0 {
+        return Err(Error::OutOfRange("nuh_layer_id"));
     }
-
-    /// The SPS that slices naming `pps_id` use.
-    pub fn sps_of(&self, _pps_id: u8) -> Option<&Sps> {
-        unimplemented!()
-    }
-
-    /// The format of pictures whose slices name `pps_id`.
-    pub fn format(&self, _pps_id: u8) -> Option<VideoFormat> {
-        unimplemented!()
-    }
-
-    /// Hash of the bytes of the sets that slices naming `pps_id` use: it differs when any differs.
-    pub fn content_hash(&self, _pps_id: u8) -> Option<u64> {
-        unimplemented!()
-    }
-}
-
-impl Default for ParameterSets {
-    fn default() -> Self {
-        Self::new()
-    }
+    nal.get(2..).ok_or(Error::Truncated)
 }

@@ -1,10 +1,13 @@
 //! Slice segment header (7.3.6.1) as far as slice_type.
 
+use crate::rbsp::BitReader;
 use crate::{Error, SliceType};
 
 use super::{NalHeader, ParameterSets};
 
-/// Bytes of a slice NAL unit, header first, that surely hold all that is parsed here.
+/// Bytes of a slice NAL unit, header first, that surely hold all that is parsed here: the fields
+/// take at most 57 bits, with an emulation prevention byte after every two of their bytes in the
+/// worst case.
 pub const SLICE_PREFIX_BYTES: usize = 32;
 
 /// The start of a slice segment header.
@@ -26,13 +29,45 @@ pub struct SliceHeader {
 
 impl SliceHeader {
     /// first_slice_segment_in_pic_flag of a slice NAL unit, which needs no parameter set: it
-    /// starts an access unit after the last slice of the one before.
-    pub fn is_first_in_picture(_nal: &[u8]) -> Option<bool> {
-        unimplemented!()
+    /// starts an access unit after the last slice of the one before (7.4.2.4.5). `None` while the
+    /// third byte is missing.
+    pub fn is_first_in_picture(nal: &[u8]) -> Option<bool> {
+        nal.get(2).map(|byte| byte & 0x80 != 0)
     }
 
     /// Parses the header of a slice NAL unit, header first; [`SLICE_PREFIX_BYTES`] suffice.
-    pub fn parse(_nal: &[u8], _sets: &ParameterSets) -> Result<Self, Error> {
-        unimplemented!()
+    pub fn parse(nal: &[u8], sets: &ParameterSets) -> Result<Self, Error> {
+        let header = NalHeader::parse(nal)?;
+        if !header.nal_type.is_slice() {
+            return Err(Error::WrongType);
+        }
+        let bits = &mut BitReader::prefix(nal.get(2..).unwrap_or_default());
+        let first_in_picture = bits.flag()?;
+        if header.nal_type.is_irap() {
+            let _no_output_of_prior_pics = bits.flag()?;
+        }
+        let pps_id = bits.ue8(63, "slice_pic_parameter_set_id")?;
+        let pps = sets.pps(pps_id).ok_or(Error::UnknownPps(pps_id))?;
+        let sps = sets.sps(pps.sps_id).ok_or(Error::UnknownSps(pps.sps_id))?;
+        let dependent = !first_in_picture && pps.dependent_segments && bits.flag()?;
+        let segment_address =
+            if first_in_picture { 0 } else { bits.bits(sps.segment_address_bits)? };
+        let slice_type = if dependent {
+            None
+        } else {
+            bits.skip(pps.extra_slice_header_bits.into())?;
+            Some(read_slice_type(bits)?)
+        };
+        Ok(Self { nal: header, first_in_picture, pps_id, dependent, segment_address, slice_type })
+    }
+}
+
+/// slice_type (table 7-7).
+fn read_slice_type(bits: &mut BitReader<'_>) -> Result<SliceType, Error> {
+    match bits.ue()? {
+        0 => Ok(SliceType::B),
+        1 => Ok(SliceType::P),
+        2 => Ok(SliceType::I),
+        _ => Err(Error::OutOfRange("slice_type")),
     }
 }
