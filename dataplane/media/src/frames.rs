@@ -1,0 +1,423 @@
+//! From access units to published frames: stamps, groups of pictures, what is dropped and why.
+
+use codec::FrameClass;
+use codec::sink::Timestamps;
+use memory::Time;
+use shm::{FrameFlags, FrameMeta, Full, GopWriter, Published, RingTotals};
+
+use crate::access_unit::{AccessUnit, Output, Structure};
+use crate::adts::{AudioFrame, AudioOutput};
+use crate::counters::{Counters, DropReason, shared_class};
+use crate::frame_rate::{FrameRate, settled};
+use crate::timeline::{Stamps, Timeline};
+use crate::{Limits, STREAM_TICKS_A_SECOND};
+
+/// A longer step, or one back, is a jump of the timeline.
+const STEP_MAX_TICKS: u64 = 10 * STREAM_TICKS_A_SECOND;
+/// Audio frames of a group when they carry no stamps to cut it by.
+const UNSTAMPED_GOP_FRAMES: u64 = 50;
+
+/// When a datagram arrived and is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Input {
+    pub(crate) arrival: Time,
+    pub(crate) due: Time,
+}
+
+/// The group of pictures that frames go to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Gop {
+    open: bool,
+    start_pts: Option<u64>,
+    frames: u64,
+}
+
+/// The open video frame in the ring.
+#[derive(Debug, Clone, Copy, Default)]
+struct OpenVideo {
+    /// Position of its first byte in the track.
+    from: u64,
+    /// It is too large: its bytes are not kept.
+    oversize: bool,
+    /// Its first bytes went with a frame that was too large.
+    cut: bool,
+    /// The datagram whose bytes begin at `current_from`, and the one before.
+    current: Input,
+    current_from: u64,
+    previous: Input,
+}
+
+/// Everything behind the splitting of tracks.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    limits: Limits,
+    ring: Option<GopWriter>,
+    pub(crate) counters: Counters,
+    totals_before: RingTotals,
+    pub(crate) input: Input,
+    /// The framed video track.
+    pub(crate) video_track: Option<u8>,
+    open: OpenVideo,
+    timeline: Timeline,
+    rate: FrameRate,
+    gop: Gop,
+    last_dts: Option<u64>,
+    /// A video frame ended since this was last cleared.
+    pub(crate) video_ended: bool,
+}
+
+impl Frames {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            ring: None,
+            counters: Counters::default(),
+            totals_before: RingTotals::default(),
+            input: Input::default(),
+            video_track: None,
+            open: OpenVideo::default(),
+            timeline: Timeline::default(),
+            rate: FrameRate::default(),
+            gop: Gop::default(),
+            last_dts: None,
+            video_ended: false,
+        }
+    }
+
+    pub(crate) fn open(&mut self, mut ring: GopWriter) {
+        ring.discard_open();
+        ring.set_limits(self.limits.of_ring());
+        let limits = self.limits;
+        *self = Self::new(limits);
+        self.totals_before = *ring.totals();
+        self.counters.ring_capacity_bytes = ring.capacity_bytes();
+        self.ring = Some(ring);
+    }
+
+    pub(crate) fn close(&mut self) -> Option<GopWriter> {
+        let mut ring = self.ring.take()?;
+        ring.discard_open();
+        Some(ring)
+    }
+
+    /// The video track changed: another group of pictures must begin.
+    pub(crate) fn restart_video(&mut self, track: Option<u8>) {
+        if let Some(ring) = &mut self.ring {
+            ring.discard_open();
+        }
+        self.video_track = track;
+        self.open = OpenVideo { current: self.input, previous: self.input, ..OpenVideo::default() };
+        self.timeline = Timeline::default();
+        self.rate = FrameRate::default();
+        self.gop.open = false;
+        self.video_ended = true;
+    }
+
+    /// Video bytes are missing.
+    pub(crate) const fn video_gap(&mut self) {
+        self.timeline.interrupt();
+        self.rate.interrupt();
+    }
+
+    pub(crate) fn frame_rate_mhz(&self) -> u32 {
+        self.rate.millihertz()
+    }
+
+    /// Appends video bytes that begin at `position`. `undecided_from` is asked for what may be
+    /// forgotten while no frame is being kept.
+    pub(crate) fn append_video(
+        &mut self,
+        bytes: &[u8],
+        position: u64,
+        in_unit: bool,
+        undecided_from: impl Fn() -> u64,
+    ) {
+        let Some(ring) = &mut self.ring else { return };
+        let open = &mut self.open;
+        if open.current != self.input {
+            open.previous = open.current;
+            open.current = self.input;
+            open.current_from = position;
+        }
+        let limit = usize::try_from(self.limits.frame_bytes_max).unwrap_or(usize::MAX);
+        open.oversize |= in_unit && ring.open_len().saturating_add(bytes.len()) > limit;
+        if open.oversize || !in_unit {
+            let keep = undecided_from().max(open.from);
+            ring.discard_front(index(keep - open.from));
+            if !in_unit {
+                self.counters.bytes_skipped += keep - open.from;
+            }
+            open.from = keep;
+        }
+        if ring.append(bytes).is_err() {
+            // No room but what this frame holds: give that up.
+            open.oversize = true;
+            open.from = position;
+            ring.discard_open();
+            if ring.append(bytes).is_err() {
+                open.from = position + length(bytes.len());
+            }
+        }
+    }
+
+    /// Publishes what is due at `now`; when the next frame is.
+    pub(crate) fn publish(
+        &mut self,
+        now: Time,
+        until: Time,
+        mut each: impl FnMut(&Published),
+    ) -> Option<Time> {
+        let ring = self.ring.as_mut()?;
+        let counters = &mut self.counters;
+        let published = ring.publish_due(until.nanos(), now.nanos(), |frame| {
+            counters.publish(frame);
+            each(frame);
+        });
+        if published > 0 {
+            let totals = ring.totals();
+            let before = &self.totals_before;
+            counters.gops_closed = totals.gops_closed - before.gops_closed;
+            counters.gops_evicted = totals.gops_evicted - before.gops_evicted;
+            counters.gop_overflow_frames = totals.gop_overflow_frames - before.gop_overflow_frames;
+            counters.ring_used_bytes = ring.used_bytes();
+            counters.ring_frames = u64::from(ring.frames());
+            counters.ring_gops = ring.gops();
+        }
+        ring.next_due().map(Time::from_nanos)
+    }
+
+    /// Frames finished and not yet due.
+    pub(crate) fn pending(&self) -> usize {
+        self.ring.as_ref().map_or(0, GopWriter::pending_frames)
+    }
+
+    /// The ring, for a look.
+    pub(crate) const fn ring(&self) -> Option<&GopWriter> {
+        self.ring.as_ref()
+    }
+
+    /// Open frames end without becoming frames: so many.
+    pub(crate) fn abort(&mut self, open: usize) {
+        if let Some(ring) = &mut self.ring {
+            ring.discard_open();
+        }
+        for _ in 0..open {
+            self.counters.drop_frame(DropReason::Aborted);
+        }
+    }
+
+    /// Why the ended access unit is not kept, if it is not.
+    const fn video_drop_reason(&self, unit: &AccessUnit) -> Option<DropReason> {
+        if self.open.oversize {
+            Some(DropReason::Oversize)
+        } else if !unit.is_valid() {
+            Some(DropReason::Invalid)
+        } else if !self.gop.open && !starts_gop(unit) {
+            Some(DropReason::BeforeKey)
+        } else {
+            None
+        }
+    }
+
+    fn video_flags(&mut self, unit: &AccessUnit, stamps: &Stamps) -> FrameFlags {
+        let mut flags = stamp_flags(stamps);
+        if unit.key {
+            flags |= FrameFlags::KEY;
+        }
+        if starts_gop(unit) {
+            flags |= FrameFlags::GOP_START;
+        }
+        if unit.damaged || self.open.cut {
+            flags |= FrameFlags::DAMAGED;
+        }
+        match unit.structure {
+            Structure::Frame => {}
+            Structure::FirstField => flags |= FrameFlags::FIELD_FIRST,
+            Structure::SecondField => flags |= FrameFlags::FIELD_SECOND,
+        }
+        if let Some(dts) = stamps.dts {
+            let step = self.last_dts.map(|last| dts.wrapping_sub(last));
+            if step.is_some_and(|step| step > STEP_MAX_TICKS) {
+                flags |= FrameFlags::DISCONTINUITY;
+            }
+            self.last_dts = Some(dts);
+        }
+        flags
+    }
+
+    /// Stamps a picture, whether it will be kept or not: the next ones may hang on it.
+    fn stamp(&mut self, unit: &AccessUnit) -> Stamps {
+        let fields = unit.structure.fields();
+        let Timestamps { pts, dts } = unit.stamps;
+        self.rate.picture(dts.or(pts), fields);
+        self.timeline.set_field_ticks(settled(unit.field_ticks, self.rate.field_ticks()));
+        self.timeline.stamp(unit.stamps, unit.order, fields)
+    }
+
+    /// When the last byte before `end` came.
+    const fn video_input(&self, end: u64) -> Input {
+        // A byte of the next start code may count to this frame: it does not make it later.
+        if end.saturating_sub(1) <= self.open.current_from {
+            self.open.previous
+        } else {
+            self.open.current
+        }
+    }
+
+    /// The open group ends with a frame at `pts`, which begins the next.
+    fn next_gop(&mut self, pts: Option<u64>) {
+        if self.gop.open {
+            self.counters.gop_frames = self.gop.frames;
+            let ticks = pts.zip(self.gop.start_pts).map(|(end, start)| end.saturating_sub(start));
+            self.counters.gop_duration_us =
+                ticks.unwrap_or(0).saturating_mul(1_000_000) / STREAM_TICKS_A_SECOND;
+        }
+        self.gop = Gop { open: true, start_pts: pts, frames: 0 };
+    }
+
+    /// Without video, sound makes the groups: one a second.
+    fn audio_starts_gop(&self, pts: Option<u64>) -> bool {
+        match (pts, self.gop.start_pts) {
+            _ if !self.gop.open => true,
+            (Some(pts), Some(start)) => pts.wrapping_sub(start) >= STREAM_TICKS_A_SECOND,
+            _ => self.gop.frames >= UNSTAMPED_GOP_FRAMES,
+        }
+    }
+
+    fn finished(&mut self, result: Result<(), Full>) -> bool {
+        match result {
+            Ok(()) => self.counters.frames_finished += 1,
+            Err(Full::Lane) => self.counters.drop_frame(DropReason::Oversize),
+            Err(Full::Pending) => self.counters.drop_frame(DropReason::Pending),
+        }
+        result.is_ok()
+    }
+
+    /// The video bytes before `end` go.
+    fn discard_video(&mut self, end: u64) {
+        let bytes = index(end.saturating_sub(self.open.from));
+        if let Some(ring) = &mut self.ring {
+            ring.discard_front(bytes.min(ring.open_len()));
+        }
+    }
+
+    /// The next video frame begins at `start`.
+    const fn begin_video(&mut self, start: u64) {
+        self.open.cut = self.open.from > start;
+        if self.open.from < start {
+            self.open.from = start;
+        }
+        self.open.oversize = false;
+    }
+}
+
+impl Output for Frames {
+    fn access_unit(&mut self, unit: &AccessUnit, end: u64) {
+        self.video_ended = true;
+        let stamps = if unit.is_valid() { self.stamp(unit) } else { Stamps::default() };
+        if let Some(reason) = self.video_drop_reason(unit) {
+            self.counters.drop_frame(reason);
+            self.discard_video(end);
+        } else {
+            let flags = self.video_flags(unit, &stamps);
+            let input = self.video_input(end);
+            let track = self.video_track.unwrap_or_default();
+            let meta = frame_meta(track, unit.class(), flags, &stamps, input);
+            let bytes = index(end.saturating_sub(self.open.from));
+            let Some(ring) = &mut self.ring else { return };
+            let result = ring.split_open(bytes.min(ring.open_len()), &meta, input.due.nanos());
+            if self.finished(result) {
+                if starts_gop(unit) {
+                    self.next_gop(stamps.pts);
+                }
+                self.gop.frames += 1;
+            } else {
+                self.discard_video(end);
+            }
+        }
+        self.begin_video(end);
+    }
+
+    fn skipped(&mut self, end: u64) {
+        self.counters.bytes_skipped += end.saturating_sub(self.open.from);
+        self.discard_video(end);
+        self.begin_video(end);
+    }
+}
+
+/// Takes the frames of one audio track.
+pub(crate) struct AudioTrack<'a> {
+    pub(crate) frames: &'a mut Frames,
+    pub(crate) track: u8,
+    /// It makes the groups when there is no video.
+    pub(crate) leads: bool,
+}
+
+impl AudioOutput for AudioTrack<'_> {
+    fn audio_frame(&mut self, frame: &AudioFrame<'_>) {
+        let frames = &mut *self.frames;
+        let sound_only = frames.video_track.is_none();
+        if !frames.gop.open && !(sound_only && self.leads) {
+            return frames.counters.drop_frame(DropReason::BeforeKey);
+        }
+        let mut flags = stamp_flags(&frame.stamps);
+        if frame.damaged {
+            flags |= FrameFlags::DAMAGED;
+        }
+        let starts = sound_only && self.leads && frames.audio_starts_gop(frame.stamps.pts);
+        if sound_only {
+            flags |= FrameFlags::KEY;
+        }
+        if starts {
+            flags |= FrameFlags::GOP_START;
+        }
+        let input = frames.input;
+        let meta = frame_meta(self.track, FrameClass::Audio, flags, &frame.stamps, input);
+        let Some(ring) = &mut frames.ring else { return };
+        let result = ring.append_frame(frame.bytes, &meta, input.due.nanos());
+        if frames.finished(result) {
+            if starts {
+                frames.next_gop(frame.stamps.pts);
+            }
+            frames.gop.frames += u64::from(sound_only);
+        }
+    }
+
+    fn skipped_bytes(&mut self, bytes: u64) {
+        self.frames.counters.bytes_skipped += bytes;
+    }
+}
+
+/// A second field goes with the first, whatever it is.
+const fn starts_gop(unit: &AccessUnit) -> bool {
+    unit.key && !matches!(unit.structure, Structure::SecondField)
+}
+
+const fn stamp_flags(stamps: &Stamps) -> FrameFlags {
+    if stamps.derived { FrameFlags::STAMPS_DERIVED } else { FrameFlags::NONE }
+}
+
+const fn frame_meta(
+    track: u8,
+    class: FrameClass,
+    flags: FrameFlags,
+    stamps: &Stamps,
+    input: Input,
+) -> FrameMeta {
+    FrameMeta {
+        track,
+        class: shared_class(class),
+        flags,
+        pts: stamps.pts,
+        dts: stamps.dts,
+        arrival_ns: input.arrival.nanos(),
+    }
+}
+
+fn index(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
+fn length(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,169 @@
+//! H.264 in access unit splitting: what each NAL unit means for the picture at hand.
+
+use codec::h264::{
+    NalType, ParameterSets, PicOrder, SLICE_PREFIX_BYTES, SliceHeader, SlicePicOrder, SliceStart,
+    is_forbidden,
+};
+use codec::{SetChange, VideoFormat};
+
+use crate::access_unit::{AccessUnit, Contents, Kind, Slice, Structure};
+use crate::frame_rate::field_ticks;
+use crate::timeline::PictureOrder;
+
+/// State over the pictures of one H.264 track.
+#[derive(Debug)]
+pub(crate) struct H264 {
+    sets: ParameterSets,
+    /// The last primary slice, of this picture or the one before.
+    last: Option<SliceHeader>,
+    /// The slice just parsed, when its parameter sets are known.
+    current: Option<SliceHeader>,
+    idr: bool,
+    /// First field that waits for its second.
+    first_field: Option<SliceHeader>,
+    order: Order,
+    format: Option<VideoFormat>,
+    /// Picture parameter set that `format` was taken from; `None` when sets changed since.
+    format_pps: Option<u8>,
+}
+
+/// Picture order count (8.2.1), type 0. Memory management operation 5, which resets it within a
+/// sequence, is not followed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Order {
+    sequence: u32,
+    msb: i64,
+    lsb: i64,
+}
+
+impl H264 {
+    pub(crate) const fn new() -> Self {
+        Self {
+            sets: ParameterSets::new(),
+            last: None,
+            current: None,
+            idr: false,
+            first_field: None,
+            order: Order { sequence: 0, msb: 0, lsb: 0 },
+            format: None,
+            format_pps: None,
+        }
+    }
+
+    pub(crate) const fn clear(&mut self) {
+        self.sets.clear();
+        self.last = None;
+        self.current = None;
+        self.idr = false;
+        self.first_field = None;
+        self.order = Order { sequence: 0, msb: 0, lsb: 0 };
+        self.format = None;
+        self.format_pps = None;
+    }
+
+    pub(crate) const fn format(&self) -> Option<&VideoFormat> {
+        self.format.as_ref()
+    }
+
+    /// What a NAL unit is by its header byte, and whether it is marked as damaged.
+    pub(crate) fn classify(nal: &[u8]) -> (Kind, bool) {
+        let Some(header) = nal.first() else {
+            return (Kind::Follower, false);
+        };
+        let nal_type = NalType::of(*header);
+        let kind = if nal_type.is_slice() {
+            Kind::Slice { prefix: SLICE_PREFIX_BYTES }
+        } else if nal_type == NalType::PREFIX {
+            Kind::Tentative
+        } else if nal_type.starts_access_unit() {
+            let contents = match nal_type {
+                NalType::SPS | NalType::PPS => Contents::ParameterSet,
+                NalType::SEI => Contents::Sei,
+                _ => Contents::Other,
+            };
+            Kind::Starter { delimiter: nal_type == NalType::AUD, contents }
+        } else {
+            Kind::Follower
+        };
+        (kind, is_forbidden(*header))
+    }
+
+    pub(crate) fn parameter_set(&mut self, nal: &[u8]) {
+        if let Ok(SetChange::New | SetChange::Changed) = self.sets.insert(nal) {
+            self.format_pps = None;
+        }
+    }
+
+    /// The first bytes of a slice; `in_picture` when slices of the open access unit came before.
+    pub(crate) fn slice(&mut self, nal: &[u8], in_picture: bool) -> Slice {
+        let start = SliceStart::parse(nal).ok();
+        let header = SliceHeader::parse(nal, &self.sets).ok();
+        let comparable = in_picture && self.current.is_some();
+        let starts = match (&header, &self.last) {
+            (Some(header), Some(last)) if comparable => header.starts_new_picture(last),
+            _ => start.is_some_and(|start| start.first_mb == 0),
+        };
+        self.idr = nal.first().is_some_and(|header| NalType::of(*header) == NalType::IDR);
+        self.current = header;
+        if let Some(header) = header.filter(|header| header.redundant_pic_cnt == 0) {
+            self.last = Some(header);
+        }
+        Slice { starts, slice_type: start.map(|start| start.slice_type) }
+    }
+
+    /// The slice just parsed is the first of `unit`.
+    pub(crate) fn begin_picture(&mut self, unit: &mut AccessUnit) {
+        unit.idr = self.idr;
+        unit.key |= self.idr;
+        let Some(header) = self.current else {
+            self.first_field = None;
+            return;
+        };
+        unit.structure = self.structure(&header);
+        unit.order = self.picture_order(&header);
+        if self.format_pps != Some(header.pps_id) {
+            self.format_pps = Some(header.pps_id);
+            self.format = self.sets.format(header.pps_id);
+        }
+        unit.field_ticks = self.format.and_then(|format| format.frame_rate).map(field_ticks);
+    }
+
+    fn structure(&mut self, header: &SliceHeader) -> Structure {
+        let first = self.first_field.take();
+        if !header.field_pic {
+            return Structure::Frame;
+        }
+        if first.is_some_and(|first| header.is_second_field_of(&first)) {
+            return Structure::SecondField;
+        }
+        self.first_field = Some(*header);
+        Structure::FirstField
+    }
+
+    fn picture_order(&mut self, header: &SliceHeader) -> Option<PictureOrder> {
+        let PicOrder::Lsb { bits } = self.sets.sps_of(header.pps_id)?.pic_order else {
+            return None;
+        };
+        let SlicePicOrder::Lsb { lsb, delta_bottom } = header.pic_order else {
+            return None;
+        };
+        let order = &mut self.order;
+        if header.idr {
+            order.sequence = order.sequence.wrapping_add(1);
+            (order.msb, order.lsb) = (0, 0);
+        }
+        let lsb = i64::from(lsb);
+        let range = 1i64 << bits;
+        let msb = match lsb - order.lsb {
+            step if step <= -range / 2 => order.msb + range,
+            step if step > range / 2 => order.msb - range,
+            _ => order.msb,
+        };
+        if header.nal_ref_idc != 0 {
+            (order.msb, order.lsb) = (msb, lsb);
+        }
+        let top = msb + lsb;
+        let count = if header.field_pic { top } else { top.min(top + i64::from(delta_bottom)) };
+        Some(PictureOrder { sequence: order.sequence, count })
+    }
+}

@@ -1,0 +1,102 @@
+//! HEVC in access unit splitting: what each NAL unit means for the picture at hand.
+
+use codec::hevc::{NalHeader, NalType, ParameterSets, SLICE_PREFIX_BYTES, SliceHeader};
+use codec::{SetChange, SliceType, VideoFormat};
+
+use crate::access_unit::{AccessUnit, Contents, Kind, Slice};
+use crate::frame_rate::field_ticks;
+
+/// State over the pictures of one HEVC track.
+#[derive(Debug)]
+pub(crate) struct Hevc {
+    sets: ParameterSets,
+    nal_type: NalType,
+    header: Option<SliceHeader>,
+    /// Type of the last independent slice segment.
+    slice_type: Option<SliceType>,
+    format: Option<VideoFormat>,
+    /// Picture parameter set that `format` was taken from; `None` when sets changed since.
+    format_pps: Option<u8>,
+}
+
+impl Hevc {
+    pub(crate) const fn new() -> Self {
+        Self {
+            sets: ParameterSets::new(),
+            nal_type: NalType(0),
+            header: None,
+            slice_type: None,
+            format: None,
+            format_pps: None,
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.sets.clear();
+        self.nal_type = NalType(0);
+        self.header = None;
+        self.slice_type = None;
+        self.format = None;
+        self.format_pps = None;
+    }
+
+    pub(crate) const fn format(&self) -> Option<&VideoFormat> {
+        self.format.as_ref()
+    }
+
+    /// What a NAL unit is by its header, and whether it is marked as damaged. Layers above the
+    /// base go with its access unit.
+    pub(crate) fn classify(nal: &[u8]) -> (Kind, bool) {
+        let Ok(header) = NalHeader::parse(nal) else {
+            return (Kind::Follower, nal.len() > 1);
+        };
+        let nal_type = header.nal_type;
+        let kind = if header.layer_id > 0 {
+            Kind::Follower
+        } else if nal_type.is_slice() {
+            Kind::Slice { prefix: SLICE_PREFIX_BYTES }
+        } else if nal_type.starts_access_unit() {
+            let contents = match nal_type {
+                NalType::VPS | NalType::SPS | NalType::PPS => Contents::ParameterSet,
+                _ => Contents::Other,
+            };
+            Kind::Starter { delimiter: nal_type == NalType::AUD, contents }
+        } else {
+            Kind::Follower
+        };
+        (kind, false)
+    }
+
+    pub(crate) fn parameter_set(&mut self, nal: &[u8]) {
+        if let Ok(SetChange::New | SetChange::Changed) = self.sets.insert(nal) {
+            self.format_pps = None;
+        }
+    }
+
+    /// The first bytes of a slice segment.
+    pub(crate) fn slice(&mut self, nal: &[u8]) -> Slice {
+        let starts = SliceHeader::is_first_in_picture(nal) == Some(true);
+        if let Some(header) = nal.first() {
+            self.nal_type = NalType::of(*header);
+        }
+        self.header = SliceHeader::parse(nal, &self.sets).ok();
+        match self.header {
+            Some(SliceHeader { dependent: true, .. }) => {}
+            Some(header) => self.slice_type = header.slice_type,
+            None => self.slice_type = None,
+        }
+        Slice { starts, slice_type: self.slice_type }
+    }
+
+    /// The slice segment just parsed is the first of `unit`.
+    pub(crate) fn begin_picture(&mut self, unit: &mut AccessUnit) {
+        unit.idr = self.nal_type.is_idr();
+        unit.key = self.nal_type.is_irap();
+        let Some(header) = &self.header else { return };
+        if self.format_pps != Some(header.pps_id) {
+            self.format_pps = Some(header.pps_id);
+            self.format = self.sets.format(header.pps_id);
+        }
+        unit.field_ticks = self.format.and_then(|format| format.frame_rate).map(field_ticks);
+    }
+}

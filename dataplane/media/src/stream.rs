@@ -1,0 +1,315 @@
+//! One publisher's stream: tracks in, frames in the ring out.
+
+use codec::sink::{Codec, Sink, TRACKS_MAX, Timestamps, TrackConfig, TrackKind};
+use memory::Time;
+use shm::{GopWriter, Published};
+
+use crate::access_unit::{AccessUnits, Coding};
+use crate::adts::AdtsFrames;
+use crate::frames::{AudioTrack, Frames, Input};
+use crate::track::{Framing, TrackState};
+use crate::{Counters, Limits};
+
+/// Frame assembly of one session slot: made once, used by one session after the other. Nothing is
+/// allocated after [`new`](Self::new).
+#[derive(Debug)]
+pub struct Stream {
+    frames: Frames,
+    video: Box<AccessUnits>,
+    /// Video as an index into `tracks`.
+    video_track: Option<usize>,
+    audio: [AdtsFrames; TRACKS_MAX],
+    /// Which of `audio` frames a track.
+    audio_of: [Option<usize>; TRACKS_MAX],
+    tracks: [TrackState; TRACKS_MAX],
+    tracks_len: usize,
+    tracks_changed: bool,
+}
+
+impl Stream {
+    /// For one session at a time.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            frames: Frames::new(limits),
+            video: Box::new(AccessUnits::new()),
+            video_track: None,
+            audio: std::array::from_fn(|_| AdtsFrames::new()),
+            audio_of: [None; TRACKS_MAX],
+            tracks: [TrackState::default(); TRACKS_MAX],
+            tracks_len: 0,
+            tracks_changed: false,
+        }
+    }
+
+    /// A session begins, or a publisher comes back: sequence numbers go on where the ring stands,
+    /// counters start at 0, frames are kept from the next key frame on.
+    pub fn open(&mut self, ring: GopWriter) {
+        self.forget_tracks();
+        self.frames.open(ring);
+    }
+
+    /// Kernel arrival and due time of the datagram whose bytes are pushed next.
+    pub const fn input(&mut self, arrival: Time, due: Time) {
+        self.frames.input = Input { arrival, due };
+    }
+
+    /// Publishes the finished frames that are due. Returns when the next one is.
+    pub fn publish_due(&mut self, now: Time) -> Option<Time> {
+        self.publish_due_with(now, |_| ())
+    }
+
+    /// As [`publish_due`](Self::publish_due), telling `each` frame.
+    pub fn publish_due_with(&mut self, now: Time, each: impl FnMut(&Published)) -> Option<Time> {
+        self.frames.publish(now, now, each)
+    }
+
+    /// The stream is over: ends the last access units and publishes everything, due or not.
+    pub fn finish(&mut self, now: Time) {
+        self.finish_with(now, |_| ());
+    }
+
+    /// As [`finish`](Self::finish), telling `each` frame.
+    pub fn finish_with(&mut self, now: Time, each: impl FnMut(&Published)) {
+        self.finish_video();
+        for track in 0..self.tracks_len {
+            if let Some((audio, mut output)) = self.audio_track(track) {
+                audio.finish(&mut output);
+            }
+        }
+        self.frames.publish(now, Time::NEVER, each);
+    }
+
+    /// Discards what is open, after a fault in the middle of it. The ring stays consistent; frames
+    /// that are finished can still be published.
+    pub fn abort(&mut self) {
+        let audio = self.audio_of.iter().flatten();
+        let audio = audio.filter(|slot| self.audio.get(**slot).is_some_and(AdtsFrames::is_open));
+        let open = audio.count() + usize::from(self.video.is_open());
+        self.frames.abort(open);
+        self.forget_tracks();
+        self.frames.restart_video(None);
+    }
+
+    /// Gives the ring back, without its open frame.
+    pub fn close(&mut self) -> Option<GopWriter> {
+        self.forget_tracks();
+        self.frames.close()
+    }
+
+    /// What was counted since [`open`](Self::open).
+    pub const fn counters(&self) -> &Counters {
+        &self.frames.counters
+    }
+
+    /// Finished frames that wait for their due time.
+    pub fn pending_frames(&self) -> usize {
+        self.frames.pending()
+    }
+
+    /// The ring while the stream is open.
+    pub const fn ring(&self) -> Option<&GopWriter> {
+        self.frames.ring()
+    }
+
+    /// The tracks, in the order that frames name them by.
+    pub fn tracks(&self) -> &[TrackState] {
+        self.tracks.get(..self.tracks_len).unwrap_or_default()
+    }
+
+    /// Whether tracks or their formats changed since the last call.
+    pub const fn tracks_changed(&mut self) -> bool {
+        std::mem::replace(&mut self.tracks_changed, false)
+    }
+
+    fn forget_tracks(&mut self) {
+        self.video.reset(Coding::H264);
+        self.video_track = None;
+        for audio in &mut self.audio {
+            audio.reset();
+        }
+        self.audio_of = [None; TRACKS_MAX];
+        self.tracks_len = 0;
+        self.tracks_changed = true;
+    }
+
+    /// The framer of an audio track, and where its frames go.
+    fn audio_track(&mut self, track: usize) -> Option<(&mut AdtsFrames, AudioTrack<'_>)> {
+        let slot = (*self.audio_of.get(track)?)?;
+        let leads = self.audio_of.iter().position(Option::is_some) == Some(track);
+        let output =
+            AudioTrack { frames: &mut self.frames, track: u8::try_from(track).ok()?, leads };
+        Some((self.audio.get_mut(slot)?, output))
+    }
+
+    fn finish_video(&mut self) {
+        if self.video_track.is_some() {
+            self.video.finish(&mut self.frames);
+            self.note_video();
+        }
+    }
+
+    fn note_audio(&mut self, track: usize, format: Option<codec::AudioFormat>) {
+        if let Some(state) = self.tracks.get_mut(track) {
+            if state.audio != format && format.is_some() {
+                state.audio = format;
+                self.tracks_changed = true;
+            }
+        }
+    }
+
+    /// Takes over what the last video frames showed.
+    fn note_video(&mut self) {
+        if !std::mem::replace(&mut self.frames.video_ended, false) {
+            return;
+        }
+        let Some(state) = self.video_track.and_then(|track| self.tracks.get_mut(track)) else {
+            return;
+        };
+        let format = self.video.format().copied();
+        let rate = self.frames.frame_rate_mhz();
+        if state.video != format || state.frame_rate_mhz.abs_diff(rate) > rate / 200 {
+            state.video = format;
+            state.frame_rate_mhz = rate;
+            self.tracks_changed = true;
+        }
+        self.frames.counters.frame_rate_mhz = u64::from(rate);
+    }
+
+    /// Keeps or restarts the video framer for a new list of tracks.
+    fn follow_video(&mut self, tracks: &[TrackConfig]) {
+        let old = self.video_track.and_then(|track| self.tracks.get(track));
+        let new = tracks.iter().position(|track| coding(track.codec).is_some());
+        let config = new.and_then(|track| tracks.get(track));
+        let index = new.and_then(|track| u8::try_from(track).ok());
+        if old.zip(config).is_some_and(|(old, new)| is_same(&old.config, new)) {
+            // Its unit ended without a word whether it was complete.
+            if self.video.unit_lost() {
+                self.video.gap();
+                self.frames.video_gap();
+            }
+            self.frames.video_track = index;
+        } else {
+            if self.video.unit_lost() {
+                self.video.gap();
+            }
+            self.finish_video();
+            self.frames.restart_video(index);
+            let coding = config.and_then(|track| coding(track.codec));
+            self.video.reset(coding.unwrap_or(Coding::H264));
+        }
+        self.video_track = new;
+    }
+
+    /// Keeps, frees and takes audio framers for a new list of tracks.
+    fn follow_audio(&mut self, tracks: &[TrackConfig]) {
+        let mut audio_of = [None; TRACKS_MAX];
+        for old in 0..self.tracks_len {
+            let Some(config) = self.tracks.get(old).map(|track| track.config) else { continue };
+            let slot = self.audio_of.get(old).copied().flatten();
+            if let Some((audio, mut output)) = self.audio_track(old) {
+                audio.gap(&mut output);
+            }
+            let kept = tracks.iter().position(|track| is_same(track, &config));
+            match kept.and_then(|new| audio_of.get_mut(new)) {
+                Some(place) if slot.is_some() => *place = slot,
+                _ => {}
+            }
+        }
+        for (track, config) in tracks.iter().enumerate() {
+            let free = (0..TRACKS_MAX).find(|slot| !audio_of.contains(&Some(*slot)));
+            if let Some(place) = audio_of.get_mut(track) {
+                if config.codec == Codec::Aac && place.is_none() {
+                    *place = free;
+                    if let Some(audio) = free.and_then(|slot| self.audio.get_mut(slot)) {
+                        audio.reset();
+                    }
+                }
+            }
+        }
+        self.audio_of = audio_of;
+    }
+
+    /// Lists the new tracks, with what is known of those that stay.
+    fn list(&mut self, tracks: &[TrackConfig]) {
+        let old = self.tracks;
+        let old = old.get(..self.tracks_len).unwrap_or_default();
+        for (track, (state, config)) in self.tracks.iter_mut().zip(tracks).enumerate() {
+            let known = old.iter().find(|old| is_same(&old.config, config));
+            *state = TrackState { config: *config, ..known.copied().unwrap_or_default() };
+            state.framing = match config.codec {
+                Codec::Aac => Framing::Framed,
+                _ if self.video_track == Some(track) => Framing::Framed,
+                codec if codec.kind() == TrackKind::Video && self.video_track.is_some() => {
+                    Framing::SecondVideo
+                }
+                _ => Framing::CodecNotFramed,
+            };
+        }
+        self.tracks_len = tracks.len();
+        self.tracks_changed = true;
+    }
+}
+
+impl Sink for Stream {
+    fn tracks(&mut self, tracks: &[TrackConfig]) {
+        let tracks = tracks.get(..TRACKS_MAX).unwrap_or(tracks);
+        self.follow_video(tracks);
+        self.follow_audio(tracks);
+        self.list(tracks);
+    }
+
+    fn unit_start(&mut self, track: usize, stamps: Timestamps) {
+        if self.video_track == Some(track) {
+            self.video.unit_start(stamps);
+        } else if let Some((audio, _)) = self.audio_track(track) {
+            audio.unit_start(stamps);
+        }
+    }
+
+    fn unit_data(&mut self, track: usize, bytes: &[u8]) {
+        let Some(state) = self.tracks.get_mut(track).filter(|_| track < self.tracks_len) else {
+            return;
+        };
+        state.bytes += u64::try_from(bytes.len()).unwrap_or_default();
+        if self.video_track == Some(track) {
+            let video = &mut *self.video;
+            let (position, in_unit) = (video.position(), video.is_open());
+            self.frames.append_video(bytes, position, in_unit, || video.undecided_from());
+            video.push(bytes, &mut self.frames);
+            self.note_video();
+        } else if let Some((audio, mut output)) = self.audio_track(track) {
+            audio.push(bytes, &mut output);
+            let format = audio.format().copied();
+            self.note_audio(track, format);
+        }
+    }
+
+    fn unit_end(&mut self, track: usize) {
+        if self.video_track == Some(track) {
+            self.video.unit_end();
+        }
+    }
+
+    fn gap(&mut self, track: usize) {
+        if self.video_track == Some(track) {
+            self.video.gap();
+            self.frames.video_gap();
+        } else if let Some((audio, mut output)) = self.audio_track(track) {
+            audio.gap(&mut output);
+        }
+    }
+}
+
+/// The same elementary stream in two lists.
+fn is_same(old: &TrackConfig, new: &TrackConfig) -> bool {
+    old.pid == new.pid && old.codec == new.codec && old.program == new.program
+}
+
+/// How a video track is split, if it can be.
+const fn coding(codec: Codec) -> Option<Coding> {
+    match codec {
+        Codec::H264 => Some(Coding::H264),
+        Codec::Hevc => Some(Coding::Hevc),
+        _ => None,
+    }
+}
