@@ -28,6 +28,11 @@ use crate::{Error, Received, RingConfig, RingCounters, Waker};
 pub struct SocketIndex(u16);
 
 impl SocketIndex {
+    /// The index of a socket that no ring knows, for a [`BatchReceiver`](crate::BatchReceiver).
+    pub const fn new(index: u16) -> Self {
+        Self(index)
+    }
+
     /// Its place: the first socket added is 0.
     pub const fn index(self) -> usize {
         self.0 as usize
