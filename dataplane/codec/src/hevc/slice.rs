@@ -1,4 +1,4 @@
-//! Slice segment header (7.3.6.1) as far as slice_type.
+//! Slice segment header (7.3.6.1) as far as the picture order count.
 
 use crate::rbsp::BitReader;
 use crate::{Error, SliceType};
@@ -6,7 +6,7 @@ use crate::{Error, SliceType};
 use super::{NalHeader, ParameterSets};
 
 /// Bytes of a slice NAL unit, header first, that surely hold all that is parsed here: the fields
-/// take at most 57 bits, with an emulation prevention byte after every two of their bytes in the
+/// take at most 76 bits, with an emulation prevention byte after every two of their bytes in the
 /// worst case.
 pub const SLICE_PREFIX_BYTES: usize = 32;
 
@@ -25,6 +25,8 @@ pub struct SliceHeader {
     pub segment_address: u32,
     /// slice_type; a dependent segment has the type of the segment before it, so `None`.
     pub slice_type: Option<SliceType>,
+    /// slice_pic_order_cnt_lsb, 0 in IDR pictures; a dependent segment has none.
+    pub pic_order_cnt_lsb: Option<u16>,
 }
 
 impl SliceHeader {
@@ -52,13 +54,28 @@ impl SliceHeader {
         let dependent = !first_in_picture && pps.dependent_segments && bits.flag()?;
         let segment_address =
             if first_in_picture { 0 } else { bits.bits(sps.segment_address_bits)? };
-        let slice_type = if dependent {
-            None
-        } else {
-            bits.skip(pps.extra_slice_header_bits.into())?;
-            Some(read_slice_type(bits)?)
+        let mut slice = Self {
+            nal: header,
+            first_in_picture,
+            pps_id,
+            dependent,
+            segment_address,
+            slice_type: None,
+            pic_order_cnt_lsb: None,
         };
-        Ok(Self { nal: header, first_in_picture, pps_id, dependent, segment_address, slice_type })
+        if dependent {
+            return Ok(slice);
+        }
+        bits.skip(pps.extra_slice_header_bits.into())?;
+        slice.slice_type = Some(read_slice_type(bits)?);
+        let _pic_output = pps.output_flag && bits.flag()?;
+        if sps.separate_colour_planes {
+            let _colour_plane_id = bits.bits8(2)?;
+        }
+        let idr = header.nal_type.is_idr();
+        slice.pic_order_cnt_lsb =
+            Some(if idr { 0 } else { bits.bits16(sps.pic_order_cnt_lsb_bits)? });
+        Ok(slice)
     }
 }
 

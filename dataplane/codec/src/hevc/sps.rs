@@ -24,6 +24,8 @@ pub struct Sps {
     pub format: VideoFormat,
     /// general_tier_flag.
     pub high_tier: bool,
+    /// separate_colour_plane_flag.
+    pub separate_colour_planes: bool,
     /// log2_max_pic_order_cnt_lsb_minus4 + 4.
     pub pic_order_cnt_lsb_bits: u8,
     /// sps_max_num_reorder_pics of the highest sub-layer.
@@ -83,6 +85,7 @@ impl Sps {
                 colour: vui.colour,
             },
             high_tier: level.high_tier,
+            separate_colour_planes: separate_planes,
             pic_order_cnt_lsb_bits,
             reorder_pics,
             segment_address_bits,
