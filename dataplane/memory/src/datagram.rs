@@ -29,11 +29,7 @@ impl Datagram {
         }
         let mut slot = slab.take()?;
         slot.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        Some(Self {
-            slot,
-            start: 0,
-            len,
-        })
+        Some(Self { slot, start: 0, len })
     }
 
     /// The payload.
@@ -67,10 +63,7 @@ impl Datagram {
     }
 }
 
-const _: () = assert!(
-    size_of::<Datagram>() <= 24,
-    "a receive window holds thousands of datagrams"
-);
+const _: () = assert!(size_of::<Datagram>() <= 24, "a receive window holds thousands of datagrams");
 
 #[cfg(test)]
 mod tests {

@@ -14,11 +14,7 @@ const PAGE_BYTES: usize = 4 << 10;
 /// `bytes` rounded up to what is really mapped: whole huge pages from one huge page on, else whole
 /// pages. `None` when the address space does not hold it.
 pub(crate) const fn mapped_bytes(bytes: usize) -> Option<usize> {
-    let unit = if bytes >= HUGE_PAGE_BYTES {
-        HUGE_PAGE_BYTES
-    } else {
-        PAGE_BYTES
-    };
+    let unit = if bytes >= HUGE_PAGE_BYTES { HUGE_PAGE_BYTES } else { PAGE_BYTES };
     bytes.checked_next_multiple_of(unit)
 }
 
@@ -42,10 +38,7 @@ mod map {
     impl Mapping {
         /// Maps at least `bytes` and faults every page in, so that the packet path never does.
         pub(crate) fn new(bytes: usize) -> Result<Self, Error> {
-            let map_error = |source: rustix::io::Errno| Error::Map {
-                bytes,
-                source: source.into(),
-            };
+            let map_error = |source: rustix::io::Errno| Error::Map { bytes, source: source.into() };
             let too_large = || map_error(rustix::io::Errno::NOMEM);
             let bytes = mapped_bytes(bytes).ok_or_else(too_large)?;
             let reserved = bytes.checked_add(HUGE_PAGE_BYTES).ok_or_else(too_large)?;
@@ -78,12 +71,8 @@ mod map {
             // SAFETY: the range is this mapping; the advice does not change its contents.
             let _ = unsafe { madvise(start, self.bytes, Advice::LinuxHugepage) };
             // SAFETY: as above; populating faults zero pages in.
-            unsafe { madvise(start, self.bytes, Advice::LinuxPopulateWrite) }.map_err(|source| {
-                Error::Populate {
-                    bytes: self.bytes,
-                    source: source.into(),
-                }
-            })
+            unsafe { madvise(start, self.bytes, Advice::LinuxPopulateWrite) }
+                .map_err(|source| Error::Populate { bytes: self.bytes, source: source.into() })
         }
 
         pub(crate) const fn base(&self) -> NonNull<u8> {
@@ -167,13 +156,7 @@ mod tests {
     #[cfg(not(miri))]
     #[test]
     fn a_mapping_that_does_not_fit_is_an_error() {
-        assert!(matches!(
-            Mapping::new(usize::MAX / 2),
-            Err(crate::Error::Map { .. })
-        ));
-        assert!(matches!(
-            Mapping::new(usize::MAX),
-            Err(crate::Error::Map { .. })
-        ));
+        assert!(matches!(Mapping::new(usize::MAX / 2), Err(crate::Error::Map { .. })));
+        assert!(matches!(Mapping::new(usize::MAX), Err(crate::Error::Map { .. })));
     }
 }

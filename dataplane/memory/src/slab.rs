@@ -35,14 +35,8 @@ struct Core {
 
 impl Core {
     fn address(&self, index: u32) -> *mut u8 {
-        assert!(
-            index < self.slots,
-            "a slot's index is below the slab's capacity"
-        );
-        self.mapping
-            .base()
-            .as_ptr()
-            .wrapping_add(index as usize * SLOT_BYTES)
+        assert!(index < self.slots, "a slot's index is below the slab's capacity");
+        self.mapping.base().as_ptr().wrapping_add(index as usize * SLOT_BYTES)
     }
 
     /// No slab and no slot points here any more.
@@ -67,6 +61,11 @@ impl Core {
 /// A handle on one worker's pool of [`SLOT_BYTES`] slots; clones share the pool.
 ///
 /// It stays on its thread, so taking and returning slots are plain loads and stores.
+///
+/// ```compile_fail,E0277
+/// let slab = penstock_memory::Slab::new(1).unwrap();
+/// std::thread::spawn(move || slab.take());
+/// ```
 pub struct Slab {
     core: NonNull<Core>,
 }
@@ -86,9 +85,7 @@ impl Slab {
             free: (0..slots).rev().map(Cell::new).collect(),
             free_len: Cell::new(slots),
         });
-        Ok(Self {
-            core: NonNull::from(Box::leak(core)),
-        })
+        Ok(Self { core: NonNull::from(Box::leak(core)) })
     }
 
     /// Bytes that a slab of `slots` slots maps; the memory sum's figure. `None` when the address
@@ -113,10 +110,7 @@ impl Slab {
     /// A free slot, or `None`: the slab is exhausted. Its bytes are what its last owner left.
     pub fn take(&self) -> Option<Slot> {
         let index = self.core().pop()?;
-        Some(Slot {
-            core: self.core,
-            index,
-        })
+        Some(Slot { core: self.core, index })
     }
 
     /// Where slot `index` begins: for handing its bytes to the kernel while the slot is raw.
@@ -133,14 +127,8 @@ impl Slab {
     /// `index` came from `into_raw` of a slot of this slab, was not turned back since, and nobody
     /// else (the kernel included) reads or writes the slot's bytes any more.
     pub unsafe fn from_raw(&self, index: u32) -> Slot {
-        debug_assert!(
-            index < self.core().slots,
-            "a slot's index is below the slab's capacity"
-        );
-        Slot {
-            core: self.core,
-            index,
-        }
+        debug_assert!(index < self.core().slots, "a slot's index is below the slab's capacity");
+        Slot { core: self.core, index }
     }
 
     fn core(&self) -> &Core {
@@ -231,9 +219,7 @@ impl Drop for Slot {
 
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot")
-            .field("index", &self.index)
-            .finish_non_exhaustive()
+        f.debug_struct("Slot").field("index", &self.index).finish_non_exhaustive()
     }
 }
 
@@ -247,10 +233,7 @@ unsafe fn free_core(core: NonNull<Core>) {
     drop(unsafe { Box::from_raw(core.as_ptr()) });
 }
 
-const _: () = assert!(
-    size_of::<Slot>() <= 16,
-    "a receive window holds thousands of slots"
-);
+const _: () = assert!(size_of::<Slot>() <= 16, "a receive window holds thousands of slots");
 
 #[cfg(test)]
 mod tests {

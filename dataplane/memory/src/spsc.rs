@@ -29,18 +29,14 @@ pub struct Producer<T>(rtrb::Producer<T>);
 impl<T> Producer<T> {
     /// Appends `item`, or gives it back when the ring is full.
     pub fn push(&mut self, item: T) -> Result<(), T> {
-        self.0
-            .push(item)
-            .map_err(|rtrb::PushError::Full(item)| item)
+        self.0.push(item).map_err(|rtrb::PushError::Full(item)| item)
     }
 
     /// Appends items until `items` ends or the ring is full, and shows them to the reader all at
     /// once. Answers how many; what does not fit stays in `items`.
     pub fn push_batch(&mut self, items: &mut impl Iterator<Item = T>) -> usize {
         let slots = self.0.slots();
-        self.0
-            .write_chunk_uninit(slots)
-            .map_or(0, |chunk| chunk.fill_from_iter(items))
+        self.0.write_chunk_uninit(slots).map_or(0, |chunk| chunk.fill_from_iter(items))
     }
 
     /// How many items fit now.

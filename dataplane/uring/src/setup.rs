@@ -31,6 +31,8 @@ pub(crate) fn create(sizes: &Sizes) -> Result<IoUring, Error> {
         .setup_single_issuer()
         .setup_defer_taskrun()
         .setup_taskrun_flag()
+        // One refused request must not hold up those behind it.
+        .setup_submit_all()
         .setup_cqsize(sizes.completions);
     let ring = builder.build(sizes.submissions).map_err(|source| explain(source, disabled()))?;
     let params = ring.params();
