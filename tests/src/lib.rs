@@ -1,9 +1,12 @@
 //! Shared parts of the whole-system tests: both processes on loopback, real senders, an impairing
 //! relay, generated streams and FFmpeg as the oracle.
 //!
-//! Nothing here knows the engine's code: what is tested is what a user starts.
+//! What is tested is what a user starts. Of the product's own code only the sending side of SRT is
+//! used, for what FFmpeg and libsrt cannot be made to send.
 
 #![forbid(unsafe_code)]
 
 pub mod process;
+pub mod publisher;
+pub mod relay;
 pub mod system;

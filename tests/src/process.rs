@@ -16,14 +16,9 @@ pub struct Process {
 impl Process {
     /// Starts `command`; `name` is used in errors.
     pub fn start(name: &str, command: &mut Command) -> Result<Self> {
-        let child = command
-            .stdin(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start {name}"))?;
-        Ok(Self {
-            name: name.to_owned(),
-            child,
-        })
+        let child =
+            command.stdin(Stdio::null()).spawn().with_context(|| format!("cannot start {name}"))?;
+        Ok(Self { name: name.to_owned(), child })
     }
 
     /// Its process id.

@@ -62,10 +62,7 @@ pub fn binaries() -> Result<PathBuf> {
         return Ok(directory.into());
     }
     let test = std::env::current_exe()?;
-    let profile = test
-        .ancestors()
-        .nth(2)
-        .context("a test lies in target/<profile>/deps")?;
+    let profile = test.ancestors().nth(2).context("a test lies in target/<profile>/deps")?;
     Ok(profile.to_owned())
 }
 
@@ -73,10 +70,7 @@ pub fn binaries() -> Result<PathBuf> {
 pub fn binary(name: &str) -> Result<PathBuf> {
     let path = binaries()?.join(name);
     if !path.exists() {
-        bail!(
-            "{} is missing; build it first: cargo build --workspace --bins",
-            path.display()
-        );
+        bail!("{} is missing; build it first: cargo build --workspace --bins", path.display());
     }
     Ok(path)
 }
@@ -87,9 +81,7 @@ pub fn free_udp_port() -> Result<u16> {
 }
 
 fn free_tcp_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
-        .local_addr()?
-        .port())
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 impl Penstock {
@@ -103,13 +95,7 @@ impl Penstock {
         )?;
         let dataplane = start_dataplane(directory.path(), options)?;
         let controlplane = start_controlplane(directory.path())?;
-        let system = Self {
-            dataplane,
-            controlplane,
-            srt_port,
-            http_port,
-            directory,
-        };
+        let system = Self { dataplane, controlplane, srt_port, http_port, directory };
         system.wait_ready()?;
         Ok(system)
     }
@@ -129,10 +115,7 @@ impl Penstock {
     /// Waits until `/ready` says 200.
     pub fn wait_ready(&self) -> Result<()> {
         eventually("ready", PATIENCE, || {
-            Ok(self
-                .request("GET", "/ready")
-                .ok()
-                .filter(|(status, _)| *status == 200))
+            Ok(self.request("GET", "/ready").ok().filter(|(status, _)| *status == 200))
         })?;
         Ok(())
     }
@@ -154,10 +137,7 @@ impl Penstock {
 
     /// `srt://127.0.0.1:port?streamid=…` with libsrt's units (latency in milliseconds).
     pub fn srt_url(&self, stream_id: &str) -> String {
-        format!(
-            "srt://127.0.0.1:{}?streamid={stream_id}&mode=caller",
-            self.srt_port
-        )
+        format!("srt://127.0.0.1:{}?streamid={stream_id}&mode=caller", self.srt_port)
     }
 
     /// Status and JSON body of a request.
@@ -249,17 +229,12 @@ fn config(options: &Options, directory: &Path, srt_port: u16, http_port: u16) ->
 fn start_dataplane(directory: &Path, options: &Options) -> Result<Process> {
     let mut command = Command::new(binary("penstock-dataplane")?);
     command.arg("--config").arg(directory.join("penstock.yaml"));
-    command
-        .envs(options.environment.iter().cloned())
-        .stdout(Stdio::null());
+    command.envs(options.environment.iter().cloned()).stdout(Stdio::null());
     Process::start("penstock-dataplane", &mut command)
 }
 
 fn start_controlplane(directory: &Path) -> Result<Process> {
     let mut command = Command::new(binary("penstock-controlplane")?);
-    command
-        .arg("--config")
-        .arg(directory.join("penstock.yaml"))
-        .stdout(Stdio::null());
+    command.arg("--config").arg(directory.join("penstock.yaml")).stdout(Stdio::null());
     Process::start("penstock-controlplane", &mut command)
 }

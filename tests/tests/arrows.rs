@@ -11,10 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("penstock-shm", &[]),
     ("penstock-srt", &["penstock-memory", "penstock-codec"]),
     ("penstock-mpegts", &["penstock-memory", "penstock-codec"]),
-    (
-        "penstock-media",
-        &["penstock-codec", "penstock-memory", "penstock-shm"],
-    ),
+    ("penstock-media", &["penstock-codec", "penstock-memory", "penstock-shm"]),
     ("penstock-uring", &["penstock-memory"]),
     (
         "penstock-engine",
@@ -39,11 +36,7 @@ fn metadata() -> serde_json::Value {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo metadata runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON")
 }
 
@@ -67,10 +60,7 @@ fn dependencies_point_one_way() {
             continue;
         };
         for arrow in arrows_of(package) {
-            assert!(
-                allowed.contains(&arrow.as_str()),
-                "{name} must not know {arrow}"
-            );
+            assert!(allowed.contains(&arrow.as_str()), "{name} must not know {arrow}");
         }
     }
 }
@@ -90,10 +80,7 @@ fn every_room_without_the_fence_forbids_unsafe() {
                 continue;
             }
             let root = std::fs::read_to_string(Path::new(path)).expect("a crate root");
-            assert!(
-                root.contains("#![forbid(unsafe_code)]"),
-                "{path} does not forbid unsafe code"
-            );
+            assert!(root.contains("#![forbid(unsafe_code)]"), "{path} does not forbid unsafe code");
         }
     }
 }

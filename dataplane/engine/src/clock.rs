@@ -31,10 +31,7 @@ impl ArrivalClock {
     const MEASURE_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
     pub(crate) fn new() -> Self {
-        let mut clock = Self {
-            realtime_minus_monotonic: 0,
-            measure_at: Time::ZERO,
-        };
+        let mut clock = Self { realtime_minus_monotonic: 0, measure_at: Time::ZERO };
         clock.tick(now());
         clock
     }
@@ -68,10 +65,7 @@ mod tests {
 
     #[test]
     fn kernel_stamp_becomes_monotonic() {
-        let clock = ArrivalClock {
-            realtime_minus_monotonic: 1_000,
-            measure_at: Time::NEVER,
-        };
+        let clock = ArrivalClock { realtime_minus_monotonic: 1_000, measure_at: Time::NEVER };
         let now = Time::from_nanos(500);
         assert_eq!(clock.arrival(Some(1_400), now), Time::from_nanos(400));
         assert_eq!(clock.arrival(None, now), now);
@@ -79,10 +73,7 @@ mod tests {
 
     #[test]
     fn stamps_of_a_clock_that_was_set_are_not_believed() {
-        let clock = ArrivalClock {
-            realtime_minus_monotonic: 1_000,
-            measure_at: Time::NEVER,
-        };
+        let clock = ArrivalClock { realtime_minus_monotonic: 1_000, measure_at: Time::NEVER };
         let now = Time::from_nanos(100_000_000_000);
         assert_eq!(clock.arrival(Some(200_000_000_000), now), now);
         assert_eq!(clock.arrival(Some(2_000), now), now);

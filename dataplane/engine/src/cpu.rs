@@ -27,9 +27,7 @@ pub enum Error {
 fn allowed() -> Result<Vec<u16>, Error> {
     let set = sched_getaffinity(None)?;
     let highest = u16::try_from(CpuSet::MAX_CPU).unwrap_or(u16::MAX);
-    Ok((0..highest)
-        .filter(|&cpu| set.is_set(usize::from(cpu)))
-        .collect())
+    Ok((0..highest).filter(|&cpu| set.is_set(usize::from(cpu))).collect())
 }
 
 /// The CPUs of the workers. `auto` takes all allowed ones and leaves the first, where interrupts
@@ -63,10 +61,7 @@ mod tests {
 
     #[test]
     fn auto_leaves_one_cpu_where_there_are_more_than_two() {
-        assert_eq!(
-            choose(&Workers::Auto, vec![0, 1, 2, 3]).expect("auto"),
-            [1, 2, 3]
-        );
+        assert_eq!(choose(&Workers::Auto, vec![0, 1, 2, 3]).expect("auto"), [1, 2, 3]);
         assert_eq!(choose(&Workers::Auto, vec![0, 1]).expect("auto"), [0, 1]);
         assert_eq!(choose(&Workers::Auto, vec![5]).expect("auto"), [5]);
     }

@@ -1,5 +1,40 @@
-//! stub
+//! The engine: workers that own every packet, and the conductor that owns everything slow.
+//!
+//! [`Dataplane::start`] takes all memory, opens the SRT port for all workers and starts them;
+//! [`Dataplane::run`] is the conductor's life. What the engine finds out is in shared memory
+//! (crate `shm`): counters, the stream table, frames.
+//!
+//! It does not parse SRT, MPEG-TS or video itself (crates `srt`, `mpegts`, `codec`, `media`), and
+//! it serves no HTTP.
+//!
+//! The invariant: a worker never allocates, locks or waits for anyone after it has said ready; all
+//! that is slow reaches it as an order and leaves it as a report.
+//!
+//! ```no_run
+//! use penstock_engine::{Dataplane, config::Config};
+//!
+//! let config = Config::embedded()?;
+//! let dataplane = Dataplane::start(&config, || {})?;
+//! println!("{}", dataplane.budget());
+//! dataplane.run(|| false)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
 #![forbid(unsafe_code)]
+
+mod budget;
 mod clock;
+mod conductor;
 pub mod config;
 pub mod cpu;
+mod dataplane;
+mod messages;
+mod plan;
+mod socket_id;
+mod stream_id;
+mod wake;
+mod wheel;
+mod worker;
+
+pub use budget::{Budget, Line};
+pub use dataplane::{Dataplane, Error, WorkerReady};

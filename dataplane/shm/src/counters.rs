@@ -120,6 +120,10 @@ counters! {
         PsiInvalid => "psi_invalid",
         /// Program changes followed (new PMT version, program moved).
         PsiChanges => "psi_changes",
+        /// Programs beyond the bound on how many are listed.
+        PsiProgramsUnlisted => "psi_programs_unlisted",
+        /// Elementary streams beyond the bound on how many are listed.
+        PsiTracksUnlisted => "psi_tracks_unlisted",
         /// PES packets started.
         PesPackets => "pes_packets",
         /// Malformed PES headers.
@@ -189,6 +193,8 @@ counters! {
         HeartbeatNs => "heartbeat_ns",
         /// Duty cycles.
         Cycles => "cycles",
+        /// Entries into the kernel (`io_uring_enter`).
+        Enters => "enters",
         /// Longest duty cycle without its wait, nanoseconds.
         CycleMaxNs => "cycle_max_ns",
         /// Datagrams received.
@@ -265,6 +271,8 @@ counters! {
         RejectedConflict => "rejected_conflict",
         /// Connections refused: the id is kept out after a termination.
         RejectedBlocked => "rejected_blocked",
+        /// Connections refused: the source address is not allowed.
+        RejectedSource => "rejected_source",
         /// Connections refused: the id is malformed.
         RejectedId => "rejected_id",
         /// Connections refused: what was asked for is unsupported.
@@ -281,6 +289,8 @@ counters! {
         EndedTerminated => "ended_terminated",
         /// Streams ended because their publisher came back on a new connection.
         EndedReplaced => "ended_replaced",
+        /// Streams ended because the peer broke the protocol.
+        EndedProtocol => "ended_protocol",
         /// Streams ended by a fault of ours.
         EndedPanicked => "ended_panicked",
     }

@@ -38,10 +38,7 @@ pub enum Error {
 }
 
 fn refuse<T>(key: &str, problem: impl Into<String>) -> Result<T, Error> {
-    Err(Error::Key {
-        key: key.to_owned(),
-        problem: problem.into(),
-    })
+    Err(Error::Key { key: key.to_owned(), problem: problem.into() })
 }
 
 /// `value` if it lies within the bounds, `default` if there is none.
@@ -59,11 +56,7 @@ fn within<T: TryFrom<u64>>(
     }
     refuse(
         key,
-        format!(
-            "{value} is out of range; allowed are {} to {}",
-            allowed.start(),
-            allowed.end()
-        ),
+        format!("{value} is out of range; allowed are {} to {}", allowed.start(), allowed.end()),
     )
 }
 
@@ -106,11 +99,7 @@ pub(super) fn derive(file: &File, without_effect: Vec<String>) -> Result<Config,
     )?;
     Ok(Config {
         workers: workers(dataplane.workers.as_ref())?,
-        socket: dataplane
-            .socket
-            .as_deref()
-            .unwrap_or("/run/penstock/dataplane.sock")
-            .into(),
+        socket: dataplane.socket.as_deref().unwrap_or("/run/penstock/dataplane.sock").into(),
         min_wait: lasting(
             "dataplane.min_wait",
             dataplane.min_wait,
@@ -183,28 +172,16 @@ fn workers(workers: Option<&Workers>) -> Result<Workers, Error> {
 }
 
 fn buffer_entries(entries: Option<u32>) -> Result<u16, Error> {
-    let entries: u16 = within(
-        "dataplane.buffer_entries",
-        entries.map(u64::from),
-        4_096,
-        64..=32_768,
-    )?;
+    let entries: u16 =
+        within("dataplane.buffer_entries", entries.map(u64::from), 4_096, 64..=32_768)?;
     if !entries.is_power_of_two() {
-        return refuse(
-            "dataplane.buffer_entries",
-            format!("{entries} is not a power of two"),
-        );
+        return refuse("dataplane.buffer_entries", format!("{entries} is not a power of two"));
     }
     Ok(entries)
 }
 
 fn connections_max(ingestion: &Ingestion) -> Result<u16, Error> {
-    let all: u16 = within(
-        "ingestion.max_connections",
-        ingestion.max_connections,
-        25,
-        1..=4_096,
-    )?;
+    let all: u16 = within("ingestion.max_connections", ingestion.max_connections, 25, 1..=4_096)?;
     let srt: u16 = within(
         "ingestion.srt.max_connections",
         ingestion.srt.max_connections,
@@ -215,10 +192,7 @@ fn connections_max(ingestion: &Ingestion) -> Result<u16, Error> {
 }
 
 fn gop_count_max(ingestion: &Ingestion) -> Result<u32, Error> {
-    let (gop, handling) = (
-        ingestion.gop.buffer_count,
-        ingestion.stream_handling.gop_buffer_size,
-    );
+    let (gop, handling) = (ingestion.gop.buffer_count, ingestion.stream_handling.gop_buffer_size);
     if let (Some(gop), Some(handling)) = (gop, handling)
         && gop != handling
     {
@@ -263,10 +237,12 @@ fn logging(logging: &super::schema::Logging) -> Result<super::schema::Logging, E
     if let Some(format) = logging.format.as_deref()
         && !["json", "text"].contains(&format)
     {
-        return refuse(
-            "logging.format",
-            format!("`{format}`; allowed are json, text"),
-        );
+        return refuse("logging.format", format!("`{format}`; allowed are json, text"));
+    }
+    if let Some(output) = logging.output.as_deref()
+        && !["stdout", "stderr"].contains(&output)
+    {
+        return refuse("logging.output", format!("`{output}`; allowed are stdout, stderr"));
     }
     Ok(logging.clone())
 }
@@ -284,12 +260,8 @@ fn srt(ingestion: &Ingestion, receive_buffer: Option<u64>) -> Result<Option<SrtC
         64_000..=BANDWIDTH_MAX_BPS,
     )?;
     let input_bps = input_bandwidth(srt, max_bandwidth_bps)?;
-    let latency = lasting(
-        "ingestion.srt.latency",
-        srt.latency,
-        120 * MS,
-        Duration::ZERO..=60 * SECOND,
-    )?;
+    let latency =
+        lasting("ingestion.srt.latency", srt.latency, 120 * MS, Duration::ZERO..=60 * SECOND)?;
     let idle = srt.peer_idle_timeout.or(ingestion.stream_timeout);
     let allow = allow(srt)?;
     let listen = listen(srt)?;
@@ -307,18 +279,8 @@ fn srt(ingestion: &Ingestion, receive_buffer: Option<u64>) -> Result<Option<SrtC
         listen,
         latency,
         max_bandwidth_bps,
-        payload_bytes: within(
-            "ingestion.srt.payload_size",
-            srt.payload_size,
-            1_316,
-            188..=1_456,
-        )?,
-        flow_window: within(
-            "ingestion.srt.fc_window",
-            srt.fc_window,
-            25_600,
-            32..=1 << 20,
-        )?,
+        payload_bytes: within("ingestion.srt.payload_size", srt.payload_size, 1_316, 188..=1_456)?,
+        flow_window: within("ingestion.srt.fc_window", srt.fc_window, 25_600, 32..=1 << 20)?,
         peer_idle_timeout: lasting(
             "ingestion.srt.peer_idle_timeout",
             idle,
@@ -337,11 +299,7 @@ fn srt(ingestion: &Ingestion, receive_buffer: Option<u64>) -> Result<Option<SrtC
 }
 
 fn refuse_encryption(srt: &Srt) -> Result<(), Error> {
-    let passphrase = srt
-        .encryption
-        .passphrase
-        .as_deref()
-        .is_some_and(|text| !text.is_empty());
+    let passphrase = srt.encryption.passphrase.as_deref().is_some_and(|text| !text.is_empty());
     if srt.encryption.enabled.unwrap_or(false) || passphrase {
         return refuse(
             "ingestion.srt.encryption",
@@ -375,22 +333,14 @@ fn receive_buffer_bytes(
 ) -> Result<usize, Error> {
     let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
     let derived = (input_bps / 8).saturating_mul(latency_ms) / 1_000 * 2;
-    within(
-        "dataplane.receive_buffer",
-        given,
-        derived.clamp(8 << 20, 1 << 30),
-        64 << 10..=1 << 30,
-    )
+    within("dataplane.receive_buffer", given, derived.clamp(8 << 20, 1 << 30), 64 << 10..=1 << 30)
 }
 
 fn listen(srt: &Srt) -> Result<SocketAddr, Error> {
     let text = srt.listen_addr.as_deref().unwrap_or("127.0.0.1");
     let port: u16 = within("ingestion.srt.port", srt.port, 30_000, 1..=65_535)?;
     let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() else {
-        return refuse(
-            "ingestion.srt.listen_addr",
-            format!("`{text}` is not an IP address"),
-        );
+        return refuse("ingestion.srt.listen_addr", format!("`{text}` is not an IP address"));
     };
     Ok(SocketAddr::new(address, port))
 }

@@ -40,6 +40,9 @@ const KEYS_WITHOUT_EFFECT: &[&str] = &[
     "ingestion.stream_handling.error_retry_limit",
     "ingestion.srt.encryption.key_length",
     "ingestion.srt.encryption.pbkdf_iterations",
+    "logging.max_size",
+    "logging.max_backups",
+    "logging.max_age",
 ];
 
 /// What the dataplane runs with: every value checked, every default filled in.
@@ -134,11 +137,9 @@ impl Config {
         let mut document = parse_document(text)?;
         overlay(&mut document, environment)?;
         let without_effect = without_effect(&document);
-        let file: File =
-            serde_path_to_error::deserialize(document).map_err(|error| Error::Key {
-                key: error.path().to_string(),
-                problem: error.into_inner().to_string(),
-            })?;
+        let file: File = serde_path_to_error::deserialize(document).map_err(|error| {
+            Error::Key { key: error.path().to_string(), problem: error.into_inner().to_string() }
+        })?;
         check::derive(&file, without_effect)
     }
 }
@@ -148,9 +149,8 @@ pub const EMBEDDED: &str = include_str!("embedded.yaml");
 
 /// YAML to a tree, with the control plane's sections taken out.
 fn parse_document(text: &str) -> Result<Value, Error> {
-    let document: Option<Value> = serde_saphyr::from_str(text).map_err(|error| Error::Syntax {
-        problem: error.to_string(),
-    })?;
+    let document: Option<Value> = serde_saphyr::from_str(text)
+        .map_err(|error| Error::Syntax { problem: error.to_string() })?;
     let mut document = document.unwrap_or(Value::Null);
     if document.is_null() {
         document = Value::Object(serde_json::Map::new());
@@ -174,10 +174,8 @@ fn overlay(
         let Some(text) = environment(&name) else {
             continue;
         };
-        let value: Value = serde_saphyr::from_str(&text).map_err(|error| Error::Key {
-            key: name,
-            problem: error.to_string(),
-        })?;
+        let value: Value = serde_saphyr::from_str(&text)
+            .map_err(|error| Error::Key { key: name, problem: error.to_string() })?;
         insert(document, &path, value);
     }
     Ok(())
@@ -200,9 +198,7 @@ fn without_effect(document: &Value) -> Vec<String> {
     KEYS_WITHOUT_EFFECT
         .iter()
         .filter(|path| {
-            let found = path
-                .split('.')
-                .try_fold(document, |place, key| place.get(key));
+            let found = path.split('.').try_fold(document, |place, key| place.get(key));
             found.is_some_and(|value| !value.is_null())
         })
         .map(|path| (*path).to_owned())

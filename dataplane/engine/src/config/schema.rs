@@ -44,10 +44,7 @@ section! {
 
 /// Which CPUs carry workers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[serde(
-    untagged,
-    expecting = "expected `auto` or a list of CPU numbers, as [1, 2]"
-)]
+#[serde(untagged, expecting = "expected `auto` or a list of CPU numbers, as [1, 2]")]
 pub enum Workers {
     /// `auto`: all allowed CPUs, one left for the rest where there are more than two.
     #[default]
@@ -272,11 +269,7 @@ fn collect(tree: &Value, prefix: String, paths: &mut Vec<String>) {
         return;
     };
     for (key, value) in keys {
-        let path = if prefix.is_empty() {
-            key.clone()
-        } else {
-            format!("{prefix}.{key}")
-        };
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         collect(value, path, paths);
     }
 }

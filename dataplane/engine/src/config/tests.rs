@@ -28,10 +28,7 @@ fn empty_file_is_the_default() {
 #[test]
 fn unknown_keys_are_refused_by_name() {
     let text = refusal("ingestion:\n  srt:\n    latencyy: 1s\n");
-    assert!(
-        text.contains("latencyy") && text.contains("latency"),
-        "{text}"
-    );
+    assert!(text.contains("latencyy") && text.contains("latency"), "{text}");
     assert!(refusal("ingest: {}\n").contains("ingest"));
     assert!(refusal("ingestion:\n  rtp: {prot: 1}\n").contains("prot"));
 }
@@ -56,10 +53,7 @@ fn second_spelling_means_the_same() {
 #[test]
 fn out_of_range_names_key_and_range() {
     let text = refusal("ingestion:\n  srt: {port: 70000}\n");
-    assert!(
-        text.contains("ingestion.srt.port") && text.contains("65535"),
-        "{text}"
-    );
+    assert!(text.contains("ingestion.srt.port") && text.contains("65535"), "{text}");
     let text = refusal("ingestion:\n  srt: {payload_size: 1500}\n");
     assert!(text.contains("ingestion.srt.payload_size"), "{text}");
 }
@@ -67,19 +61,13 @@ fn out_of_range_names_key_and_range() {
 #[test]
 fn wrong_type_names_the_key() {
     let text = refusal("ingestion:\n  srt: {latency: soon}\n");
-    assert!(
-        text.contains("ingestion.srt.latency") && text.contains("120ms"),
-        "{text}"
-    );
+    assert!(text.contains("ingestion.srt.latency") && text.contains("120ms"), "{text}");
 }
 
 #[test]
 fn open_listener_must_be_meant() {
     let text = refusal("ingestion:\n  srt: {listen_addr: 0.0.0.0}\n");
-    assert!(
-        text.contains("open: true") && text.contains("allow"),
-        "{text}"
-    );
+    assert!(text.contains("open: true") && text.contains("allow"), "{text}");
     assert!(parse("ingestion:\n  srt: {listen_addr: 0.0.0.0, open: true}\n").is_ok());
     assert!(parse("ingestion:\n  srt: {listen_addr: '::', allow: [10.0.0.0/8, '::1']}\n").is_ok());
     assert!(refusal("ingestion:\n  srt: {allow: [ten]}\n").contains("ten"));
@@ -116,14 +104,8 @@ fn contradictions_are_refused() {
 
 #[test]
 fn workers_are_auto_or_cpus() {
-    assert_eq!(
-        parse("dataplane: {workers: auto}").expect("auto").workers,
-        Workers::Auto
-    );
-    assert_eq!(
-        parse("dataplane: {workers: [1]}").expect("list").workers,
-        Workers::Cpus(vec![1])
-    );
+    assert_eq!(parse("dataplane: {workers: auto}").expect("auto").workers, Workers::Auto);
+    assert_eq!(parse("dataplane: {workers: [1]}").expect("list").workers, Workers::Cpus(vec![1]));
     assert!(refusal("dataplane: {workers: many}").contains("auto"));
     assert!(refusal("dataplane: {workers: [1, 1]}").contains("twice"));
 }

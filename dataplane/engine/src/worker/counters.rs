@@ -1,0 +1,134 @@
+//! From the counters of the protocol crates to the table in shared memory.
+
+use shm::counters::{StreamCounter, WorkerCounter};
+use shm::{StreamSlotWriter, WorkerBlock};
+use uring::RingCounters;
+
+/// What a stream's counters stood at when its session began: they belong to the stream id and go
+/// on over a reconnect, while those of a session start at zero.
+#[derive(Debug, Clone)]
+pub(crate) struct Base([u64; StreamCounter::COUNT]);
+
+impl Base {
+    pub(crate) const fn zero() -> Self {
+        Self([0; StreamCounter::COUNT])
+    }
+
+    /// Takes the counters as they stand.
+    pub(crate) fn take(&mut self, slot: &StreamSlotWriter) {
+        for &counter in StreamCounter::ALL {
+            self.0[counter as usize] = slot.value(counter);
+        }
+    }
+
+    /// Shows totals of the session on top of what was before it.
+    pub(crate) fn show<const N: usize>(
+        &self,
+        slot: &mut StreamSlotWriter,
+        totals: [(StreamCounter, u64); N],
+    ) {
+        for (counter, value) in totals {
+            slot.set(counter, self.0[counter as usize] + value);
+        }
+    }
+}
+
+/// Shows gauges: they are what they are now.
+pub(crate) fn show_gauges<const N: usize>(
+    slot: &mut StreamSlotWriter,
+    gauges: [(StreamCounter, u64); N],
+) {
+    for (counter, value) in gauges {
+        slot.set(counter, value);
+    }
+}
+
+/// Totals of an SRT connection.
+pub(crate) const fn connection_totals(stats: &srt::Stats) -> [(StreamCounter, u64); 25] {
+    use StreamCounter as C;
+    [
+        (C::DatagramsReceived, stats.datagrams_received),
+        (C::BytesReceived, stats.bytes_received),
+        (C::PacketsReceived, stats.packets_received),
+        (C::PacketsUnique, stats.packets_unique),
+        (C::PacketsDelivered, stats.packets_delivered),
+        (C::BytesDelivered, stats.bytes_delivered),
+        (C::PacketsLost, stats.packets_lost),
+        (C::PacketsRetransmitted, stats.packets_retransmitted),
+        (C::PacketsRecovered, stats.packets_recovered),
+        (C::PacketsBelated, stats.packets_belated),
+        (C::PacketsDuplicate, stats.packets_duplicate),
+        (C::PacketsSkippedTooLate, stats.packets_skipped_too_late),
+        (C::PacketsSkippedBySender, stats.packets_skipped_by_sender),
+        (C::PacketsDroppedWindow, stats.packets_dropped_window),
+        (C::PacketsDroppedSlots, stats.packets_dropped_slots),
+        (C::PacketsDroppedInvalid, stats.packets_dropped_invalid),
+        (C::PacketsUndecryptable, stats.packets_undecryptable),
+        (C::PacketsDiscardedAtEnd, stats.packets_discarded_at_end),
+        (C::ControlInvalid, stats.control_invalid),
+        (C::AcksSent, stats.acks_sent),
+        (C::LightAcksSent, stats.light_acks_sent),
+        (C::AckacksReceived, stats.ackacks_received),
+        (C::NaksSent, stats.naks_sent),
+        (C::DropRequestsReceived, stats.drop_requests_received),
+        (C::KeepalivesReceived, stats.keepalives_received),
+    ]
+}
+
+/// Gauges of an SRT connection.
+pub(crate) const fn connection_gauges(stats: &srt::Stats) -> [(StreamCounter, u64); 8] {
+    use StreamCounter as C;
+    [
+        (C::PacketsHeld, stats.packets_held),
+        (C::RttUs, stats.rtt_us),
+        (C::RttVarianceUs, stats.rtt_variance_us),
+        (C::LatencyMs, stats.latency_ms),
+        (C::DriftUs, stats.drift_us.cast_unsigned()),
+        (C::FlowWindowPackets, stats.flow_window_packets),
+        (C::ReceiveRateBps, stats.receive_rate_bps),
+        (C::LinkCapacityPps, stats.link_capacity_pps),
+    ]
+}
+
+/// Totals of a demultiplexer.
+pub(crate) const fn demuxer_totals(counters: &mpegts::Counters) -> [(StreamCounter, u64); 16] {
+    use StreamCounter as C;
+    [
+        (C::TsPackets, counters.ts_packets),
+        (C::TsSyncLosses, counters.ts_sync_losses),
+        (C::TsBytesSkipped, counters.ts_bytes_skipped),
+        (C::TsContinuityErrors, counters.ts_continuity_errors),
+        (C::TsDuplicates, counters.ts_duplicates),
+        (C::TsTransportErrors, counters.ts_transport_errors),
+        (C::TsScrambled, counters.ts_scrambled),
+        (C::TsInvalid, counters.ts_invalid),
+        (C::PsiCrcErrors, counters.psi_crc_errors),
+        (C::PsiInvalid, counters.psi_invalid),
+        (C::PsiChanges, counters.psi_changes),
+        (C::PsiProgramsUnlisted, counters.psi_programs_unlisted),
+        (C::PsiTracksUnlisted, counters.psi_tracks_unlisted),
+        (C::PesPackets, counters.pes_packets),
+        (C::PesInvalid, counters.pes_invalid),
+        (C::TimelineJumps, counters.timeline_jumps),
+    ]
+}
+
+/// Shows what the ring counted.
+pub(crate) fn show_ring(block: &mut WorkerBlock, ring: &RingCounters) {
+    use WorkerCounter as C;
+    for (counter, value) in [
+        (C::DatagramsReceived, ring.datagrams),
+        (C::BytesReceived, ring.bytes),
+        (C::KernelDrops, ring.kernel_drops),
+        (C::RearmsEmpty, ring.rearms_empty),
+        (C::RearmsNoBuffers, ring.rearms_no_buffers),
+        (C::RearmsOther, ring.rearms_other),
+        (C::DatagramsSent, ring.sent),
+        (C::SendErrors, ring.send_errors),
+        (C::SendsDropped, ring.sends_dropped),
+        (C::SlotsStarved, ring.slots_starved),
+        (C::Enters, ring.enters),
+    ] {
+        block.set(counter, value);
+    }
+}

@@ -1,0 +1,400 @@
+//! A worker: one pinned thread with its own ring, sockets, sessions and memory. It shares nothing
+//! mutable, takes no lock and allocates nothing after its start.
+//!
+//! ```text
+//!            ┌──────────────────────── duty cycle ────────────────────────┐
+//!  wait ─▶ datagrams ─▶ neighbours ─▶ orders ─▶ timers ─▶ settle touched ─▶ counters
+//!            │ by socket id              │                  │ publish, re-arm timer
+//!            ▼                           ▼                  ▼
+//!         Session                 install, end         GOP ring
+//! ```
+
+mod attempts;
+mod counters;
+pub(crate) mod handover;
+mod rate;
+pub(crate) mod session;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use memory::spsc::{Consumer, Producer};
+use memory::{Datagram, Slab, Time};
+use shm::counters::WorkerCounter;
+use shm::{EndReason, WorkerBlock};
+use srt::{ConnectRequest, Listener, ListenerEvent};
+use uring::{Received, Ring, SocketIndex, Waker};
+
+use self::attempts::{Attempts, Known};
+use self::handover::{Handover, Neighbours};
+use self::session::{Session, Wire};
+use crate::clock::{self, ArrivalClock};
+use crate::conductor::placement::Place;
+use crate::messages::{Order, Report, Tenancy, Verdict};
+use crate::socket_id::SocketIds;
+use crate::wake::Wake;
+use crate::wheel::Wheel;
+
+/// Longest wait when no timer is set: the heartbeat's period.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+/// Orders taken in a duty cycle.
+const ORDERS_PER_CYCLE: usize = 64;
+/// Reports that must fit whatever happens: each session can be installed, ended and spent once
+/// before the conductor looks. Requests are only put while more room than that is free.
+const REPORTS_RESERVED_PER_SESSION: usize = 4;
+/// Requests that may wait for the conductor beside that reserve.
+const REQUESTS_WAITING: usize = 256;
+
+/// Room of the rings between the conductor and a worker with so many sessions.
+pub(crate) fn report_capacity(sessions: u16) -> usize {
+    usize::from(sessions) * REPORTS_RESERVED_PER_SESSION + REQUESTS_WAITING
+}
+
+/// How a worker waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WaitPolicy {
+    pub(crate) min_wait: Duration,
+    pub(crate) spin: bool,
+}
+
+/// What a worker is made of, gathered on its own thread.
+pub(crate) struct Parts {
+    pub(crate) worker: u16,
+    pub(crate) ring: Ring,
+    pub(crate) slab: Slab,
+    pub(crate) socket: SocketIndex,
+    pub(crate) listener: Listener,
+    pub(crate) ids: SocketIds,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) wait: WaitPolicy,
+    pub(crate) block: WorkerBlock,
+    pub(crate) orders: Consumer<Order>,
+    pub(crate) reports: Producer<Report>,
+    pub(crate) conductor: Wake,
+    pub(crate) neighbours: Neighbours,
+    pub(crate) neighbour_wakers: Vec<Waker>,
+}
+
+/// See the module.
+pub(crate) struct Worker {
+    parts: Parts,
+    attempts: Attempts,
+    wheel: Wheel,
+    /// Sessions to be settled in this cycle.
+    touched: Vec<u16>,
+    arrival: ArrivalClock,
+    reported: bool,
+    stopping: bool,
+    cycle_max_ns: u64,
+}
+
+impl Worker {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let sessions = parts.sessions.len();
+        let keys = u32::try_from(sessions).expect("places are numbered in 16 bits");
+        let wheel = Wheel::new(keys, clock::now());
+        Self {
+            parts,
+            attempts: Attempts::new(),
+            wheel,
+            touched: Vec::with_capacity(sessions),
+            arrival: ArrivalClock::new(),
+            reported: false,
+            stopping: false,
+            cycle_max_ns: 0,
+        }
+    }
+
+    /// Turns until the conductor says stop.
+    pub(crate) fn run(mut self) -> Result<(), uring::Error> {
+        while !self.stopping {
+            self.wait()?;
+            let began = clock::now();
+            self.cycle(began);
+            let took = clock::now().since(began);
+            let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+            self.cycle_max_ns = self.cycle_max_ns.max(took_ns);
+        }
+        self.leave()
+    }
+
+    fn wait(&mut self) -> Result<(), uring::Error> {
+        if self.parts.wait.spin {
+            return self.parts.ring.wait(Duration::ZERO, Duration::ZERO);
+        }
+        let now = clock::now();
+        let timeout = self.wheel.next_deadline().since(now).min(WAIT_MAX);
+        self.parts.ring.wait(self.parts.wait.min_wait.min(timeout), timeout)
+    }
+
+    fn cycle(&mut self, now: Time) {
+        self.arrival.tick(now);
+        while let Some(received) = self.parts.ring.next() {
+            self.receive(received, now);
+        }
+        for _ in 0..handover::HANDOVERS {
+            let Some(handover) = self.parts.neighbours.receive() else { break };
+            self.take_over(&handover, now);
+        }
+        for _ in 0..ORDERS_PER_CYCLE {
+            let Some(order) = self.parts.orders.pop() else { break };
+            self.obey(order, now);
+        }
+        self.timers(now);
+        self.settle(now);
+        self.show(now);
+        if std::mem::take(&mut self.reported) {
+            self.parts.conductor.wake();
+        }
+    }
+
+    fn count(&mut self, counter: WorkerCounter) {
+        self.parts.block.add(counter, 1);
+    }
+
+    // ---- datagrams ----
+
+    fn receive(&mut self, received: Received, now: Time) {
+        let arrival = self.arrival.arrival(received.arrival_realtime_ns, now);
+        let Received { peer, datagram, truncated, .. } = received;
+        let payload = datagram.payload();
+        if payload.is_empty() {
+            return self.count(WorkerCounter::DroppedEmpty);
+        }
+        if truncated {
+            return self.count(WorkerCounter::DroppedTruncated);
+        }
+        let Some(id) = srt::packet::destination(payload) else {
+            return self.count(WorkerCounter::DroppedShort);
+        };
+        if id == 0 {
+            return self.handshake(peer, payload, arrival, now);
+        }
+        let owner = self.parts.ids.worker(id);
+        if owner == self.parts.worker {
+            return self.to_session(id, peer, arrival, datagram, now);
+        }
+        let handover = Handover::new(peer, arrival, payload);
+        if self.parts.neighbours.send(owner, handover) {
+            self.count(WorkerCounter::HandedOver);
+            self.parts.neighbour_wakers[usize::from(owner)].wake();
+        } else {
+            self.count(WorkerCounter::DroppedHandover);
+        }
+    }
+
+    fn take_over(&mut self, handover: &Handover, now: Time) {
+        self.count(WorkerCounter::TakenOver);
+        let Some(id) = srt::packet::destination(handover.payload()) else {
+            return self.count(WorkerCounter::DroppedShort);
+        };
+        match Datagram::copy_from(&self.parts.slab, handover.payload()) {
+            Some(datagram) => {
+                self.to_session(id, handover.peer, handover.arrival, datagram, now);
+            }
+            None => self.count(WorkerCounter::DroppedHandover),
+        }
+    }
+
+    fn to_session(
+        &mut self,
+        id: u32,
+        peer: std::net::SocketAddr,
+        arrival: Time,
+        datagram: Datagram,
+        now: Time,
+    ) {
+        let place = self.parts.ids.session(id);
+        let Some(session) = self.parts.sessions.get_mut(usize::from(place)) else {
+            return self.count(WorkerCounter::DroppedUnknownSession);
+        };
+        if !session.is(id) {
+            return self.count(WorkerCounter::DroppedUnknownSession);
+        }
+        if session.peer() != Some(peer) {
+            session.wrong_source();
+            return self.count(WorkerCounter::DroppedWrongSource);
+        }
+        self.count(WorkerCounter::DatagramsToSessions);
+        self.guarded(place, |session, wire| session.receive(now, arrival, datagram, wire));
+        self.touch(place);
+    }
+
+    /// Runs a session's code with its faults fenced in: a panic ends that session only.
+    ///
+    /// What outlives the session (slab, timers, ring) is never inside the fence in a half-changed
+    /// state: slots go back when their handles drop, sends are queued whole.
+    fn guarded(&mut self, place: u16, f: impl FnOnce(&mut Session, &mut Wire<'_>)) {
+        let Parts { sessions, ring, socket, .. } = &mut self.parts;
+        let session = &mut sessions[usize::from(place)];
+        let mut wire = Wire { ring, socket: *socket };
+        if catch_unwind(AssertUnwindSafe(|| f(session, &mut wire))).is_err() {
+            // What it left half changed may fail once more; then its place rests as it is until a
+            // next session opens it anew.
+            let _ = catch_unwind(AssertUnwindSafe(|| session.abort(clock::now())));
+            self.count(WorkerCounter::SessionsPanicked);
+            self.end(place, EndReason::Panicked, clock::now());
+        }
+    }
+
+    fn touch(&mut self, place: u16) {
+        let session = &mut self.parts.sessions[usize::from(place)];
+        if !session.touched {
+            session.touched = true;
+            self.touched.push(place);
+        }
+    }
+
+    // ---- handshakes ----
+
+    fn handshake(&mut self, peer: std::net::SocketAddr, payload: &[u8], arrival: Time, now: Time) {
+        self.count(WorkerCounter::DatagramsToListener);
+        let mut reply = [0; srt::REJECTION_BYTES];
+        match self.parts.listener.handle(arrival, peer, payload, &mut reply) {
+            ListenerEvent::Reply(len) => {
+                self.count(WorkerCounter::Inductions);
+                self.send(peer, &reply[..len]);
+            }
+            ListenerEvent::Rejected(len, _) => {
+                self.count(WorkerCounter::Rejections);
+                self.send(peer, &reply[..len]);
+            }
+            ListenerEvent::Conclusion(request) => {
+                self.count(WorkerCounter::Conclusions);
+                self.conclusion(&request, now);
+            }
+            ListenerEvent::BadCookie => self.count(WorkerCounter::CookiesBad),
+            ListenerEvent::Invalid(_) => self.count(WorkerCounter::DroppedInvalid),
+        }
+    }
+
+    fn conclusion(&mut self, request: &ConnectRequest, now: Time) {
+        let reserved = self.parts.sessions.len() * REPORTS_RESERVED_PER_SESSION;
+        if self.parts.reports.free() <= reserved {
+            // The caller repeats its conclusion; by then the conductor has caught up.
+            return;
+        }
+        match self.attempts.meet(request, now) {
+            Known::New => self.report(Report::Admit(*request)),
+            Known::Undecided => {}
+            Known::Decided(packet) => {
+                self.count(WorkerCounter::AnswersRepeated);
+                self.send(request.peer, packet.as_bytes());
+            }
+        }
+    }
+
+    fn send(&mut self, peer: std::net::SocketAddr, packet: &[u8]) {
+        self.parts.ring.send(self.parts.socket, peer, packet);
+    }
+
+    // ---- orders and reports ----
+
+    fn report(&mut self, report: Report) {
+        let pushed = self.parts.reports.push(report);
+        assert!(pushed.is_ok(), "the report ring holds what its reserve promises");
+        self.reported = true;
+    }
+
+    fn obey(&mut self, order: Order, now: Time) {
+        match order {
+            Order::Install(tenancy) => self.install(tenancy, now),
+            Order::Answer(verdict) => self.answer(verdict, now),
+            Order::End { place, socket_id, reason } => {
+                self.end_by_order(place, socket_id, reason, now)
+            }
+            Order::Stop => self.stopping = true,
+        }
+    }
+
+    fn install(&mut self, tenancy: Box<Tenancy>, now: Time) {
+        let (ticket, place) = (tenancy.ticket, tenancy.place.session);
+        let session = &mut self.parts.sessions[usize::from(place)];
+        let answer = session.open(tenancy, now);
+        self.parts.block.add(WorkerCounter::Sessions, 1);
+        self.touch(place);
+        self.report(Report::Installed { ticket, answer });
+    }
+
+    fn answer(&mut self, verdict: Box<Verdict>, now: Time) {
+        if !verdict.accepted {
+            self.count(WorkerCounter::Rejections);
+        }
+        self.attempts.decide(&verdict.request, verdict.packet, now);
+        self.send(verdict.request.peer, verdict.packet.as_bytes());
+        self.report(Report::Spent(verdict));
+    }
+
+    fn end_by_order(&mut self, place: Place, socket_id: u32, reason: EndReason, now: Time) {
+        // The session may have ended by itself while the order was on its way.
+        if self.parts.sessions[usize::from(place.session)].is(socket_id) {
+            self.finish(place.session, reason, now);
+        }
+    }
+
+    fn finish(&mut self, place: u16, reason: EndReason, now: Time) {
+        self.guarded(place, |session, wire| session.finish(now, wire));
+        self.end(place, reason, now);
+    }
+
+    /// Gives the session's berth back to the conductor; nothing when a fault has done so already.
+    fn end(&mut self, place: u16, reason: EndReason, now: Time) {
+        let session = &mut self.parts.sessions[usize::from(place)];
+        if let Some(tenancy) = session.leave(reason, now) {
+            self.wheel.cancel(place.into());
+            let sessions = self.parts.block.value(WorkerCounter::Sessions);
+            self.parts.block.set(WorkerCounter::Sessions, sessions.saturating_sub(1));
+            self.report(Report::Ended(tenancy));
+        }
+    }
+
+    // ---- timers, publication, counters ----
+
+    fn timers(&mut self, now: Time) {
+        while let Some(key) = self.wheel.pop(now) {
+            let place = u16::try_from(key).expect("keys are places");
+            self.guarded(place, |session, wire| session.timeout(now, wire));
+            self.touch(place);
+        }
+    }
+
+    fn settle(&mut self, now: Time) {
+        while let Some(place) = self.touched.pop() {
+            let Parts { sessions, block, .. } = &mut self.parts;
+            let session = &mut sessions[usize::from(place)];
+            session.touched = false;
+            session.settle(now, block.latency());
+            match session.over() {
+                Some(reason) => self.finish(place, reason, now),
+                None => self.wheel.set(place.into(), session.next_timeout()),
+            }
+        }
+    }
+
+    fn show(&mut self, now: Time) {
+        counters::show_ring(&mut self.parts.block, self.parts.ring.counters());
+        let block = &mut self.parts.block;
+        block.add(WorkerCounter::Cycles, 1);
+        block.set(WorkerCounter::HeartbeatNs, now.nanos());
+        block.set(WorkerCounter::CycleMaxNs, self.cycle_max_ns);
+        block.set(WorkerCounter::SlotsFree, self.parts.slab.free().into());
+    }
+
+    /// Ends all sessions and gives the port back.
+    fn leave(mut self) -> Result<(), uring::Error> {
+        let now = clock::now();
+        for place in 0..self.parts.sessions.len() {
+            let place = u16::try_from(place).expect("places are numbered in 16 bits");
+            if self.parts.sessions[usize::from(place)].peer().is_some() {
+                self.finish(place, EndReason::Stopped, now);
+            }
+        }
+        let Parts { ring, mut reports, conductor, .. } = self.parts;
+        // Sends what is queued: the peers' shutdowns.
+        let closed = ring.close();
+        let pushed = reports.push(Report::Stopped);
+        assert!(pushed.is_ok(), "the report ring holds what its reserve promises");
+        conductor.wake();
+        closed
+    }
+}

@@ -1,0 +1,300 @@
+//! One publisher's way from datagram to frame: SRT connection, demultiplexer, frame assembly.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use memory::{Datagram, Time};
+use mpegts::Demuxer;
+use shm::counters::StreamCounter;
+use shm::{EndReason, Histogram, NoMediaReason, Published, StreamState, TRACKS_MAX, TrackInfo};
+use srt::{Answer, Connection};
+use uring::{Ring, SocketIndex};
+
+use super::counters::{self, Base};
+use super::rate::Rate;
+use crate::messages::Tenancy;
+
+/// How often a stream's counters are written to shared memory while it is busy; a quiet one
+/// writes with each of its timers.
+const FLUSH_EVERY: Duration = Duration::from_millis(10);
+/// A stream that receives but publishes nothing for this long has no media.
+const MEDIA_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What all sessions of a worker are made for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    pub(crate) window_packets: u32,
+    pub(crate) program: Option<u16>,
+    pub(crate) media: media::Limits,
+}
+
+/// A place for a session. Its memory is taken once and used by one publisher after the other.
+#[derive(Debug)]
+pub(crate) struct Session {
+    connection: Connection,
+    demuxer: Demuxer,
+    stream: media::Stream,
+    tenancy: Option<Box<Tenancy>>,
+    /// It is on the list of what this duty cycle settles.
+    pub(crate) touched: bool,
+    flushed: Time,
+    /// The stream's counters when the session began.
+    base: Box<Base>,
+    media_rate: Rate,
+    published: u64,
+    published_at: Time,
+    /// When the next finished frame is due.
+    publish_at: Time,
+}
+
+/// What a session needs of the worker to handle its input.
+pub(crate) struct Wire<'a> {
+    pub(crate) ring: &'a mut Ring,
+    pub(crate) socket: SocketIndex,
+}
+
+/// Where a connection's output goes: packets to the ring, payload to the demultiplexer and on
+/// into the GOP ring.
+struct Path<'a> {
+    ring: &'a mut Ring,
+    socket: SocketIndex,
+    peer: SocketAddr,
+    demuxer: &'a mut Demuxer,
+    stream: &'a mut media::Stream,
+}
+
+impl srt::Output for Path<'_> {
+    fn transmit(&mut self, packet: &[u8]) {
+        // A full send slab drops the packet and the ring counts it; SRT repeats what matters.
+        self.ring.send(self.socket, self.peer, packet);
+    }
+
+    fn deliver(&mut self, payload: &[u8], arrival: Time, due: Time) {
+        self.stream.input(arrival, due);
+        self.demuxer.push(payload, self.stream);
+    }
+
+    fn skipped(&mut self, packets: u32) {
+        self.demuxer.lost(packets, self.stream);
+    }
+}
+
+/// Where the output of a session goes that is given up.
+struct Discard;
+
+impl srt::Output for Discard {
+    fn transmit(&mut self, _: &[u8]) {}
+    fn deliver(&mut self, _: &[u8], _: Time, _: Time) {}
+    fn skipped(&mut self, _: u32) {}
+}
+
+impl Session {
+    /// Bytes of a session, for the memory sum.
+    pub(crate) const fn bytes(sizes: &Sizes) -> usize {
+        /// A place of the receive window.
+        const PLACE_BYTES: usize = 32;
+        /// Section buffers, audio frames in the making, parameter sets.
+        const BUFFERS_BYTES: usize = 512 << 10;
+        size_of::<Self>() + sizes.window_packets as usize * PLACE_BYTES + BUFFERS_BYTES
+    }
+
+    pub(crate) fn new(sizes: &Sizes) -> Self {
+        Self {
+            connection: Connection::new(sizes.window_packets),
+            demuxer: Demuxer::new(mpegts::Config { program: sizes.program }),
+            stream: media::Stream::new(sizes.media),
+            tenancy: None,
+            touched: false,
+            flushed: Time::ZERO,
+            base: Box::new(Base::zero()),
+            media_rate: Rate::default(),
+            published: 0,
+            published_at: Time::ZERO,
+            publish_at: Time::NEVER,
+        }
+    }
+
+    /// Whether this place's session has that socket id.
+    pub(crate) fn is(&self, socket_id: u32) -> bool {
+        self.tenancy.as_ref().is_some_and(|tenancy| tenancy.config.local_id == socket_id)
+    }
+
+    /// The publisher's address.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.tenancy.as_ref().map(|tenancy| tenancy.request.peer)
+    }
+
+    /// Opens a session; the answer may leave once it is installed.
+    pub(crate) fn open(&mut self, mut tenancy: Box<Tenancy>, now: Time) -> Answer {
+        let answer = self.connection.open(&tenancy.request, &tenancy.config, now);
+        let ring = tenancy.berth.ring.take().expect("a berth comes with its ring");
+        self.demuxer.reset();
+        self.stream.open(ring);
+        self.base.take(&tenancy.berth.slot);
+        self.media_rate = Rate::default();
+        self.published = 0;
+        self.published_at = now;
+        self.publish_at = Time::NEVER;
+        self.flushed = now;
+        let latency_ms = self.connection.stats().latency_ms;
+        tenancy.berth.info.latency_ms = u16::try_from(latency_ms).unwrap_or(u16::MAX);
+        tenancy.berth.info.set_tracks(&[]);
+        tenancy.berth.slot.set_info(&tenancy.berth.info);
+        self.tenancy = Some(tenancy);
+        answer
+    }
+
+    fn path<'a>(&'a mut self, wire: &'a mut Wire<'_>) -> Option<(&'a mut Connection, Path<'a>)> {
+        let path = Path {
+            peer: self.peer()?,
+            ring: wire.ring,
+            socket: wire.socket,
+            demuxer: &mut self.demuxer,
+            stream: &mut self.stream,
+        };
+        Some((&mut self.connection, path))
+    }
+
+    /// A datagram from the peer.
+    pub(crate) fn receive(
+        &mut self,
+        now: Time,
+        arrival: Time,
+        datagram: Datagram,
+        wire: &mut Wire<'_>,
+    ) {
+        if let Some(tenancy) = &mut self.tenancy {
+            tenancy.berth.slot.set(StreamCounter::LastReceivedNs, arrival.nanos());
+        }
+        if let Some((connection, mut path)) = self.path(wire) {
+            connection.handle_datagram(now, arrival, datagram, &mut path);
+        }
+    }
+
+    /// A datagram with this session's socket id from another address.
+    pub(crate) fn wrong_source(&mut self) {
+        if let Some(tenancy) = &mut self.tenancy {
+            tenancy.berth.slot.add(StreamCounter::WrongSource, 1);
+        }
+    }
+
+    /// The session's timer.
+    pub(crate) fn timeout(&mut self, now: Time, wire: &mut Wire<'_>) {
+        if let Some((connection, mut path)) = self.path(wire)
+            && connection.next_timeout() <= now
+        {
+            connection.handle_timeout(now, &mut path);
+        }
+    }
+
+    /// Publishes what is due and shows counters when it is time to.
+    pub(crate) fn settle(&mut self, now: Time, latency: &mut Histogram) {
+        let (published, published_at) = (&mut self.published, &mut self.published_at);
+        let next = self.stream.publish_due_with(now, |frame: &Published| {
+            latency.record(frame.published_ns.saturating_sub(frame.due_ns));
+            *published += 1;
+            *published_at = now;
+        });
+        self.publish_at = next.unwrap_or(Time::NEVER);
+        if now.since(self.flushed) >= FLUSH_EVERY {
+            self.flush(now);
+        }
+    }
+
+    /// When the session wants to be called again.
+    pub(crate) fn next_timeout(&self) -> Time {
+        self.connection.next_timeout().min(self.publish_at)
+    }
+
+    /// Why the session is over, once it is.
+    pub(crate) fn over(&self) -> Option<EndReason> {
+        match self.connection.state() {
+            srt::State::Open => None,
+            srt::State::Closed(srt::EndReason::PeerShutdown) => Some(EndReason::Shutdown),
+            srt::State::Closed(srt::EndReason::PeerIdle) => Some(EndReason::Idle),
+            srt::State::Closed(_) => Some(EndReason::Protocol),
+        }
+    }
+
+    /// Ends the session in order: what has arrived becomes frames, the peer hears of it.
+    pub(crate) fn finish(&mut self, now: Time, wire: &mut Wire<'_>) {
+        if let Some((connection, mut path)) = self.path(wire) {
+            connection.close(now, &mut path);
+            path.demuxer.finish(path.stream);
+        }
+        self.stream.finish(now);
+    }
+
+    /// Ends the session after a fault in its own code: what is open is thrown away, what was held
+    /// goes back to the slab.
+    pub(crate) fn abort(&mut self, now: Time) {
+        self.connection.close(now, &mut Discard);
+        self.stream.abort();
+    }
+
+    /// Gives the berth back, with its last counters.
+    pub(crate) fn leave(&mut self, reason: EndReason, now: Time) -> Option<Box<Tenancy>> {
+        self.flush(now);
+        let mut tenancy = self.tenancy.take()?;
+        let mut ring = self.stream.close().expect("an open session has its ring");
+        ring.end();
+        tenancy.berth.ring = Some(ring);
+        tenancy.berth.slot.set(StreamCounter::PacketsHeld, 0);
+        tenancy.end = reason;
+        Some(tenancy)
+    }
+
+    fn flush(&mut self, now: Time) {
+        let Some(tenancy) = &mut self.tenancy else { return };
+        self.flushed = now;
+        let slot = &mut tenancy.berth.slot;
+        let stats = self.connection.stats();
+        self.base.show(slot, counters::connection_totals(stats));
+        self.base.show(slot, counters::demuxer_totals(self.demuxer.counters()));
+        self.base.show(slot, self.stream.counters().totals());
+        counters::show_gauges(slot, counters::connection_gauges(stats));
+        counters::show_gauges(slot, self.stream.counters().gauges());
+        let bitrate = self.media_rate.update(now, stats.bytes_delivered);
+        slot.set(StreamCounter::BitrateBps, bitrate);
+        self.show_info(now);
+    }
+
+    fn show_info(&mut self, now: Time) {
+        let state = self.state(now);
+        let tracks_changed = self.stream.tracks_changed();
+        let Some(tenancy) = &mut self.tenancy else { return };
+        let info = &mut tenancy.berth.info;
+        if tracks_changed {
+            let tracks = self.stream.tracks();
+            let mut infos = [TrackInfo::default(); TRACKS_MAX];
+            for (info, track) in infos.iter_mut().zip(tracks) {
+                *info = track.info();
+            }
+            info.set_tracks(&infos[..tracks.len()]);
+        }
+        if tracks_changed || (info.state, info.no_media) != state {
+            (info.state, info.no_media) = state;
+            tenancy.berth.slot.set_info(info);
+        }
+    }
+
+    fn state(&self, now: Time) -> (StreamState, NoMediaReason) {
+        if self.published > 0 && now.since(self.published_at) < MEDIA_PATIENCE {
+            return (StreamState::Active, NoMediaReason::None);
+        }
+        if now.since(self.published_at) < MEDIA_PATIENCE {
+            return (StreamState::Connecting, NoMediaReason::None);
+        }
+        let reason = match self.demuxer.state() {
+            // Nothing has come, or too little to tell.
+            mpegts::State::Syncing => return (StreamState::Connecting, NoMediaReason::None),
+            mpegts::State::NotTransportStream => NoMediaReason::NotTransportStream,
+            mpegts::State::NoPat => NoMediaReason::NoPat,
+            mpegts::State::NoProgram => NoMediaReason::NoProgram,
+            mpegts::State::NoPmt { .. } => NoMediaReason::NoPmt,
+            mpegts::State::NoTracks { .. } => NoMediaReason::NoTracks,
+            mpegts::State::Playing { .. } => NoMediaReason::NoFrames,
+        };
+        (StreamState::NoMedia, reason)
+    }
+}

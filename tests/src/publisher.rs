@@ -1,0 +1,193 @@
+//! A publisher of our own over a plain UDP socket: for what FFmpeg and libsrt cannot be made to
+//! send. It paces nothing by itself.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use memory::Time;
+use srt::caller::{Caller, CallerConfig, CallerState, Connected};
+use srt::handshake::{RejectReason, StreamId};
+use srt::sender::{Sender, SenderState};
+use srt::sequence::Sequence;
+
+/// Payload of a live packet: seven transport-stream packets.
+pub const PAYLOAD_BYTES: usize = 1_316;
+/// Packets kept for retransmission.
+const SEND_BUFFER_PACKETS: u32 = 8_192;
+
+/// Why a publisher was not let in.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The listener said no.
+    #[error("rejected with code {}", .0.code())]
+    Rejected(RejectReason),
+    /// No answer, or none that makes sense.
+    #[error("no connection: {0}")]
+    Failed(String),
+}
+
+/// A connected publisher.
+#[derive(Debug)]
+pub struct Publisher {
+    socket: UdpSocket,
+    sender: Sender,
+    connected: Connected,
+    origin: Instant,
+}
+
+fn now(origin: Instant) -> Time {
+    // Far from zero, so that nothing rests on a small clock.
+    Time::ZERO + Duration::from_secs(1_000) + origin.elapsed()
+}
+
+impl Publisher {
+    /// Connects under this StreamID, with `seed` for socket id and first sequence number.
+    pub fn connect(to: SocketAddr, stream_id: &str, seed: u32) -> Result<Self> {
+        let bind: SocketAddr =
+            if to.is_ipv4() { "127.0.0.1:0".parse()? } else { "[::1]:0".parse()? };
+        let socket = UdpSocket::bind(bind)?;
+        socket.connect(to)?;
+        socket.set_read_timeout(Some(Duration::from_millis(5)))?;
+        let origin = Instant::now();
+        let connected = handshake(&socket, to, stream_id, seed, origin)?;
+        let mut sender = Sender::new(SEND_BUFFER_PACKETS, 1_316);
+        sender.open(&connected, now(origin));
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, sender, connected, origin })
+    }
+
+    /// The socket id that the listener gave.
+    pub const fn socket_id(&self) -> u32 {
+        self.connected.peer_socket_id
+    }
+
+    /// This publisher's own address.
+    pub fn local(&self) -> Result<SocketAddr> {
+        Ok(self.socket.local_addr()?)
+    }
+
+    /// Sends one payload of at most [`PAYLOAD_BYTES`].
+    pub fn send(&mut self, payload: &[u8]) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !self
+            .sender
+            .push(now(self.origin), payload.len(), |place| place.copy_from_slice(payload))
+        {
+            if self.sender.state() != SenderState::Open {
+                bail!("the connection is {:?}", self.sender.state());
+            }
+            if Instant::now() > deadline {
+                bail!("the send buffer stays full");
+            }
+            self.pump()?;
+            std::thread::yield_now();
+        }
+        self.pump()
+    }
+
+    /// Sends raw bytes, whatever they are, from this publisher's address.
+    pub fn send_raw(&self, datagram: &[u8]) -> Result<()> {
+        self.socket.send(datagram)?;
+        Ok(())
+    }
+
+    /// Sends what is ready and takes what came.
+    pub fn pump(&mut self) -> Result<()> {
+        let Self { socket, sender, origin, .. } = self;
+        let now = now(*origin);
+        while let Some(run) = sender.next_run(now, 64) {
+            for segment in run.bytes.chunks(run.segment_bytes) {
+                socket.send(segment)?;
+            }
+        }
+        let mut send = |packet: &[u8]| {
+            // What the kernel refuses is lost, as on any path.
+            let _ = socket.send(packet);
+        };
+        let mut buffer = [0; 2_048];
+        while let Ok(len) = socket.recv(&mut buffer) {
+            sender.handle_datagram(now, &buffer[..len], &mut send);
+        }
+        sender.handle_timeout(now, &mut send);
+        Ok(())
+    }
+
+    /// Sends a transport stream at `bits_per_second`, then waits until all of it is acknowledged.
+    pub fn send_stream(&mut self, stream: &[u8], bits_per_second: u64) -> Result<()> {
+        let start = Instant::now();
+        let mut sent: u64 = 0;
+        for payload in stream.chunks(PAYLOAD_BYTES) {
+            let due = Duration::from_nanos(sent * 8 * 1_000_000_000 / bits_per_second);
+            while start.elapsed() < due {
+                self.pump()?;
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            self.send(payload)?;
+            sent += payload.len() as u64;
+        }
+        self.drain()
+    }
+
+    /// Waits until everything sent is acknowledged or given up.
+    pub fn drain(&mut self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.sender.in_flight() + self.sender.waiting() > 0 {
+            if Instant::now() > deadline {
+                bail!("{} packets stay unacknowledged", self.sender.in_flight());
+            }
+            self.pump()?;
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        Ok(())
+    }
+
+    /// Whether the connection is still open, as this side knows.
+    pub fn is_open(&mut self) -> Result<bool> {
+        self.pump()?;
+        Ok(self.sender.state() == SenderState::Open)
+    }
+
+    /// Says goodbye.
+    pub fn close(mut self) -> Result<()> {
+        let socket = &self.socket;
+        self.sender.close(now(self.origin), &mut |packet| {
+            let _ = socket.send(packet);
+        });
+        Ok(())
+    }
+}
+
+fn handshake(
+    socket: &UdpSocket,
+    to: SocketAddr,
+    stream_id: &str,
+    seed: u32,
+    origin: Instant,
+) -> Result<Connected> {
+    let socket_id = (seed.wrapping_mul(0x9e37_79b9) >> 3).max(1);
+    let initial = Sequence::new(seed.wrapping_mul(0x85eb_ca6b) & Sequence::MASK);
+    let mut config = CallerConfig::live(socket_id, initial, to.ip());
+    config.stream_id = StreamId::new(stream_id.as_bytes()).context("a StreamID fits 512 bytes")?;
+    let mut caller = Caller::new(config, now(origin));
+    let mut send = |packet: &[u8]| {
+        let _ = socket.send(packet);
+    };
+    let mut buffer = [0; 2_048];
+    loop {
+        caller.handle_timeout(now(origin), &mut send);
+        if let Ok(len) = socket.recv(&mut buffer) {
+            caller.handle_datagram(now(origin), &buffer[..len], &mut send);
+        }
+        match caller.state() {
+            CallerState::Connected(connected) => return Ok(connected),
+            CallerState::Failed(srt::caller::Failure::Rejected(reason)) => {
+                return Err(Refused::Rejected(reason).into());
+            }
+            CallerState::Failed(failure) => {
+                return Err(Refused::Failed(format!("{failure:?}")).into());
+            }
+            CallerState::Induction | CallerState::Conclusion(_) => {}
+        }
+    }
+}

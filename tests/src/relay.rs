@@ -1,0 +1,217 @@
+//! A UDP relay that loses, duplicates, delays and reorders by a seed: the network that a test
+//! machine has not got. The same seed treats the same sequence of datagrams alike.
+//!
+//! ```text
+//!  encoder ──▶ relay:port ──(impaired, delayed)──▶ listener
+//!          ◀── one socket per encoder ◀────────────
+//! ```
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+/// What happens to datagrams, in both directions.
+#[derive(Debug, Clone, Copy)]
+pub struct Impairment {
+    /// Decides everything.
+    pub seed: u64,
+    /// Lost, of a thousand.
+    pub loss_permille: u32,
+    /// Sent twice, of a thousand.
+    pub duplicate_permille: u32,
+    /// Held back by `reorder_delay`, of a thousand.
+    pub reorder_permille: u32,
+    /// How long a reordered datagram is held back beyond the others.
+    pub reorder_delay: Duration,
+    /// Delay of one direction: half the round-trip time.
+    pub delay: Duration,
+}
+
+/// What the relay did, both directions together.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Datagrams taken.
+    pub taken: AtomicU64,
+    /// Datagrams lost on purpose.
+    pub lost: AtomicU64,
+    /// Datagrams sent twice.
+    pub duplicated: AtomicU64,
+    /// Datagrams held back.
+    pub reordered: AtomicU64,
+}
+
+/// A running relay; it ends when dropped.
+#[derive(Debug)]
+pub struct Relay {
+    address: SocketAddr,
+    totals: Arc<Totals>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Relay {
+    /// Starts a relay on a port of its own towards `listener`.
+    pub fn start(listener: SocketAddr, impairment: Impairment) -> Result<Self> {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        let totals = Arc::new(Totals::default());
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut run = Run {
+            front: socket,
+            listener,
+            impairment,
+            random: Random(impairment.seed.max(1)),
+            backs: HashMap::new(),
+            queue: BinaryHeap::new(),
+            order: 0,
+            totals: Arc::clone(&totals),
+        };
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                run.turn();
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        Ok(Self { address, totals, stop, thread: Some(thread) })
+    }
+
+    /// Where encoders send to.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it did so far.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// xorshift64*: small, seeded, good enough to lose packets.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn permille(&mut self, of_thousand: u32) -> bool {
+        self.next() >> 33 < u64::from(of_thousand) * ((1 << 31) / 1_000)
+    }
+}
+
+/// A datagram on its way: when, in which order, through whose back socket, which way.
+type Flight = (Instant, u64, SocketAddr, bool, Vec<u8>);
+
+struct Run {
+    front: UdpSocket,
+    listener: SocketAddr,
+    impairment: Impairment,
+    random: Random,
+    /// By encoder: the socket that the listener knows it by.
+    backs: HashMap<SocketAddr, UdpSocket>,
+    queue: BinaryHeap<Reverse<Flight>>,
+    order: u64,
+    totals: Arc<Totals>,
+}
+
+impl Run {
+    fn turn(&mut self) {
+        let mut buffer = [0; 65_536];
+        while let Ok((len, encoder)) = self.front.recv_from(&mut buffer) {
+            if !self.backs.contains_key(&encoder)
+                && let Some(back) = self.open_back()
+            {
+                self.backs.insert(encoder, back);
+            }
+            self.fly(encoder, true, &buffer[..len]);
+        }
+        let encoders: Vec<SocketAddr> = self.backs.keys().copied().collect();
+        for encoder in encoders {
+            while let Ok(len) = self.backs[&encoder].recv(&mut buffer) {
+                self.fly(encoder, false, &buffer[..len]);
+            }
+        }
+        self.land();
+    }
+
+    fn open_back(&self) -> Option<UdpSocket> {
+        let back = UdpSocket::bind("127.0.0.1:0").ok()?;
+        back.connect(self.listener).ok()?;
+        back.set_nonblocking(true).ok()?;
+        Some(back)
+    }
+
+    /// Decides a datagram's fate.
+    fn fly(&mut self, encoder: SocketAddr, forth: bool, datagram: &[u8]) {
+        let Impairment { loss_permille, duplicate_permille, reorder_permille, .. } =
+            self.impairment;
+        self.totals.taken.fetch_add(1, Ordering::Relaxed);
+        if self.random.permille(loss_permille) {
+            self.totals.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let mut at = Instant::now() + self.impairment.delay;
+        if self.random.permille(reorder_permille) {
+            self.totals.reordered.fetch_add(1, Ordering::Relaxed);
+            at += self.impairment.reorder_delay;
+        }
+        let twice = self.random.permille(duplicate_permille);
+        self.totals.duplicated.fetch_add(twice.into(), Ordering::Relaxed);
+        for _ in 0..=u32::from(twice) {
+            self.order += 1;
+            self.queue.push(Reverse((at, self.order, encoder, forth, datagram.to_vec())));
+        }
+    }
+
+    /// Delivers what is due.
+    fn land(&mut self) {
+        let now = Instant::now();
+        while self.queue.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
+            let Some(Reverse((_, _, encoder, forth, datagram))) = self.queue.pop() else { return };
+            // A refused datagram is one more lost.
+            let _ = if forth {
+                self.backs.get(&encoder).map(|back| back.send(&datagram))
+            } else {
+                Some(self.front.send_to(&datagram, encoder))
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_loses_the_same_datagrams() {
+        let fates = |seed| {
+            let mut random = Random(seed);
+            (0..1_000).map(|_| random.permille(50)).collect::<Vec<_>>()
+        };
+        assert_eq!(fates(7), fates(7));
+        assert_ne!(fates(7), fates(8));
+        let lost = fates(7).iter().filter(|lost| **lost).count();
+        assert!((30..70).contains(&lost), "{lost} of 1,000 at 50 per mille");
+    }
+}
