@@ -11,14 +11,16 @@
 //! Timers: acknowledgement (armed only when something changed), loss report (only while something
 //! is missing), hole (only while something is held), keepalive, peer idle.
 
+mod feedback;
+mod ordering;
+
 use std::time::Duration;
 
 use memory::{Datagram, Time};
 
-use crate::control::{
-    AckRates, AckTiming, Control, DropRequest, NakWriter, encode_full_ack, encode_keepalive,
-    encode_light_ack, encode_shutdown,
-};
+use self::feedback::KEEPALIVE_INTERVAL;
+use self::ordering::GIVEN_UP_MAX;
+use crate::control::{Control, encode_keepalive, encode_shutdown};
 use crate::packet::{
     ControlHeader, DataHeader, Encryption, HEADER_BYTES, PACKET_BYTES_MAX, Packet, UDP_IP_BYTES,
 };
@@ -27,30 +29,8 @@ use crate::request::{Answer, ConnectRequest, Terms};
 use crate::rtt::{Rtt, SentAcks};
 use crate::sequence::{Sequence, SequenceRange};
 use crate::stats::Stats;
-use crate::tsbpd::{TimeBase, low32};
-use crate::window::{Inserted, Ready, Window};
-
-/// Full acknowledgements are at least this far apart (3.2.4).
-const ACK_INTERVAL: Duration = Duration::from_millis(10);
-/// An acknowledgement without an answer is repeated at most this far apart.
-const ACK_REPEAT_MAX: Duration = Duration::from_secs(1);
-/// Packets after which a light acknowledgement goes out before the full one.
-const LIGHT_ACK_PACKETS: u32 = 64;
-/// Silence of ours after which a keepalive goes out (3.2.3).
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
-/// Span of the received-rate gauge.
-const RATE_SPAN: Duration = Duration::from_secs(1);
-/// A sender that is done for with the window: after this many packets in a row beyond it, with
-/// nothing held, the window follows.
-const RESYNC_PACKETS: u32 = 64;
-/// Two packets of such a row are no further apart.
-const RESYNC_STEP: i32 = 16;
-/// Given-up ranges remembered, to tell belated packets from duplicates.
-const GIVEN_UP_MAX: usize = 32;
-/// Loss reports in one go; what is left over follows with the next.
-const NAKS_PER_ROUND: u32 = 4;
-/// Least free buffer that is ever advertised: a libsrt sender told 0 for a second never recovers.
-const AVAILABLE_MIN: u32 = 2;
+use crate::tsbpd::TimeBase;
+use crate::window::Window;
 
 /// Where a connection's results go.
 pub trait Output {
@@ -236,7 +216,7 @@ impl Connection {
         };
         let terms = Terms {
             local_id: config.local_id,
-            flow_window: self.window.limit(),
+            flow_window: self.available(),
             receiver_latency_ms: latency_ms,
             sender_latency_ms: request.capabilities.receiver_latency_ms,
         };
@@ -331,176 +311,6 @@ impl Connection {
         self.passed(now, out);
     }
 
-    #[inline]
-    fn deliver(&mut self, payload: &[u8], arrival: Time, due: Time, out: &mut impl Output) {
-        self.stats.packets_delivered += 1;
-        self.stats.bytes_delivered += payload.len() as u64;
-        self.unacked_packets += 1;
-        out.deliver(payload, arrival, due);
-    }
-
-    /// Arms the acknowledgement after the base has moved.
-    #[inline]
-    fn passed(&mut self, now: Time, out: &mut impl Output) {
-        self.beyond.packets = 0;
-        if self.ack_repeats > 0 || self.ack_at == Time::NEVER {
-            self.ack_repeats = 0;
-            self.ack_at = self.ack_at.min(now + ACK_INTERVAL);
-        }
-        if self.unacked_packets >= LIGHT_ACK_PACKETS {
-            self.light_ack(now, out);
-        }
-    }
-
-    #[inline(never)]
-    fn out_of_order(
-        &mut self,
-        now: Time,
-        arrival: Time,
-        header: DataHeader,
-        mut datagram: Datagram,
-        out: &mut impl Output,
-    ) {
-        let offset = header.sequence.offset_from(self.window.base());
-        if offset < 0 {
-            self.late(now, header.sequence);
-            return;
-        }
-        if offset.unsigned_abs() >= self.window.limit() {
-            self.beyond(now, arrival, header, datagram, out);
-            return;
-        }
-        if self.window.held() >= self.slots_max {
-            self.stats.packets_dropped_slots += 1;
-            return;
-        }
-        stash_arrival(&mut datagram, arrival);
-        let inserted = self.window.insert(header.sequence, datagram, now);
-        match inserted {
-            Inserted::Duplicate => {
-                self.stats.packets_duplicate += 1;
-                return;
-            }
-            Inserted::NoRoom => {
-                self.stats.packets_dropped_window += 1;
-                return;
-            }
-            Inserted::Gap(missing) => self.stats.packets_lost += u64::from(missing),
-            Inserted::Recovered => self.stats.packets_recovered += 1,
-            Inserted::Next | Inserted::Unexpected => {}
-        }
-        self.stats.packets_unique += 1;
-        self.stats.packets_held = self.window.held().into();
-        self.beyond.packets = 0;
-        self.update_hole();
-        self.report_ripe(now, out);
-    }
-
-    /// A packet from before the window: a duplicate, or one whose place was given up.
-    fn late(&mut self, now: Time, sequence: Sequence) {
-        let given_up = |range: &Option<SequenceRange>| range.is_some_and(|r| r.contains(sequence));
-        if self.given_up.iter().any(given_up) {
-            self.stats.packets_belated += 1;
-        } else {
-            self.stats.packets_duplicate += 1;
-        }
-        // The sender may not know what we have: tell it again.
-        self.ack_at = self.ack_at.min(now + ACK_INTERVAL);
-    }
-
-    /// A packet from beyond the window moves nothing, unless the sender has plainly gone on there
-    /// and nothing held would be lost by following.
-    fn beyond(
-        &mut self,
-        now: Time,
-        arrival: Time,
-        header: DataHeader,
-        datagram: Datagram,
-        out: &mut impl Output,
-    ) {
-        let step = header.sequence.offset_from(self.beyond.next);
-        let in_row = self.beyond.packets > 0 && (0..RESYNC_STEP).contains(&step);
-        self.beyond.packets = if in_row { self.beyond.packets + 1 } else { 1 };
-        self.beyond.next = header.sequence.next();
-        if self.beyond.packets < RESYNC_PACKETS || self.window.held() > 0 {
-            self.stats.packets_dropped_window += 1;
-            return;
-        }
-        let base = self.window.base();
-        let missing = header.sequence.offset_from(base).unsigned_abs();
-        self.stats.packets_lost += u64::from(missing) - u64::from(self.window.missing());
-        self.stats.packets_skipped_too_late += u64::from(missing);
-        self.remember(SequenceRange::new(base, header.sequence.previous()));
-        self.window.reset(header.sequence, self.window.limit());
-        self.hole = None;
-        self.nak_at = Time::NEVER;
-        out.skipped(missing);
-        self.window.pass();
-        self.stats.packets_unique += 1;
-        let payload = datagram.payload().get(HEADER_BYTES..).unwrap_or_default();
-        let due = self.time_base.due(arrival, header.timestamp_us);
-        self.deliver(payload, arrival, due, out);
-        self.passed(now, out);
-    }
-
-    fn remember(&mut self, range: Option<SequenceRange>) {
-        if let Some(place) = self.given_up.get_mut(self.next_given_up) {
-            *place = range;
-        }
-        self.next_given_up = (self.next_given_up + 1) % GIVEN_UP_MAX;
-    }
-
-    /// Delivers what is in order now.
-    fn drain(&mut self, out: &mut impl Output) {
-        loop {
-            let base = self.window.base();
-            match self.window.ready() {
-                Some(Ready::Packet(datagram)) => {
-                    let (arrival, timestamp_us) = stashed(&datagram);
-                    let due = self.time_base.due(arrival, timestamp_us);
-                    let payload = datagram.payload().get(HEADER_BYTES..).unwrap_or_default();
-                    self.deliver(payload, arrival, due, out);
-                }
-                Some(Ready::GivenUp(count)) => {
-                    self.stats.packets_skipped_by_sender += u64::from(count);
-                    self.remember(SequenceRange::new(base, base.add(count - 1)));
-                    out.skipped(count);
-                }
-                None => break,
-            }
-        }
-        self.stats.packets_held = self.window.held().into();
-        self.update_hole();
-    }
-
-    /// Keeps the time at which the hole at the base is given up: when the first packet behind it is
-    /// due (TLPKTDROP, 4.6).
-    fn update_hole(&mut self) {
-        let Some((sequence, datagram)) = self.window.first_held() else {
-            self.hole = None;
-            if !self.window.has_losses() {
-                self.nak_at = Time::NEVER;
-            }
-            return;
-        };
-        if self.hole.is_none_or(|(known, _)| known != sequence) {
-            let (arrival, timestamp_us) = stashed(datagram);
-            self.hole = Some((sequence, self.time_base.due(arrival, timestamp_us)));
-        }
-    }
-
-    /// Gives the hole at the base up and delivers what waited behind it.
-    fn skip_hole(&mut self, now: Time, out: &mut impl Output) {
-        if let Some(range) = self.window.give_up() {
-            self.stats.packets_skipped_too_late += u64::from(range.count());
-            self.remember(Some(range));
-            out.skipped(range.count());
-        }
-        self.hole = None;
-        self.drain(out);
-        self.passed(now, out);
-    }
-
     fn control(
         &mut self,
         now: Time,
@@ -527,39 +337,6 @@ impl Connection {
             | Control::CongestionWarning
             | Control::PeerError(_)
             | Control::UserDefined(..) => {}
-        }
-    }
-
-    fn ackack(&mut self, arrival: Time, timestamp_us: u32, number: u32) {
-        let Some((sequence, sent)) = self.sent_acks.take(number) else {
-            self.stats.control_invalid += 1;
-            return;
-        };
-        self.stats.ackacks_received += 1;
-        let sample = arrival.since(sent);
-        self.rtt.sample(sample);
-        self.stats.rtt_us = self.rtt.smoothed_us().into();
-        self.stats.rtt_variance_us = self.rtt.variance_us().into();
-        let excess = self.rtt.excess_us(sample);
-        self.time_base.sample(arrival, timestamp_us, excess);
-        self.stats.drift_us = self.time_base.drift_us();
-        if self.nak_at != Time::NEVER {
-            // Set while the round trip was still thought longer.
-            self.nak_at = self.nak_at.min(arrival + self.rtt.nak_interval());
-        }
-        if self.ack_repeats > 0 && sequence == self.window.base() {
-            self.ack_at = Time::NEVER;
-            self.ack_repeats = 0;
-        }
-    }
-
-    fn drop_request(&mut self, now: Time, request: DropRequest, out: &mut impl Output) {
-        self.stats.drop_requests_received += 1;
-        let base = self.window.base();
-        self.window.drop_range(request.range);
-        self.drain(out);
-        if self.window.base() != base {
-            self.passed(now, out);
         }
     }
 
@@ -625,25 +402,6 @@ impl Connection {
         }
     }
 
-    /// What a sender may have in flight. Acknowledged packets have been delivered, so holding costs
-    /// nothing of it: only window and share count.
-    fn available(&self) -> u32 {
-        self.window.limit().min(self.slots_max).max(AVAILABLE_MIN)
-    }
-
-    /// Delivers everything held, given-up holes between: no retransmission will come any more.
-    fn flush(&mut self, out: &mut impl Output) {
-        while self.window.held() > 0 {
-            let base = self.window.base();
-            if let Some(range) = self.window.give_up() {
-                self.stats.packets_skipped_too_late += u64::from(range.count());
-                out.skipped(range.count());
-            }
-            self.drain(out);
-            debug_assert!(base != self.window.base(), "every round passes something");
-        }
-    }
-
     fn end(&mut self, reason: EndReason) {
         if self.state == State::Open {
             self.state = State::Closed(reason);
@@ -652,140 +410,4 @@ impl Connection {
         self.stats.packets_held = 0;
         self.hole = None;
     }
-
-    fn full_ack(&mut self, now: Time, out: &mut impl Output) {
-        let sequence = self.window.base();
-        let number = self.sent_acks.push(sequence, now);
-        let timing = AckTiming {
-            rtt_us: self.rtt.smoothed_us(),
-            rtt_variance_us: self.rtt.variance_us(),
-            available_packets: self.available(),
-        };
-        let (packets_per_s, bytes_per_s) = self.rates.receive_rate();
-        let rates =
-            AckRates { packets_per_s, link_capacity_pps: self.rates.link_capacity(), bytes_per_s };
-        self.stats.link_capacity_pps = rates.link_capacity_pps.into();
-        let to = self.peer_id;
-        let packet = encode_full_ack(number, sequence, &timing, &rates, self.timestamp(now), to);
-        self.transmit(now, &packet, out);
-        self.stats.acks_sent += 1;
-        self.acked = sequence;
-        self.unacked_packets = 0;
-        // Until its ACKACK comes it is repeated, ever more seldom.
-        let patience = self.rtt.patience().max(ACK_INTERVAL) * (1 << self.ack_repeats.min(7));
-        self.ack_at = now + patience.min(ACK_REPEAT_MAX);
-        self.ack_repeats += 1;
-    }
-
-    fn light_ack(&mut self, now: Time, out: &mut impl Output) {
-        self.unacked_packets = 0;
-        if self.acked == self.window.base() {
-            return;
-        }
-        self.acked = self.window.base();
-        let packet = encode_light_ack(self.acked, self.timestamp(now), self.peer_id);
-        self.transmit(now, &packet, out);
-        self.stats.light_acks_sent += 1;
-    }
-
-    /// Reports new losses that enough packets have overtaken.
-    fn report_ripe(&mut self, now: Time, out: &mut impl Output) {
-        if self.nak_at == Time::NEVER && self.window.has_losses() {
-            self.nak_at = now + self.rtt.nak_interval();
-        }
-        let tolerance = self.reorder_tolerance;
-        let end = self.window.end();
-        let ripe = |last: Sequence| end.offset_from(last).unsigned_abs() > tolerance + 1;
-        let any = self
-            .window
-            .losses_mut()
-            .rev()
-            .take_while(|loss| loss.fresh)
-            .any(|loss| ripe(loss.last));
-        if any {
-            self.report(now, out, |loss| loss.fresh && ripe(loss.last));
-        }
-    }
-
-    /// Reports, oldest first, what was last reported one interval ago.
-    fn report_losses(&mut self, now: Time, out: &mut impl Output) {
-        let interval = self.rtt.nak_interval();
-        self.report(now, out, |loss| loss.since + interval <= now);
-        let next = self.window.losses().map(|loss| loss.since).min();
-        // What did not fit into this round follows after a while.
-        let earliest = now + ACK_INTERVAL;
-        self.nak_at = next.map_or(Time::NEVER, |since| (since + interval).max(earliest));
-    }
-
-    fn report(
-        &mut self,
-        now: Time,
-        out: &mut impl Output,
-        wanted: impl Fn(&crate::window::Loss) -> bool,
-    ) {
-        let timestamp_us = self.timestamp(now);
-        let to = self.peer_id;
-        let mut bytes = [0; PACKET_BYTES_MAX];
-        let limit = self.nak_bytes_max.min(PACKET_BYTES_MAX);
-        for _ in 0..NAKS_PER_ROUND {
-            let mut full = false;
-            let mut nak =
-                NakWriter::new(bytes.get_mut(..limit).unwrap_or_default(), timestamp_us, to);
-            for loss in self.window.losses_mut().filter(|loss| wanted(loss)) {
-                let Some(range) = SequenceRange::new(loss.first, loss.last) else {
-                    continue;
-                };
-                if !nak.push(range) {
-                    full = true;
-                    break;
-                }
-                loss.since = now;
-                loss.fresh = false;
-            }
-            let Some(len) = nak.finish() else { return };
-            self.stats.naks_sent += 1;
-            self.transmit(now, bytes.get(..len).unwrap_or_default(), out);
-            if !full {
-                return;
-            }
-        }
-    }
-
-    #[inline]
-    fn transmit(&mut self, now: Time, packet: &[u8], out: &mut impl Output) {
-        self.sent_at = now;
-        out.transmit(packet);
-    }
-
-    fn timestamp(&self, now: Time) -> u32 {
-        low32(now.micros() - self.opened.micros().min(now.micros()))
-    }
-
-    fn update_rate(&mut self, now: Time) {
-        let (from, bytes) = self.rate_from;
-        let span = now.since(from);
-        if span < RATE_SPAN {
-            return;
-        }
-        let bits = u128::from(self.stats.bytes_received - bytes) * 8;
-        let rate = bits * 1_000_000_000 / span.as_nanos().max(1);
-        self.stats.receive_rate_bps = u64::try_from(rate).unwrap_or(u64::MAX);
-        self.rate_from = (now, self.stats.bytes_received);
-    }
-}
-
-/// A held packet's sequence and message number are known from its place and not needed again: the
-/// first two words of its header keep the time of its arrival instead.
-fn stash_arrival(datagram: &mut Datagram, arrival: Time) {
-    if let Some(words) = datagram.payload_mut().first_chunk_mut::<8>() {
-        *words = arrival.nanos().to_be_bytes();
-    }
-}
-
-/// Arrival and timestamp of a held packet.
-fn stashed(datagram: &Datagram) -> (Time, u32) {
-    let bytes = datagram.payload();
-    let arrival = bytes.first_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b));
-    let timestamp_us = crate::bytes::word(bytes, 8).unwrap_or(0);
-    (Time::from_nanos(arrival), timestamp_us)
 }

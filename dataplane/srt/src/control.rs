@@ -303,3 +303,114 @@ impl std::fmt::Debug for NakWriter<'_> {
         write!(f, "NakWriter({} ranges)", self.ranges)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{ControlHeader, Packet};
+
+    fn parsed(datagram: &[u8]) -> Control<'_> {
+        match Packet::parse(datagram) {
+            Ok(Packet::Control(header, control)) => {
+                assert_eq!(header, ControlHeader { timestamp_us: 7, destination: 9 });
+                control
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn range(first: u32, last: u32) -> SequenceRange {
+        SequenceRange::new(Sequence::new(first), Sequence::new(last)).unwrap()
+    }
+
+    #[test]
+    fn bodiless_packets_are_sent_with_padding_and_read_without_it_too() {
+        let table = [
+            (encode_keepalive(7, 9), Control::Keepalive),
+            (encode_shutdown(7, 9), Control::Shutdown),
+            (encode_ackack(3, 7, 9), Control::Ackack(3)),
+        ];
+        for (packet, control) in table {
+            assert_eq!(packet.len(), 20);
+            assert_eq!(parsed(&packet), control);
+            assert_eq!(parsed(&packet[..16]), control);
+        }
+    }
+
+    #[test]
+    fn the_size_of_an_acknowledgement_says_what_it_carries() {
+        let timing = AckTiming { rtt_us: 1, rtt_variance_us: 2, available_packets: 3 };
+        let rates = AckRates { packets_per_s: 4, link_capacity_pps: 5, bytes_per_s: 6 };
+        let sequence = Sequence::new(100);
+        let full = encode_full_ack(8, sequence, &timing, &rates, 7, 9);
+        let light = encode_light_ack(sequence, 7, 9);
+        let ack = |number, timing, rates| Control::Ack(Ack { number, sequence, timing, rates });
+        assert_eq!(parsed(&full), ack(8, Some(timing), Some(rates)));
+        assert_eq!(parsed(&full[..32]), ack(8, Some(timing), None), "small");
+        assert_eq!(parsed(&light), ack(0, None, None));
+        assert_eq!(Packet::parse(&full[..16]), Err(Error::Truncated));
+    }
+
+    #[test]
+    fn a_loss_report_lists_singles_and_ranges_as_appendix_a_draws_them() {
+        let mut out = [0; 64];
+        let mut nak = NakWriter::new(&mut out, 7, 9);
+        assert!(nak.push(range(3, 3)));
+        assert!(nak.push(range(0x7fff_ffff, 1)));
+        let len = nak.finish().unwrap();
+        assert_eq!(&out[16..len], [0, 0, 0, 3, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1]);
+        let Control::Nak(report) = parsed(&out[..len]) else { panic!() };
+        assert!(report.ranges().eq([range(3, 3), range(0x7fff_ffff, 1)]));
+    }
+
+    #[test]
+    fn a_loss_report_takes_what_fits_and_says_so() {
+        let mut out = [0; 16 + 12];
+        let mut nak = NakWriter::new(&mut out, 7, 9);
+        assert!(nak.push(range(1, 2)));
+        assert!(!nak.push(range(4, 5)));
+        assert!(nak.push(range(7, 7)));
+        assert!(!nak.push(range(9, 9)));
+        assert_eq!(nak.finish(), Some(28));
+        assert_eq!(NakWriter::new(&mut [0; 64], 7, 9).finish(), None, "nothing to report");
+    }
+
+    #[test]
+    fn a_loss_report_ends_at_a_range_that_is_reversed_or_cut_off() {
+        for words in [vec![1, 1 << 31 | 9, 8, 5], vec![1, 1 << 31 | 9]] {
+            let mut packet = control(NAK, 0, 0, 7, 9).to_vec();
+            packet.extend(words.iter().flat_map(|word: &u32| word.to_be_bytes()));
+            let Control::Nak(report) = parsed(&packet) else { panic!() };
+            assert!(report.ranges().eq([range(1, 1)]));
+        }
+        for len in [0, 1, 3, 5] {
+            let mut packet = control(NAK, 0, 0, 7, 9).to_vec();
+            packet.resize(16 + len, 0);
+            assert_eq!(Packet::parse(&packet), Err(Error::Truncated));
+        }
+    }
+
+    #[test]
+    fn a_drop_request_that_runs_backwards_is_refused() {
+        let request = DropRequest { message: 5, range: range(0x7fff_fffe, 3) };
+        let mut packet = request.encode(7, 9);
+        assert_eq!(parsed(&packet), Control::DropRequest(request));
+        assert_eq!(Packet::parse(&packet[..20]), Err(Error::Truncated));
+        packet[16..20].copy_from_slice(&[0, 0, 0, 4]);
+        assert_eq!(Packet::parse(&packet), Err(Error::ReversedRange));
+    }
+
+    #[test]
+    fn other_types_are_told_apart() {
+        let table = [
+            (control(CONGESTION_WARNING, 0, 0, 7, 9), Control::CongestionWarning),
+            (control(PEER_ERROR, 0, 4, 7, 9), Control::PeerError(4)),
+            (control(USER_DEFINED, 3, 0, 7, 9), Control::UserDefined(3, &[])),
+            (encode_handshake_header(7, 9), Control::Handshake(&[])),
+        ];
+        for (packet, control) in table {
+            assert_eq!(parsed(&packet), control);
+        }
+        assert_eq!(Packet::parse(&control(9, 0, 0, 7, 9)), Err(Error::UnknownControl));
+    }
+}

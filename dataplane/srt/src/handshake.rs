@@ -477,3 +477,151 @@ impl fmt::Debug for ExtensionWriter<'_> {
         f.write_str("ExtensionWriter")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(peer: &str) -> Handshake {
+        Handshake {
+            version: 5,
+            encryption: 2,
+            extension: field::HSREQ | field::CONFIG,
+            initial_sequence: Sequence::new(0x7fff_fff0),
+            mtu: 1_500,
+            flow_window: 8_192,
+            kind: Kind::Conclusion,
+            socket_id: 0x1234,
+            cookie: 0xdead_beef,
+            peer: peer.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn bodies_round_trip_with_both_kinds_of_address() {
+        for peer in ["127.0.0.1", "2001:db8::1"] {
+            let sent = example(peer);
+            let body = sent.encode();
+            let (read, mut extensions) = Handshake::parse(&body).unwrap();
+            assert_eq!(read, sent);
+            assert_eq!(extensions.next(), None);
+        }
+    }
+
+    #[test]
+    fn an_address_travels_with_its_words_reversed() {
+        assert_eq!(example("127.0.0.1").encode()[32..36], [1, 0, 0, 127]);
+        assert_eq!(example("2001:db8::1").encode()[32..36], [0xb8, 0x0d, 0x01, 0x20]);
+    }
+
+    #[test]
+    fn every_kind_has_its_code() {
+        let table = [
+            (Kind::WaveAHand, 0),
+            (Kind::Induction, 1),
+            (Kind::Conclusion, 0xffff_ffff),
+            (Kind::Agreement, 0xffff_fffe),
+            (Kind::Rejected(RejectReason::UNSECURE), 1_011),
+            (Kind::Other(2), 2),
+            (Kind::Other(0xffff_fffd), 0xffff_fffd),
+        ];
+        for (kind, code) in table {
+            assert_eq!(kind.code(), code);
+            assert_eq!(Kind::from_code(code), kind);
+        }
+        assert_eq!(RejectReason::new(999), None);
+        assert_eq!(RejectReason::new(3_000).map(RejectReason::code), Some(3_000));
+    }
+
+    #[test]
+    fn a_sequence_number_of_32_bits_is_refused() {
+        let mut body = example("::1").encode();
+        body[8] = 0x80;
+        assert_eq!(Handshake::parse(&body).map(|_| ()), Err(Error::BadInitialSequence));
+    }
+
+    #[test]
+    fn a_stream_id_travels_with_its_words_reversed_and_padded() {
+        let id = StreamId::new(b"#!::r=cam1").unwrap();
+        let mut out = [0; 64];
+        let mut writer = ExtensionWriter::new(&mut out);
+        writer.text(extension::STREAM_ID, &id);
+        let len = writer.finish().unwrap();
+        assert_eq!(&out[..len], b"\x00\x05\x00\x03::!#ac=r\x00\x001m");
+        assert_eq!(StreamId::parse(&out[4..len]), Ok(id));
+    }
+
+    #[test]
+    fn stream_ids_of_every_length_come_back_as_sent() {
+        for len in 0..=STREAM_ID_BYTES_MAX {
+            let bytes: Vec<u8> = (0..len).map(|i| u8::try_from(i % 255 + 1).unwrap()).collect();
+            let id = StreamId::new(&bytes).unwrap();
+            let mut out = [0; 4 + STREAM_ID_BYTES_MAX];
+            let mut writer = ExtensionWriter::new(&mut out);
+            writer.text(extension::STREAM_ID, &id);
+            let end = writer.finish().unwrap();
+            assert_eq!(StreamId::parse(&out[4..end]).unwrap().as_bytes(), bytes);
+        }
+        assert_eq!(StreamId::new(&[b'a'; STREAM_ID_BYTES_MAX + 1]), None);
+    }
+
+    #[test]
+    fn a_stream_id_beyond_512_bytes_is_refused_at_every_length() {
+        let content = vec![b'a'; usize::from(u16::MAX) * 4];
+        for words in 129..=usize::from(u16::MAX) {
+            assert_eq!(StreamId::parse(&content[..words * 4]), Err(Error::StreamIdTooLong));
+        }
+    }
+
+    #[test]
+    fn bytes_of_a_stream_id_are_kept_whatever_they_are() {
+        let bytes = b"\xff/../\0x\x1b%zz";
+        let id = StreamId::new(bytes).unwrap();
+        assert_eq!(id.as_bytes(), bytes);
+        assert_eq!(format!("{id:?}"), r#"StreamId("\xff/../\x00x\x1b%zz")"#);
+    }
+
+    #[test]
+    fn text_extensions_compare_over_their_padding() {
+        assert!(is_text(b"evil", b"live"));
+        assert!(!is_text(b"elif", b"live"));
+        assert!(is_text(b"dcba\0\0\0e", b"abcde"));
+        assert!(!is_text(b"dcba\0\0fe", b"abcde"));
+        assert!(!is_text(b"", b"live"));
+    }
+
+    #[test]
+    fn extensions_are_walked_by_their_lengths_and_end_at_one_that_is_cut_off() {
+        let mut out = [0; 64];
+        let mut writer = ExtensionWriter::new(&mut out);
+        writer.raw(9, &[]);
+        writer.raw(10, &[1, 2]);
+        let len = writer.finish().unwrap();
+        let walk = |len| Extensions { rest: &out[..len] }.collect::<Vec<_>>();
+        let blocks = walk(len);
+        assert_eq!(blocks.len(), 2);
+        assert_eq!(blocks[1].unwrap().content, [0, 0, 0, 1, 0, 0, 0, 2]);
+        for len in 1..len {
+            let last = walk(len).pop().unwrap();
+            assert_eq!(last.is_err(), len != 4, "{len}");
+        }
+    }
+
+    #[test]
+    fn capabilities_need_three_words() {
+        let mut out = [0; 16];
+        let mut writer = ExtensionWriter::new(&mut out);
+        let sent = Capabilities {
+            version: SRT_VERSION,
+            flags: flag::TSBPDSND,
+            receiver_latency_ms: 120,
+            sender_latency_ms: 80,
+        };
+        writer.capabilities(extension::HSREQ, &sent);
+        assert_eq!(writer.finish(), Some(16));
+        assert_eq!(Capabilities::parse(&out[4..]), Ok(sent));
+        for len in 4..16 {
+            assert_eq!(Capabilities::parse(&out[4..len]), Err(Error::BadExtension));
+        }
+    }
+}

@@ -157,3 +157,7 @@ fn rejection(
 pub fn is_for_listener(datagram: &[u8]) -> bool {
     datagram.len() >= HEADER_BYTES && crate::packet::destination(datagram) == Some(0)
 }
+
+#[cfg(test)]
+#[path = "listener_tests.rs"]
+mod tests;

@@ -142,3 +142,69 @@ fn band<const N: usize>(mut values: [u32; N]) -> (u64, u64) {
 fn per_second(count: u64, sum_ns: u64) -> u32 {
     u32::try_from((count * NANOS).div_ceil(sum_ns.max(1))).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Packets of 1,316 bytes `gap_us` apart, pairs back to back `pair_us` apart.
+    fn after(packets: u32, gap_us: u64, pair_us: u64, in_order: bool) -> Rates {
+        let mut rates = Rates::new();
+        let mut now = 1_000_000;
+        for sequence in 0..packets {
+            now += if sequence % 16 == 1 { pair_us } else { gap_us };
+            rates.arrived(Time::from_micros(now), Sequence::new(sequence), 1_316, in_order);
+        }
+        rates
+    }
+
+    #[test]
+    fn even_arrivals_give_their_rate_with_headers() {
+        let rates = after(100, 1_000, 1_000, true);
+        assert_eq!(rates.receive_rate(), (1_000, 1_360_000));
+    }
+
+    #[test]
+    fn outliers_beyond_an_eighth_and_eight_times_the_median_do_not_count() {
+        let mut rates = after(100, 1_000, 1_000, true);
+        rates.arrived(Time::from_micros(60_000_000), Sequence::new(5), 1_316, true);
+        rates.arrived(Time::from_micros(60_000_001), Sequence::new(6), 1_316, true);
+        assert_eq!(rates.receive_rate().0, 1_000);
+    }
+
+    #[test]
+    fn too_few_packets_give_no_rate() {
+        assert_eq!(Rates::new().receive_rate().0, 1, "one a second is where it starts");
+        assert_eq!(after(5, 1_000, 1_000, true).receive_rate().0, 1);
+        assert_eq!(after(9, 1_000, 1_000, true).receive_rate().0, 0, "half of them are real");
+    }
+
+    #[test]
+    fn probing_pairs_tell_the_capacity_scaled_to_full_packets() {
+        let mut rates = after(16 * 64, 1_000, 100, true);
+        // 100 us for 1,316 bytes are 110.638 us for 1,456.
+        assert_eq!(rates.link_capacity(), 9_039);
+    }
+
+    #[test]
+    fn retransmitted_packets_are_no_probing_pairs() {
+        let mut rates = after(16 * 64, 1_000, 100, false);
+        assert_eq!(rates.link_capacity(), 1_000);
+    }
+
+    #[test]
+    fn a_pair_with_a_packet_between_is_none() {
+        let mut rates = Rates::new();
+        for sequence in [16, 18, 33, 48, 48, 65] {
+            rates.arrived(Time::from_micros(1), Sequence::new(sequence), 1_316, true);
+        }
+        assert!(!rates.pairs_changed);
+    }
+
+    #[test]
+    fn equal_stamps_do_not_divide_by_zero() {
+        let mut rates = after(16 * 64, 0, 0, true);
+        assert!(rates.receive_rate().0 > 0);
+        assert!(rates.link_capacity() > 0);
+    }
+}

@@ -95,3 +95,98 @@ fn micros(time: Time) -> i64 {
 pub(crate) const fn low32(value: u64) -> u32 {
     value as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LATENCY: Duration = Duration::from_millis(120);
+    const START: Time = Time::from_micros(5_000_000);
+
+    fn after(us: u64) -> Time {
+        START + Duration::from_micros(us)
+    }
+
+    #[test]
+    fn a_packet_is_due_latency_after_its_time_on_the_senders_clock() {
+        let base = TimeBase::new(START, 1_000, LATENCY);
+        for (arrival, timestamp, due) in
+            [(0, 1_000, 120_000), (90_000, 51_000, 170_000), (0, 901_000, 1_020_000)]
+        {
+            assert_eq!(base.due(after(arrival), timestamp), after(due));
+        }
+    }
+
+    #[test]
+    fn timestamps_go_on_over_each_32_bit_wrap() {
+        let hour_us = 3_600_000_000_u64;
+        for start in [0, u32::MAX - 5, u32::MAX / 2 - 5] {
+            let base = TimeBase::new(START, start, LATENCY);
+            for elapsed in (0..5 * hour_us).step_by(7_000_001) {
+                let timestamp = low32(u64::from(start) + elapsed);
+                // Up to a second late and, by a retransmission, older than what came before.
+                for late in [0, 20_000, 1_000_000] {
+                    assert_eq!(
+                        base.due(after(elapsed + late), timestamp),
+                        after(elapsed + 120_000)
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_sender_older_than_our_clock_is_no_problem() {
+        let base = TimeBase::new(Time::from_micros(10), 4_000_000_000, LATENCY);
+        assert_eq!(base.due(Time::from_micros(20), 4_000_000_010), Time::from_micros(120_020));
+    }
+
+    #[test]
+    fn no_timestamp_moves_the_base_or_wraps_below_zero() {
+        let base = TimeBase::new(Time::from_micros(10), 0, LATENCY);
+        assert_eq!(base.due(Time::from_micros(10), 1 << 31), Time::ZERO, "far in the past");
+        let far = base.due(Time::from_micros(10), (1 << 31) - 1);
+        assert_eq!(far, Time::from_micros(10 + (1 << 31) - 1 + 120_000));
+        assert_eq!(base.due(Time::from_micros(10), 0), Time::from_micros(120_010));
+    }
+
+    fn drifted(base: &mut TimeBase, drift_us: i64, samples: u32) {
+        for sample in 1..=u64::from(samples) {
+            let arrival = after(sample * 10_000).micros().checked_add_signed(drift_us).unwrap();
+            base.sample(Time::from_micros(arrival), low32(sample * 10_000), 0);
+        }
+    }
+
+    #[test]
+    fn drift_applies_after_1000_samples_and_not_before() {
+        let mut base = TimeBase::new(START, 0, LATENCY);
+        drifted(&mut base, 2_000, 999);
+        assert_eq!(base.drift_us(), 0);
+        drifted(&mut base, 2_000, 1);
+        assert_eq!(base.drift_us(), 2_000);
+        assert_eq!(base.moved_us, 0);
+        assert_eq!(base.due(after(0), 0), after(122_000));
+    }
+
+    #[test]
+    fn drift_beyond_5_ms_moves_5_ms_into_the_base() {
+        for sign in [1, -1] {
+            let mut base = TimeBase::new(START, 0, LATENCY);
+            drifted(&mut base, sign * 7_000, 1_000);
+            assert_eq!((base.moved_us, base.drift_us()), (sign * 5_000, sign * 7_000));
+            let due = after(120_000).micros().checked_add_signed(sign * 7_000).unwrap();
+            assert_eq!(base.due(after(0), 0), Time::from_micros(due));
+            drifted(&mut base, sign * 7_000, 1_000);
+            assert_eq!(base.drift_us(), sign * 7_000, "measured against the moved base");
+        }
+    }
+
+    #[test]
+    fn half_of_a_longer_round_trip_is_not_drift() {
+        let mut base = TimeBase::new(START, 0, LATENCY);
+        for sample in 1..=1_000 {
+            base.sample(after(sample * 10_000 + 3_000), low32(sample * 10_000), 6_000);
+        }
+        assert_eq!(base.drift_us(), 0);
+    }
+}
