@@ -15,18 +15,13 @@
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::tag::{self, Tag};
+use crate::ts::{
+    Header, PACKET, PCR_PER_STAMP, PID_NULL, STAMP_MASK, SYNC, h264_pid, read_pcr, read_stamp,
+    write_pcr, write_stamp,
+};
 
-/// Bytes of a transport packet.
-pub(crate) const PACKET: usize = 188;
-const SYNC: u8 = 0x47;
-const PID_PAT: u16 = 0;
-const PID_NULL: u16 = 0x1fff;
-const STREAM_TYPE_H264: u8 = 0x1b;
 /// Distinct PIDs a clip may use.
 const PIDS_MAX: usize = 16;
-const STAMP_MASK: u64 = (1 << 33) - 1;
-/// 27 MHz ticks in one 90 kHz tick.
-const PCR_PER_STAMP: u64 = 300;
 
 /// One place of the clip whose value depends on the loop.
 #[derive(Debug, Clone, Copy)]
@@ -112,21 +107,6 @@ impl Clip {
             }
         }
         Ok(Self { bytes, pids, continuity_step: counts, patches, frames: frame, period })
-    }
-
-    /// Bytes of one loop.
-    pub(crate) const fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Video access units of one loop.
-    pub(crate) const fn frames(&self) -> u32 {
-        self.frames
-    }
-
-    /// Duration of one loop in 90 kHz ticks.
-    pub(crate) const fn period(&self) -> u64 {
-        self.period
     }
 }
 
@@ -303,9 +283,7 @@ impl<'a> Source<'a> {
     fn parse(ts: &'a [u8]) -> Result<Self> {
         let packets = &ts[..ts.len() / PACKET * PACKET];
         ensure!(!packets.is_empty(), "the clip is empty");
-        let pmt_pid = find_section(packets, PID_PAT, 0, pmt_pid_of).context("no PAT")?;
-        let video_pid =
-            find_section(packets, pmt_pid, 2, video_pid_of).context("no H.264 track in the PMT")?;
+        let video_pid = h264_pid(packets)?;
         let mut first_pcr = None;
         for packet in packets.chunks_exact(PACKET) {
             let header = Header::parse(packet)?;
@@ -317,29 +295,28 @@ impl<'a> Source<'a> {
     }
 
     fn video_units(&self) -> Result<Vec<Unit>> {
-        let mut units = Vec::new();
-        let mut pes: Vec<u8> = Vec::new();
-        let mut random_access = false;
+        self.video_pes()?
+            .iter()
+            .map(|(pes, random_access)| Unit::parse(pes, *random_access))
+            .collect()
+    }
+
+    /// The video PES packets whole, each with its random access indicator.
+    fn video_pes(&self) -> Result<Vec<(Vec<u8>, bool)>> {
+        let mut all: Vec<(Vec<u8>, bool)> = Vec::new();
         for packet in self.packets.chunks_exact(PACKET) {
             let header = Header::parse(packet)?;
             if header.pid != self.video_pid || !header.has_payload {
                 continue;
             }
             if header.unit_start {
-                if !pes.is_empty() {
-                    units.push(Unit::parse(&pes, random_access)?);
-                    pes.clear();
-                }
-                random_access = header.random_access;
+                all.push((Vec::new(), header.random_access));
             }
-            if header.unit_start || !pes.is_empty() {
+            if let Some((pes, _)) = all.last_mut() {
                 pes.extend_from_slice(&packet[header.payload..]);
             }
         }
-        if !pes.is_empty() {
-            units.push(Unit::parse(&pes, random_access)?);
-        }
-        Ok(units)
+        Ok(all)
     }
 
     /// The source with its video packets replaced. What the tags add takes the place of null
@@ -368,39 +345,6 @@ impl<'a> Source<'a> {
         }
         out.extend(pending.drain(..).flatten());
         Ok(out)
-    }
-}
-
-/// The fields of a transport packet's header (ISO/IEC 13818-1, 2.4.3.2) that matter here.
-struct Header {
-    pid: u16,
-    unit_start: bool,
-    has_payload: bool,
-    random_access: bool,
-    pcr_offset: Option<u8>,
-    /// Where the payload begins.
-    payload: usize,
-}
-
-impl Header {
-    fn parse(packet: &[u8]) -> Result<Self> {
-        ensure!(
-            packet.len() == PACKET && packet[0] == SYNC,
-            "the clip is not aligned transport stream"
-        );
-        let has_field = packet[3] & 0x20 != 0;
-        let field_len = if has_field { usize::from(packet[4]) } else { 0 };
-        let payload = if has_field { 5 + field_len } else { 4 };
-        ensure!(payload <= PACKET, "an adaptation field is too long");
-        let flags = if field_len > 0 { packet[5] } else { 0 };
-        Ok(Self {
-            pid: u16::from_be_bytes([packet[1] & 0x1f, packet[2]]),
-            unit_start: packet[1] & 0x40 != 0,
-            has_payload: packet[3] & 0x10 != 0,
-            random_access: flags & 0x40 != 0,
-            pcr_offset: (flags & 0x10 != 0 && field_len >= 7).then_some(6),
-            payload,
-        })
     }
 }
 
@@ -449,80 +393,118 @@ fn period(units: &[Unit]) -> Result<u64> {
     Ok(span + span / (count - 1))
 }
 
-/// Applies `read` to the first complete section with `table_id` that fits one packet of `pid`.
-fn find_section(
-    packets: &[u8],
-    pid: u16,
-    table_id: u8,
-    read: fn(&[u8]) -> Option<u16>,
-) -> Option<u16> {
-    packets.chunks_exact(PACKET).find_map(|packet| {
-        let header = Header::parse(packet).ok()?;
-        if header.pid != pid || !header.unit_start {
-            return None;
-        }
-        let pointer = usize::from(*packet.get(header.payload)?);
-        let section = packet.get(header.payload + 1 + pointer..)?;
-        let length = usize::from(u16::from_be_bytes([section.get(1)? & 0x0f, *section.get(2)?]));
-        let section = section.get(..3 + length)?;
-        (section[0] == table_id).then(|| read(section)).flatten()
-    })
-}
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
 
-fn pmt_pid_of(section: &[u8]) -> Option<u16> {
-    section
-        .get(8..section.len().checked_sub(4)?)?
-        .chunks_exact(4)
-        .find(|entry| entry[..2] != [0, 0])
-        .map(|entry| u16::from_be_bytes([entry[2] & 0x1f, entry[3]]))
-}
+    use super::*;
+    use crate::tag::Fault;
 
-fn video_pid_of(section: &[u8]) -> Option<u16> {
-    let info = usize::from(u16::from_be_bytes([section.get(10)? & 0x0f, *section.get(11)?]));
-    let mut entries = section.get(12 + info..section.len().checked_sub(4)?)?;
-    while let [stream_type, high, low, info_high, info_low, rest @ ..] = entries {
-        if *stream_type == STREAM_TYPE_H264 {
-            return Some(u16::from_be_bytes([high & 0x1f, *low]));
-        }
-        let info = usize::from(u16::from_be_bytes([info_high & 0x0f, *info_low]));
-        entries = rest.get(info..)?;
+    /// Two seconds of small H.264 with B-frames and AAC, as FFmpeg writes it.
+    fn source() -> Vec<u8> {
+        let made = Command::new("ffmpeg")
+            .args(
+                "-v error -f lavfi -i testsrc2=s=320x180:r=30 -f lavfi -i sine=r=48000".split(' '),
+            )
+            .args("-t 2 -c:v libx264 -preset ultrafast -bf 2 -g 30 -b:v 900k".split(' '))
+            .args("-c:a aac -f mpegts -muxrate 1500k -".split(' '))
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("ffmpeg");
+        assert!(made.status.success());
+        made.stdout
     }
-    None
-}
 
-/// PTS or DTS of a PES header (2.4.3.6): 33 bits over five bytes with marker bits.
-fn read_stamp(bytes: &[u8]) -> Option<u64> {
-    let [b0, b1, b2, b3, b4] = *bytes.first_chunk::<5>()?;
-    Some(
-        (u64::from(b0 >> 1 & 7) << 30)
-            | (u64::from(b1) << 22)
-            | (u64::from(b2 >> 1) << 15)
-            | (u64::from(b3) << 7)
-            | u64::from(b4 >> 1),
-    )
-}
+    fn looped(clip: &Clip, loops: usize) -> Vec<u8> {
+        let mut out = vec![0; clip.bytes.len() * loops];
+        let mut cursor = Cursor::new(7);
+        for chunk in out.chunks_mut(7 * PACKET) {
+            cursor.fill(clip, chunk);
+        }
+        out
+    }
 
-fn write_stamp(place: &mut [u8], ticks: u64) {
-    place[0] = (place[0] & 0xf1) | (low_byte(ticks >> 30) & 7) << 1;
-    place[1] = low_byte(ticks >> 22);
-    place[2] = low_byte(ticks >> 15) << 1 | 1;
-    place[3] = low_byte(ticks >> 7);
-    place[4] = low_byte(ticks) << 1 | 1;
-}
+    /// Payload of each video PES packet.
+    fn frames(ts: &[u8]) -> Vec<Vec<u8>> {
+        let pes = Source::parse(ts).unwrap().video_pes().unwrap();
+        pes.iter().map(|(pes, _)| pes[9 + usize::from(pes[8])..].to_vec()).collect()
+    }
 
-const fn low_byte(value: u64) -> u8 {
-    value.to_be_bytes()[7]
-}
+    #[test]
+    fn every_frame_of_every_loop_proves_itself() {
+        let clip = Clip::prepare(&source()).unwrap();
+        let frames = frames(&looped(&clip, 3));
+        assert_eq!(frames.len(), 3 * 60);
+        for (number, frame) in frames.iter().enumerate() {
+            let tag = Tag::verify(frame, true).unwrap();
+            assert_eq!((tag.stream, tag.frame as usize), (7, number));
+        }
+    }
 
-/// PCR of an adaptation field (2.4.3.5): base (33) reserved (6) extension (9).
-fn read_pcr(bytes: &[u8]) -> Option<u64> {
-    let b = *bytes.first_chunk::<6>()?;
-    let all = u64::from_be_bytes([0, 0, b[0], b[1], b[2], b[3], b[4], b[5]]);
-    Some((all >> 15) * PCR_PER_STAMP + (all & 0x1ff))
-}
+    #[test]
+    fn a_changed_a_shortened_and_an_untagged_frame_are_told_apart() {
+        let clip = Clip::prepare(&source()).unwrap();
+        let frame = frames(&looped(&clip, 1)).remove(3);
+        let mut changed = frame.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        assert_eq!(Tag::verify(&changed, true), Err(Fault::Content));
+        assert_eq!(Tag::verify(&frame[..frame.len() - 1], true), Err(Fault::Length));
+        assert_eq!(Tag::verify(&frame[100..], true), Err(Fault::Missing));
+        let mut broken = frame;
+        broken[40] ^= 1;
+        assert_eq!(Tag::verify(&broken, true), Err(Fault::Broken));
+    }
 
-fn write_pcr(place: &mut [u8], ticks: u64) {
-    let base = (ticks / PCR_PER_STAMP) & STAMP_MASK;
-    let all = base << 15 | 0x3f << 9 | ticks % PCR_PER_STAMP;
-    place[..6].copy_from_slice(&all.to_be_bytes()[2..]);
+    #[test]
+    fn without_their_tags_the_frames_are_the_encoders() {
+        let source = source();
+        let clip = Clip::prepare(&source).unwrap();
+        let tagged = frames(&looped(&clip, 1));
+        for (before, after) in frames(&source).iter().zip(&tagged) {
+            let at = tag::place(before);
+            let mut stripped = after.clone();
+            stripped.drain(at..at + tag::NAL_LEN);
+            assert!(stripped == *before);
+        }
+    }
+
+    #[test]
+    fn counters_and_clocks_go_on_across_the_seams() {
+        let clip = Clip::prepare(&source()).unwrap();
+        let ts = looped(&clip, 20);
+        let mut continuity = [None; 0x2000];
+        let mut last_pcr = None;
+        for packet in ts.chunks_exact(PACKET) {
+            let header = Header::parse(packet).unwrap();
+            if header.has_payload && header.pid != PID_NULL {
+                let counter = packet[3] & 15;
+                let last = continuity[usize::from(header.pid)].replace(counter);
+                assert_eq!(counter, last.map_or(counter, |last| (last + 1) & 15));
+            }
+            if let Some(offset) = header.pcr_offset {
+                let pcr = read_pcr(&packet[usize::from(offset)..]).unwrap();
+                let step = last_pcr.replace(pcr).map_or(900_000, |last| pcr - last);
+                assert!((100_000..2_700_000).contains(&step), "{step}");
+            }
+        }
+        let units = Source::parse(&ts).unwrap().video_units().unwrap();
+        let stamps: Vec<u64> = units.iter().map(|unit| unit.dts().unwrap()).collect();
+        assert!(stamps.windows(2).all(|pair| pair[1] - pair[0] == 3_000));
+    }
+
+    #[test]
+    fn a_demultiplexer_finds_nothing_wrong() {
+        let clip = Clip::prepare(&source()).unwrap();
+        let dir = std::env::temp_dir().join(format!("penstock-bench-{}", std::process::id()));
+        std::fs::write(&dir, looped(&clip, 3)).unwrap();
+        let probed = Command::new("ffprobe")
+            .args("-v warning -select_streams v -count_frames".split(' '))
+            .args("-show_entries stream=nb_read_frames -of csv=p=0".split(' '))
+            .arg(&dir)
+            .output()
+            .expect("ffprobe");
+        std::fs::remove_file(&dir).unwrap();
+        assert_eq!(String::from_utf8_lossy(&probed.stderr), "");
+        assert!(String::from_utf8_lossy(&probed.stdout).starts_with("180"));
+    }
 }

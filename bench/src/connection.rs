@@ -15,7 +15,8 @@ use srt::packet::{HEADER_BYTES, PACKET_BYTES_MAX};
 use srt::sender::{Sender, SenderState, SenderStats};
 use srt::sequence::Sequence;
 
-use crate::clip::{Clip, Cursor, PACKET};
+use crate::clip::{Clip, Cursor};
+use crate::ts::PACKET;
 
 /// Transport packets in one SRT packet.
 const TS_PER_PACKET: usize = 7;
@@ -42,7 +43,6 @@ pub(crate) struct ConnectionOptions {
 /// One publisher.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    number: u32,
     socket: UdpSocket,
     caller: Caller,
     sender: Sender,
@@ -73,7 +73,6 @@ impl Connection {
             ..CallerConfig::live(seed >> 2 | 1, Sequence::new(seed.rotate_left(7)), to.ip())
         };
         Ok(Self {
-            number,
             socket,
             caller: Caller::new(config, now),
             sender: Sender::new(options.buffer_packets, u16::try_from(PAYLOAD)?),
@@ -159,11 +158,6 @@ impl Connection {
             CallerState::Failed(failure) => Some(Err(failure)),
             CallerState::Induction | CallerState::Conclusion(_) => None,
         }
-    }
-
-    /// Its number, which also is in its stream id and in its frames.
-    pub(crate) const fn number(&self) -> u32 {
-        self.number
     }
 
     /// Counts of the protocol.

@@ -67,7 +67,6 @@ pub(crate) struct Totals {
 }
 
 /// N connections under way.
-#[expect(missing_debug_implementations, reason = "epoll events have none")]
 pub(crate) struct Load {
     options: LoadOptions,
     connections: Vec<Connection>,

@@ -8,6 +8,7 @@
 mod clip;
 mod clock;
 mod connection;
+mod dataplane;
 mod load;
 mod process;
 mod report;
@@ -15,6 +16,7 @@ mod sink;
 mod srt_load;
 mod tag;
 mod target;
+mod ts;
 
 use clap::{Parser, Subcommand};
 

@@ -10,6 +10,7 @@ use clap::Args;
 use crate::clip::Clip;
 use crate::clock;
 use crate::connection::{ConnectionOptions, GSO_PACKETS_MAX, PAYLOAD};
+use crate::dataplane::Observer;
 use crate::load::{Load, LoadOptions};
 use crate::process::{CpuTimes, udp_drops};
 use crate::report::Report;
@@ -59,6 +60,13 @@ pub(crate) struct Arguments {
     /// Process id of a receiver that runs already
     #[arg(long)]
     pid: Option<i32>,
+    /// Unix socket of a Penstock dataplane: reads delivered packets and latency from its shared
+    /// memory
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Reads every frame back from the GOP rings and checks it (needs --socket)
+    #[arg(long, requires = "socket")]
+    verify: bool,
     /// What to call the row in tables
     #[arg(long, default_value = "")]
     label: String,
@@ -103,6 +111,10 @@ impl Arguments {
         ensure!((0.0..=50.0).contains(&self.omit), "--omit must be 0 to 50");
         ensure!(self.pid.is_none() || self.command.is_empty(), "give --pid or a command, not both");
         Ok(())
+    }
+
+    fn observer(&self) -> Result<Option<Observer>> {
+        self.socket.as_deref().map(Observer::connect).transpose()
     }
 
     fn target(&self) -> Result<Option<Target>> {
@@ -155,27 +167,45 @@ struct Start {
 }
 
 fn measure(arguments: &Arguments, clip: &Clip, target: Option<Target>) -> Result<Report> {
+    let mut observer = arguments.observer()?;
     let mut load = Load::connect(arguments.load_options())?;
+    if let Some(observer) = observer.as_mut().filter(|_| arguments.verify) {
+        observer.check_frames(arguments.connections)?;
+    }
     let drops_before = udp_drops(arguments.ports());
-    load.send_for(clip, Duration::from_secs_f64(arguments.warm_up), || {})?;
+    load.send_for(clip, Duration::from_secs_f64(arguments.warm_up), || {
+        step(&mut observer);
+    })?;
+    if let Some(observer) = &mut observer {
+        observer.start_window();
+    }
     let start = Start {
         time: clock::now(),
         bytes: load.totals().bytes,
         cpu: target.as_ref().map(Target::cpu_times).transpose()?,
     };
-    load.send_for(clip, Duration::from_secs_f64(arguments.duration), || {})?;
+    load.send_for(clip, Duration::from_secs_f64(arguments.duration), || {
+        step(&mut observer);
+    })?;
     let usage = usage(target.as_ref(), &start)?;
+    let latency = observer.as_ref().map(Observer::latency);
     let window = clock::now().since(start.time);
     let bytes = load.totals().bytes - start.bytes;
     load.drain()?;
     // Until the last packet is due at the receiver.
     let due = Duration::from_millis(u64::from(arguments.latency_ms) + 200);
-    load.linger(due, |_| false)?;
+    load.linger(due, |_| {
+        step(&mut observer);
+        false
+    })?;
     let totals = load.totals();
     let socket_drops = udp_drops(arguments.ports()).saturating_sub(drops_before);
+    let frames = observer.as_mut().and_then(|observer| observer.verdict(clip, load.connections()));
+    let seen = observer.as_ref().map(Observer::packets_delivered);
     load.close();
     std::thread::sleep(Duration::from_millis(100));
-    let delivered = target.map(Target::stop).transpose()?.flatten();
+    let said = target.map(Target::stop).transpose()?.flatten();
+    let delivered = seen.or_else(|| said.map(|said| said.packets));
     Ok(Report {
         label: arguments.label.clone(),
         receiver: arguments.receiver.clone(),
@@ -185,8 +215,8 @@ fn measure(arguments: &Arguments, clip: &Clip, target: Option<Target>) -> Result
         window_s: window.as_secs_f64(),
         lag_max_ms: load.lag_max().as_secs_f64() * 1e3,
         packets_sent: totals.packets,
-        packets_delivered: delivered.map(|said| said.packets),
-        packets_lost: delivered.map(|said| totals.packets.saturating_sub(said.packets)),
+        packets_delivered: delivered,
+        packets_lost: delivered.map(|count| totals.packets.saturating_sub(count)),
         packets_retransmitted: totals.retransmitted,
         packets_dropped: totals.dropped,
         packets_withheld: totals.withheld,
@@ -196,9 +226,15 @@ fn measure(arguments: &Arguments, clip: &Clip, target: Option<Target>) -> Result
         socket_drops,
         connections_lost: arguments.connections - totals.open,
         usage,
-        latency: None,
-        frames: None,
+        latency,
+        frames,
     })
+}
+
+fn step(observer: &mut Option<Observer>) {
+    if let Some(observer) = observer {
+        observer.step();
+    }
 }
 
 fn usage(target: Option<&Target>, start: &Start) -> Result<Option<Usage>> {
