@@ -1,1 +1,7 @@
-fn main() {}
+//! The operator's command line.
+
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    penstock_controlplane::cli::main()
+}

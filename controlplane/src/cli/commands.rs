@@ -1,0 +1,190 @@
+//! The commands that ask the control plane.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use super::Failure;
+use super::api::{Api, stream_path};
+use super::table::{Table, printable};
+
+/// `penstock streams`
+pub(super) fn streams(api: &Api, status: Option<&str>, json: bool) -> Result<(), Failure> {
+    let query = status.map_or_else(String::new, |status| {
+        let set = percent_encoding::NON_ALPHANUMERIC;
+        format!("?status={}", percent_encoding::utf8_percent_encode(status, set))
+    });
+    let body = api.get(&format!("/api/v1/streams{query}"))?;
+    let mut out = io::stdout().lock();
+    if json {
+        writeln!(out, "{body}")?;
+        return Ok(());
+    }
+    warn_stale(&body);
+    list(&body).write(&mut out)?;
+    out.flush()?;
+    Ok(())
+}
+
+fn list(body: &Value) -> Table {
+    let mut table = Table::new(&[
+        "ID",
+        "STATUS",
+        "TYPE",
+        "SOURCE",
+        "CODEC",
+        "SIZE",
+        "FPS",
+        "MBIT/S",
+        "RTT MS",
+        "LOST",
+        "UNRECOVERED",
+    ]);
+    for stream in body["streams"].as_array().into_iter().flatten() {
+        let stats = &stream["stats"];
+        table.row(vec![
+            text(&stream["id"]),
+            status(stream),
+            text(&stream["type"]),
+            text(&stream["source_addr"]),
+            text(&stream["video_codec"]),
+            text(&stream["resolution"]),
+            decimals(&stream["frame_rate"], 1.0, 2),
+            decimals(&stream["bitrate"], 1e6, 2),
+            decimals(&stats["connection_stats"]["rtt_ms"], 1.0, 1),
+            text(&stats["packets_lost"]),
+            text(&stats["packets_unrecovered"]),
+        ]);
+    }
+    table
+}
+
+/// `penstock stream ID`
+pub(super) fn stream(api: &Api, id: &str, json: bool) -> Result<(), Failure> {
+    let body = api.get(&stream_path(id))?;
+    let mut out = io::stdout().lock();
+    if json {
+        writeln!(out, "{body}")?;
+        return Ok(());
+    }
+    warn_stale(&body);
+    show(&body, &mut out)?;
+    out.flush()?;
+    Ok(())
+}
+
+fn show(stream: &Value, out: &mut impl Write) -> io::Result<()> {
+    let mut table = Table::new(&["id", &printable(&text(&stream["id"]))]);
+    let mut line = |name: &str, value: String| table.row(vec![name.to_owned(), value]);
+    line("status", status(stream));
+    for name in ["type", "source_addr", "peer_version", "worker", "created_at", "connected_at"] {
+        line(name, text(&stream[name]));
+    }
+    line("last_heartbeat", text(&stream["last_heartbeat"]));
+    line("bitrate", format!("{} Mbit/s", decimals(&stream["bitrate"], 1e6, 3)));
+    table.write(out)?;
+
+    writeln!(out, "\ntracks")?;
+    tracks(stream).write(out)?;
+
+    writeln!(out, "\ncounters")?;
+    let mut counters = Table::new(&[]);
+    for (name, value) in stream["counters"].as_object().into_iter().flatten() {
+        if value.as_i64() != Some(0) {
+            counters.row(vec![format!("  {name}"), text(value)]);
+        }
+    }
+    counters.write(out)
+}
+
+fn tracks(stream: &Value) -> Table {
+    let mut table = Table::new(&[
+        "  N", "KIND", "CODEC", "PROFILE", "LEVEL", "FORMAT", "FPS", "PID", "PROGRAM", "LANGUAGE",
+    ]);
+    for track in stream["tracks"].as_array().into_iter().flatten() {
+        let format = match (track["width"].as_u64(), track["sample_rate"].as_u64()) {
+            (Some(width), _) => {
+                let (height, chroma) = (text(&track["height"]), text(&track["chroma"]));
+                format!("{width}x{height} {chroma} {} bit", text(&track["bit_depth"]))
+            }
+            (_, Some(rate)) => format!("{rate} Hz, {} channels", text(&track["channels"])),
+            _ => String::new(),
+        };
+        let measured = &track["frame_rate_measured"];
+        let rate = if measured.is_null() { &track["frame_rate_declared"] } else { measured };
+        table.row(vec![
+            format!("  {}", text(&track["index"])),
+            text(&track["kind"]),
+            text(&track["codec"]),
+            text(&track["profile"]),
+            text(&track["level"]),
+            format,
+            decimals(rate, 1.0, 2),
+            text(&track["pid"]),
+            text(&track["program"]),
+            text(&track["language"]),
+        ]);
+    }
+    table
+}
+
+/// `penstock kick ID`
+pub(super) fn kick(api: &Api, id: &str, block: u64, json: bool) -> Result<(), Failure> {
+    let body = api.delete(&format!("{}?block_s={block}", stream_path(id)))?;
+    let mut out = io::stdout().lock();
+    if json {
+        writeln!(out, "{body}")?;
+    } else {
+        writeln!(out, "{} was ended", printable(id))?;
+    }
+    Ok(())
+}
+
+fn warn_stale(body: &Value) {
+    if body["stale"] == Value::Bool(true) {
+        let age_ms = text(&body["age_ms"]);
+        eprintln!("penstock: the dataplane is gone or silent; this is {age_ms} ms old");
+    }
+}
+
+fn status(stream: &Value) -> String {
+    match stream["status_reason"].as_str() {
+        Some(reason) => format!("{} ({reason})", text(&stream["status"])),
+        None => text(&stream["status"]),
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn decimals(value: &Value, unit: f64, places: usize) -> String {
+    value.as_f64().map_or_else(String::new, |number| format!("{:.places$}", number / unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_list_shows_status_with_reason_and_units_people_use() {
+        let body = json!({"streams": [{
+            "id": "a", "status": "connected, no media", "status_reason": "no_pat", "type": "srt",
+            "source_addr": "127.0.0.1:9", "bitrate": 5_250_000, "frame_rate": 29.97,
+            "video_codec": null, "resolution": null,
+            "stats": {"packets_lost": 3, "connection_stats": {"rtt_ms": 20.26}}
+        }]});
+        let mut out = Vec::new();
+        list(&body).write(&mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.contains("connected, no media (no_pat)"), "{out}");
+        assert!(out.contains("5.25") && out.contains("29.97") && out.contains("20.3"), "{out}");
+        assert!(!out.contains("null"), "{out}");
+    }
+}
