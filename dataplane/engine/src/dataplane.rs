@@ -94,9 +94,14 @@ pub enum Error {
     },
 }
 
-/// Called on each worker's thread when everything it needs is made: from here on it allocates
-/// nothing. Tests hang a counting allocator on it.
-pub type WorkerReady = fn();
+/// Runs a worker's duty cycles on its thread, from the moment it allocates nothing any more. A test
+/// wraps them in a watch over the allocator.
+pub type RunWorker = fn(&mut dyn FnMut());
+
+/// Runs a worker as it is.
+pub fn run_worker(turn: &mut dyn FnMut()) {
+    turn();
+}
 
 /// A started dataplane.
 #[derive(Debug)]
@@ -116,7 +121,7 @@ impl Dataplane {
     }
 
     /// Takes all memory, opens the port and starts the workers.
-    pub fn start(config: &Config, ready: WorkerReady) -> Result<Self, Error> {
+    pub fn start(config: &Config, run: RunWorker) -> Result<Self, Error> {
         let srt = config.srt.as_ref().ok_or(Error::NothingToDo)?;
         let plan = Plan::new(config, srt)?;
         let budget = plan.budget()?;
@@ -146,7 +151,7 @@ impl Dataplane {
             cookie_key: random_key()?,
             ids,
             wake: wake.clone(),
-            ready,
+            run,
         };
         let (links, workers) = team.start(group.members, &mut directory)?;
         let conductor = Conductor::new(conductor::Parts {
@@ -240,7 +245,7 @@ struct Team<'a> {
     cookie_key: [u8; 16],
     ids: SocketIds,
     wake: Wake,
-    ready: WorkerReady,
+    run: RunWorker,
 }
 
 /// What one worker's thread is started with.
@@ -252,7 +257,7 @@ struct Recruit {
     cookie_key: [u8; 16],
     ids: SocketIds,
     wake: Wake,
-    ready: WorkerReady,
+    run: RunWorker,
     socket: OwnedFd,
     block: WorkerBlock,
     orders: Consumer<Order>,
@@ -283,7 +288,7 @@ impl Team<'_> {
                 cookie_key: self.cookie_key,
                 ids: self.ids,
                 wake: self.wake.clone(),
-                ready: self.ready,
+                run: self.run,
                 socket,
                 block: directory.worker(worker),
                 orders,
@@ -320,7 +325,7 @@ impl Recruit {
         made: &mpsc::Sender<Result<Waker, Error>>,
         start: &mpsc::Receiver<Vec<Waker>>,
     ) -> Result<(), uring::Error> {
-        let ready = self.ready;
+        let run = self.run;
         let mut parts = match self.make() {
             Ok(parts) => parts,
             Err(error) => {
@@ -332,9 +337,10 @@ impl Recruit {
         // The others were not made: leave.
         let Ok(wakers) = start.recv() else { return Ok(()) };
         parts.neighbour_wakers = wakers;
-        let worker = Worker::new(parts);
-        ready();
-        worker.run()
+        let mut worker = Worker::new(parts);
+        let mut ended = Ok(());
+        run(&mut || ended = worker.run());
+        ended.and(worker.leave())
     }
 
     fn make(mut self) -> Result<worker::Parts, Error> {

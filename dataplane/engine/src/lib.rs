@@ -7,14 +7,14 @@
 //! It does not parse SRT, MPEG-TS or video itself (crates `srt`, `mpegts`, `codec`, `media`), and
 //! it serves no HTTP.
 //!
-//! The invariant: a worker never allocates, locks or waits for anyone after it has said ready; all
+//! The invariant: a worker never allocates, locks or waits for anyone once it turns; all
 //! that is slow reaches it as an order and leaves it as a report.
 //!
 //! ```no_run
-//! use penstock_engine::{Dataplane, config::Config};
+//! use penstock_engine::{Dataplane, config::Config, run_worker};
 //!
 //! let config = Config::embedded()?;
-//! let dataplane = Dataplane::start(&config, || {})?;
+//! let dataplane = Dataplane::start(&config, run_worker)?;
 //! println!("{}", dataplane.budget());
 //! dataplane.run(|| false)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -37,4 +37,4 @@ mod wheel;
 mod worker;
 
 pub use budget::{Budget, Line};
-pub use dataplane::{Dataplane, Error, WorkerReady};
+pub use dataplane::{Dataplane, Error, RunWorker, run_worker};

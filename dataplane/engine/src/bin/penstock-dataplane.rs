@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use clap::Parser;
 use penstock_engine::config::Config;
-use penstock_engine::{Dataplane, Error};
+use penstock_engine::{Dataplane, Error, run_worker};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
@@ -70,7 +70,7 @@ fn run(config: &Config) -> Result<()> {
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
     }
-    let dataplane = Dataplane::start(config, || {})?;
+    let dataplane = Dataplane::start(config, run_worker)?;
     for line in dataplane.budget().to_string().lines() {
         tracing::info!("{line}");
     }

@@ -106,7 +106,7 @@ impl Worker {
     }
 
     /// Turns until the conductor says stop.
-    pub(crate) fn run(mut self) -> Result<(), uring::Error> {
+    pub(crate) fn run(&mut self) -> Result<(), uring::Error> {
         while !self.stopping {
             self.wait()?;
             let began = clock::now();
@@ -115,7 +115,8 @@ impl Worker {
             let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
             self.cycle_max_ns = self.cycle_max_ns.max(took_ns);
         }
-        self.leave()
+        self.end_all(clock::now());
+        Ok(())
     }
 
     fn wait(&mut self) -> Result<(), uring::Error> {
@@ -380,17 +381,18 @@ impl Worker {
         block.set(WorkerCounter::SlotsFree, self.parts.slab.free().into());
     }
 
-    /// Ends all sessions and gives the port back.
-    fn leave(mut self) -> Result<(), uring::Error> {
-        let now = clock::now();
+    fn end_all(&mut self, now: Time) {
         for place in 0..self.parts.sessions.len() {
             let place = u16::try_from(place).expect("places are numbered in 16 bits");
             if self.parts.sessions[usize::from(place)].peer().is_some() {
                 self.finish(place, EndReason::Stopped, now);
             }
         }
+    }
+
+    /// Sends what is queued (the peers' shutdowns), gives the port back and says goodbye.
+    pub(crate) fn leave(self) -> Result<(), uring::Error> {
         let Parts { ring, mut reports, conductor, .. } = self.parts;
-        // Sends what is queued: the peers' shutdowns.
         let closed = ring.close();
         let pushed = reports.push(Report::Stopped);
         assert!(pushed.is_ok(), "the report ring holds what its reserve promises");

@@ -72,6 +72,8 @@ impl srt::Output for Path<'_> {
     fn deliver(&mut self, payload: &[u8], arrival: Time, due: Time) {
         self.stream.input(arrival, due);
         self.demuxer.push(payload, self.stream);
+        #[cfg(feature = "fault-injection")]
+        fault::strike(payload);
     }
 
     fn skipped(&mut self, packets: u32) {
@@ -296,5 +298,15 @@ impl Session {
             mpegts::State::Playing { .. } => NoMediaReason::NoFrames,
         };
         (StreamState::NoMedia, reason)
+    }
+}
+
+/// A fault of ours in the middle of a frame, on demand.
+#[cfg(feature = "fault-injection")]
+mod fault {
+    const MAGIC: &[u8] = b"penstock: inject a fault here";
+
+    pub(super) fn strike(payload: &[u8]) {
+        assert!(!payload.windows(MAGIC.len()).any(|window| window == MAGIC), "injected fault");
     }
 }

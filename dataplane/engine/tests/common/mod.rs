@@ -1,0 +1,106 @@
+//! A dataplane inside the test process.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use penstock_engine::config::Config;
+use penstock_engine::{Dataplane, RunWorker};
+use penstock_tests::process::eventually;
+use penstock_tests::system::{PATIENCE, free_udp_port};
+use shm::counters::StreamCounter;
+use shm::link::Link;
+use shm::{Directory, StreamSnapshot};
+use tempfile::TempDir;
+
+/// A dataplane that runs on a thread.
+pub struct Running {
+    port: u16,
+    directory: TempDir,
+    stop: Arc<AtomicBool>,
+    wake: Box<dyn Fn()>,
+    conductor: JoinHandle<Result<(), penstock_engine::Error>>,
+}
+
+impl Running {
+    /// Starts a small dataplane on a free port.
+    pub fn start(workers: &str, run: RunWorker) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let port = free_udp_port()?;
+        let config = Config::from_yaml_with(
+            &format!(
+                "dataplane: {{workers: {workers}, socket: {}, min_wait: 200us}}\n\
+                 ingestion:\n  max_connections: 8\n  reconnect_grace: 5s\n  \
+                 srt: {{port: {port}, max_bandwidth: 20000000}}\n  \
+                 frame: {{max_frame_size: 1048576}}\n",
+                directory.path().join("socket").display()
+            ),
+            |_| None,
+        )?;
+        let dataplane = Dataplane::start(&config, run)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let wake = Box::new(dataplane.waker());
+        let conductor =
+            std::thread::spawn(move || dataplane.run(|| stopped.load(Ordering::Relaxed)));
+        Ok(Self { port, directory, stop, wake, conductor })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    pub fn link(&self) -> Result<Link> {
+        Ok(Link::connect(&self.directory.path().join("socket"), Duration::from_secs(5))?)
+    }
+
+    pub fn table(&self) -> Result<Directory> {
+        Ok(self.link()?.directory()?)
+    }
+
+    /// Waits until the stream has published frames.
+    pub fn wait_frames(&self, id: &str) -> Result<StreamSnapshot> {
+        self.wait_stream(id, |stream| stream.counter(StreamCounter::FramesPublished) > 0)
+    }
+
+    /// The stream once `condition` holds.
+    pub fn wait_stream(
+        &self,
+        id: &str,
+        condition: impl Fn(&StreamSnapshot) -> bool,
+    ) -> Result<StreamSnapshot> {
+        let table = self.table()?;
+        eventually(&format!("stream {id}"), PATIENCE, || {
+            Ok(table.stream(id).filter(|stream| condition(stream)))
+        })
+    }
+
+    /// Ends it and reports what ended it.
+    pub fn stop(self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        (self.wake)();
+        let ended = self.conductor.join();
+        Ok(ended.map_err(|_| anyhow::anyhow!("the conductor panicked"))??)
+    }
+}
+
+/// A transport stream with H.264 and AAC of so many seconds, made by FFmpeg.
+pub fn transport_stream(seconds: u32) -> Result<Vec<u8>> {
+    let seconds = seconds.to_string();
+    let output = Command::new("ffmpeg")
+        .args(["-hide_banner", "-loglevel", "error", "-nostdin"])
+        .args(["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25"])
+        .args(["-f", "lavfi", "-i", "sine=sample_rate=48000", "-t", &seconds])
+        .args(["-c:v", "libx264", "-preset", "ultrafast", "-g", "12", "-bf", "2"])
+        .args(["-c:a", "aac", "-f", "mpegts", "-"])
+        .output()
+        .context("ffmpeg is needed; scripts/test installs it")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(output.stdout)
+}

@@ -1,0 +1,3 @@
+//! Both real processes on loopback, as a user starts them. Modules are named by behaviour.
+
+mod operation;
