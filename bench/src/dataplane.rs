@@ -88,6 +88,11 @@ impl Observer {
             .sum()
     }
 
+    /// The sum of memory the dataplane printed at its start.
+    pub(crate) fn memory_budget_bytes(&self) -> u64 {
+        self.directory.header().memory_budget_bytes
+    }
+
     /// Reads a few frames of the next stream that has some.
     pub(crate) fn step(&mut self) {
         let mut left = FRAMES_PER_STEP;

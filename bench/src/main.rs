@@ -9,11 +9,13 @@ mod clip;
 mod clock;
 mod connection;
 mod dataplane;
+mod floor;
 mod load;
 mod process;
 mod report;
 mod sink;
 mod srt_load;
+mod table;
 mod tag;
 mod target;
 mod ts;
@@ -31,6 +33,10 @@ struct Arguments {
 enum Command {
     /// Send real transport stream over SRT at a given rate and say what arrived and what it cost
     Srt(Box<srt_load::Arguments>),
+    /// Measure what receiving alone costs on this machine
+    Floor(floor::Arguments),
+    /// Make tables of medians and ratios from many runs
+    Table(table::Arguments),
     /// Receive SRT with the least work there is: the floor to compare receivers with
     Sink(sink::Arguments),
 }
@@ -38,6 +44,8 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Srt(arguments) => srt_load::run(&arguments),
+        Command::Floor(arguments) => floor::run(&arguments),
+        Command::Table(arguments) => table::run(&arguments),
         Command::Sink(arguments) => sink::run(&arguments),
     }
 }

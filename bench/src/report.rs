@@ -13,6 +13,9 @@ pub(crate) struct Report {
     pub(crate) label: String,
     /// Which receiver, as given with `--receiver`.
     pub(crate) receiver: String,
+    /// Which round of alternating runs it belongs to, as given with `--round`.
+    #[serde(default)]
+    pub(crate) round: u32,
     /// Connections.
     pub(crate) connections: u32,
     /// Payload rate asked for.
@@ -47,6 +50,9 @@ pub(crate) struct Report {
     pub(crate) connections_lost: u32,
     /// CPU, threads and memory of the receiver over the window.
     pub(crate) usage: Option<Usage>,
+    /// The sum of memory the receiver said it would take.
+    #[serde(default)]
+    pub(crate) memory_budget_bytes: Option<u64>,
     /// Delay of publication behind the due time.
     pub(crate) latency: Option<Latency>,
     /// What the frames in shared memory prove.
@@ -143,11 +149,13 @@ impl fmt::Display for Report {
         if let Some(usage) = &self.usage {
             writeln!(
                 f,
-                "receiver: {:.3} CPU-s per Gbit, {:.2} CPU ms per stream-second, {} threads, {:.1} MiB proportional",
+                "receiver: {:.3} CPU-s per Gbit, {:.2} CPU ms per stream-second, {} threads, {:.1} MiB proportional{}",
                 self.cpu_s_per_gbit().unwrap_or(f64::NAN),
                 self.cpu_ms_per_stream_second().unwrap_or(f64::NAN),
                 usage.threads,
-                mib(usage.proportional_set_bytes)
+                mib(usage.proportional_set_bytes),
+                self.memory_budget_bytes
+                    .map_or_else(String::new, |bytes| format!(" of {:.1}", mib(bytes)))
             )?;
             for thread in &usage.busiest {
                 writeln!(f, "  thread {:<16} {:.3} CPU-s", thread.name, thread.cpu_s)?;

@@ -73,6 +73,9 @@ pub(crate) struct Arguments {
     /// What to call the receiver in tables
     #[arg(long, default_value = "")]
     receiver: String,
+    /// Number of the round of alternating runs
+    #[arg(long, default_value_t = 0)]
+    round: u32,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -209,6 +212,7 @@ fn measure(arguments: &Arguments, clip: &Clip, target: Option<Target>) -> Result
     Ok(Report {
         label: arguments.label.clone(),
         receiver: arguments.receiver.clone(),
+        round: arguments.round,
         connections: arguments.connections,
         offered_mbit: arguments.rate_mbit,
         sent_mbit: megabits(bytes) / window.as_secs_f64(),
@@ -226,6 +230,7 @@ fn measure(arguments: &Arguments, clip: &Clip, target: Option<Target>) -> Result
         socket_drops,
         connections_lost: arguments.connections - totals.open,
         usage,
+        memory_budget_bytes: observer.as_ref().map(Observer::memory_budget_bytes),
         latency,
         frames,
     })
