@@ -58,7 +58,7 @@ impl Publisher {
     }
 
     /// The socket id that the listener gave.
-    pub const fn socket_id(&self) -> u32 {
+    pub const fn listener_socket_id(&self) -> u32 {
         self.connected.peer_socket_id
     }
 

@@ -219,13 +219,13 @@ fn warn_of_small_buffer(srt: &SrtConfig, got: usize) {
 fn berths(
     plan: &Plan,
     directory: &mut DirectoryWriter,
-) -> Result<(Vec<Box<Berth>>, Vec<OwnedFd>), Error> {
+) -> Result<(Vec<Berth>, Vec<OwnedFd>), Error> {
     let (mut berths, mut fds) = (Vec::new(), Vec::new());
     for stream in 0..u32::from(plan.streams) {
         let spec = RingSpec { ring: RingId(stream), ..plan.gop_ring };
         let (ring, fd) = GopRing::create(&spec)?;
         let slot = directory.stream(stream);
-        berths.push(Box::new(Berth { slot, ring: Some(ring), info: StreamInfo::default() }));
+        berths.push(Berth { slot, ring: Some(ring), info: StreamInfo::default() });
         fds.push(fd);
     }
     berths.reverse();
@@ -340,7 +340,8 @@ impl Recruit {
         let mut worker = Worker::new(parts);
         let mut ended = Ok(());
         run(&mut || ended = worker.run());
-        ended.and(worker.leave())
+        let left = worker.leave();
+        ended.and(left)
     }
 
     fn make(mut self) -> Result<worker::Parts, Error> {

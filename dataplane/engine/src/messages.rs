@@ -84,6 +84,10 @@ impl Verdict {
 
 /// Worker to conductor.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a worker makes no boxes: a request travels by value"
+)]
 pub(crate) enum Report {
     /// A caller with a good cookie asks to connect.
     Admit(ConnectRequest),

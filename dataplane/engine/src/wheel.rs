@@ -37,7 +37,7 @@ struct Entry {
 
 /// Deadlines of keys `0..keys`. Nothing is allocated after [`Wheel::new`].
 #[derive(Debug)]
-pub struct Wheel {
+pub(crate) struct Wheel {
     entries: Box<[Entry]>,
     /// First key of each slot's list, and of the due list.
     heads: Box<[u32]>,
@@ -54,7 +54,7 @@ pub struct Wheel {
 
 impl Wheel {
     /// For keys below `keys`, starting at `now`.
-    pub fn new(keys: u32, now: Time) -> Self {
+    pub(crate) fn new(keys: u32, now: Time) -> Self {
         let unset = Entry { deadline: Time::NEVER, next: NONE, previous: NONE, list: UNSET };
         Self {
             entries: (0..keys).map(|_| unset).collect(),
@@ -73,7 +73,7 @@ impl Wheel {
     ///
     /// # Panics
     /// When `key` is not below the number of keys.
-    pub fn set(&mut self, key: u32, deadline: Time) {
+    pub(crate) fn set(&mut self, key: u32, deadline: Time) {
         let entry = self.entries[key as usize];
         if entry.list != UNSET {
             if entry.deadline == deadline {
@@ -92,20 +92,21 @@ impl Wheel {
     }
 
     /// Forgets the deadline of a key.
-    pub fn cancel(&mut self, key: u32) {
+    pub(crate) fn cancel(&mut self, key: u32) {
         if self.entries[key as usize].list != UNSET {
             self.unlink(key);
         }
     }
 
     /// The deadline of a key, `Time::NEVER` when it has none.
-    pub fn deadline(&self, key: u32) -> Time {
+    #[cfg(test)]
+    fn deadline(&self, key: u32) -> Time {
         let entry = &self.entries[key as usize];
         if entry.list == UNSET { Time::NEVER } else { entry.deadline }
     }
 
     /// A key whose deadline has come; its deadline is forgotten. Call it until it says `None`.
-    pub fn pop(&mut self, now: Time) -> Option<u32> {
+    pub(crate) fn pop(&mut self, now: Time) -> Option<u32> {
         if self.heads[DUE as usize] == NONE {
             if now < self.next && !self.stale {
                 return None;
@@ -122,7 +123,7 @@ impl Wheel {
 
     /// When to call [`Wheel::pop`] again: never after the earliest deadline, and at most a few times
     /// before a far one.
-    pub fn next_deadline(&mut self) -> Time {
+    pub(crate) fn next_deadline(&mut self) -> Time {
         if self.heads[DUE as usize] != NONE {
             return self.now;
         }

@@ -85,7 +85,7 @@ pub(crate) struct Parts {
     pub(crate) ids: SocketIds,
     pub(crate) placement: Placement,
     pub(crate) workers: Vec<WorkerLink>,
-    pub(crate) berths: Vec<Box<Berth>>,
+    pub(crate) berths: Vec<Berth>,
     pub(crate) ring_fds: Vec<OwnedFd>,
     pub(crate) block: ConductorBlock,
     pub(crate) view: Directory,
@@ -290,11 +290,11 @@ impl Conductor {
             place,
             request: ticket.request,
             config: self.parts.connection(socket_id, latency, slots),
-            berth: *berth,
+            berth,
             end: EndReason::None,
         };
         let source = admission::canonical(ticket.request.peer.ip());
-        self.streams.insert(id, source, State::Installing { ticket: number });
+        self.streams.insert(id, source, State::Installing);
         if resumed {
             self.parts.block.add(ConductorCounter::Reconnects, 1);
         }
@@ -303,11 +303,11 @@ impl Conductor {
 
     /// The berth for an id: its own when it was lost, else a free one, else that of the stream
     /// that was lost first.
-    fn berth(&mut self, id: &str) -> Option<(Box<Berth>, bool)> {
+    fn berth(&mut self, id: &str) -> Option<(Berth, bool)> {
         if let Some(stream) = self.streams.remove(id)
             && let State::Lost { berth, .. } = stream.state
         {
-            return Some((berth, true));
+            return Some((*berth, true));
         }
         if self.parts.berths.is_empty()
             && let Some(lost) = self.streams.longest_lost()
@@ -366,7 +366,7 @@ impl Conductor {
         let Some(stream) = self.streams.remove(id) else { return };
         let State::Lost { mut berth, .. } = stream.state else { return };
         berth.slot.clear();
-        self.parts.berths.push(berth);
+        self.parts.berths.push(*berth);
     }
 
     fn expire(&mut self, now: Time) {
@@ -422,7 +422,6 @@ impl Parts {
             slots_max: slots,
             peer_idle_timeout: self.srt.peer_idle_timeout,
             reorder_tolerance: self.srt.reorder_tolerance_packets,
-            ..ConnectionConfig::default()
         }
     }
 }
@@ -454,7 +453,7 @@ impl Handler for Desk<'_> {
                 self.endings.push((place, socket_id));
             }
             State::Lost { .. } => self.closings.push(stream_id.to_owned()),
-            State::Installing { .. } | State::Ending { .. } => {
+            State::Installing | State::Ending { .. } => {
                 return Err(CommandError::new(
                     CommandError::WRONG_STATE,
                     format!("stream `{stream_id}` is starting or ending; try again"),

@@ -19,8 +19,8 @@ const IN_FLIGHT: Duration = Duration::from_millis(20);
 /// Where a stream stands.
 #[derive(Debug)]
 pub(crate) enum State {
-    /// Its session is being opened under this ticket.
-    Installing { ticket: u32 },
+    /// Its session is being opened.
+    Installing,
     /// Its session runs.
     Live { place: Place, socket_id: u32, slot: u32 },
     /// Its session was told to end; then this ticket gets its berth.
@@ -98,7 +98,7 @@ impl Streams {
         let Some(stream) = self.by_id.get(id) else { return Claim::Free };
         match stream.state {
             State::Lost { .. } => Claim::Resume,
-            State::Installing { .. } | State::Ending { then: Some(_) } => Claim::Conflict,
+            State::Installing | State::Ending { then: Some(_) } => Claim::Conflict,
             State::Ending { then: None } => Claim::Undecided,
             State::Live { .. } if stream.source != source => Claim::Conflict,
             State::Live { place, socket_id, slot } => {

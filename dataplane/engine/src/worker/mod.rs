@@ -173,7 +173,7 @@ impl Worker {
         }
         let owner = self.parts.ids.worker(id);
         if owner == self.parts.worker {
-            return self.to_session(id, peer, arrival, datagram, now);
+            return self.give_to_session(id, peer, arrival, datagram, now);
         }
         let handover = Handover::new(peer, arrival, payload);
         if self.parts.neighbours.send(owner, handover) {
@@ -191,13 +191,13 @@ impl Worker {
         };
         match Datagram::copy_from(&self.parts.slab, handover.payload()) {
             Some(datagram) => {
-                self.to_session(id, handover.peer, handover.arrival, datagram, now);
+                self.give_to_session(id, handover.peer, handover.arrival, datagram, now);
             }
             None => self.count(WorkerCounter::DroppedHandover),
         }
     }
 
-    fn to_session(
+    fn give_to_session(
         &mut self,
         id: u32,
         peer: std::net::SocketAddr,

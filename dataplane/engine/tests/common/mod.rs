@@ -1,6 +1,6 @@
 //! A dataplane inside the test process.
 
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
