@@ -169,6 +169,13 @@ struct Nal {
     done: bool,
 }
 
+impl Nal {
+    /// Where an access unit may begin if it begins with this.
+    fn earliest(&self) -> u64 {
+        self.at_unit.unwrap_or(self.start.code)
+    }
+}
+
 /// Splits one video track.
 #[derive(Debug)]
 pub(crate) struct AccessUnits {
@@ -299,8 +306,8 @@ impl AccessUnits {
     pub(crate) fn undecided_from(&self) -> u64 {
         let nals = &self.nals;
         let zeros = self.scanner.position().saturating_sub(3);
-        let nal = nals.nal.filter(|nal| !nal.done).map(|nal| nal.start.code);
-        let tentative = nals.tentative.map(|nal| nal.start.code);
+        let nal = nals.nal.filter(|nal| !nal.done).map(|nal| nal.earliest());
+        let tentative = nals.tentative.map(|nal| nal.earliest());
         let undecided = tentative.into_iter().chain(nal).min().unwrap_or(zeros).min(zeros);
         // A unit's leading zeros go with its first access unit.
         let leading = nals.units.open().filter(|_| nals.unit_nonzero.is_none());

@@ -5,6 +5,7 @@ use codec::{SetChange, SliceType, VideoFormat};
 
 use crate::access_unit::{AccessUnit, Contents, Kind, Slice};
 use crate::frame_rate::field_ticks;
+use crate::timeline::PictureOrder;
 
 /// State over the pictures of one HEVC track.
 #[derive(Debug)]
@@ -14,9 +15,19 @@ pub(crate) struct Hevc {
     header: Option<SliceHeader>,
     /// Type of the last independent slice segment.
     slice_type: Option<SliceType>,
+    order: Order,
     format: Option<VideoFormat>,
     /// Picture parameter set that `format` was taken from; `None` when sets changed since.
     format_pps: Option<u8>,
+}
+
+/// Picture order count (8.3.1).
+#[derive(Debug, Clone, Copy, Default)]
+struct Order {
+    sequence: u32,
+    /// Of the last picture of temporal sub-layer 0 that others refer to.
+    msb: i64,
+    lsb: i64,
 }
 
 impl Hevc {
@@ -26,6 +37,7 @@ impl Hevc {
             nal_type: NalType(0),
             header: None,
             slice_type: None,
+            order: Order { sequence: 0, msb: 0, lsb: 0 },
             format: None,
             format_pps: None,
         }
@@ -36,6 +48,7 @@ impl Hevc {
         self.nal_type = NalType(0);
         self.header = None;
         self.slice_type = None;
+        self.order = Order::default();
         self.format = None;
         self.format_pps = None;
     }
@@ -92,11 +105,41 @@ impl Hevc {
     pub(crate) fn begin_picture(&mut self, unit: &mut AccessUnit) {
         unit.idr = self.nal_type.is_idr();
         unit.key = self.nal_type.is_irap();
-        let Some(header) = &self.header else { return };
+        let Some(header) = self.header else { return };
+        unit.order = self.picture_order(&header);
         if self.format_pps != Some(header.pps_id) {
             self.format_pps = Some(header.pps_id);
             self.format = self.sets.format(header.pps_id);
         }
         unit.field_ticks = self.format.and_then(|format| format.frame_rate).map(field_ticks);
     }
+
+    fn picture_order(&mut self, header: &SliceHeader) -> Option<PictureOrder> {
+        let nal_type = header.nal.nal_type;
+        let bits = self.sets.sps_of(header.pps_id)?.pic_order_cnt_lsb_bits;
+        let lsb = i64::from(header.pic_order_cnt_lsb?);
+        let order = &mut self.order;
+        let range = 1i64 << bits;
+        let msb = if nal_type.is_idr() || nal_type.is_bla() {
+            order.sequence = order.sequence.wrapping_add(1);
+            0
+        } else {
+            match lsb - order.lsb {
+                step if step <= -range / 2 => order.msb + range,
+                step if step > range / 2 => order.msb - range,
+                _ => order.msb,
+            }
+        };
+        let leading = nal_type.is_rasl() || nal_type.is_radl();
+        if header.nal.temporal_id == 0 && !leading && is_reference(nal_type) {
+            (order.msb, order.lsb) = (msb, lsb);
+        }
+        // In fields, as H.264 counts.
+        Some(PictureOrder { sequence: order.sequence, count: 2 * (msb + lsb) })
+    }
+}
+
+/// Not one of the sub-layer non-reference types (the even ones below 16).
+const fn is_reference(nal_type: NalType) -> bool {
+    nal_type.0 >= 16 || !nal_type.0.is_multiple_of(2)
 }

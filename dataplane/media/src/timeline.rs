@@ -16,7 +16,7 @@ const FIELD_TICKS_UNKNOWN: Ratio = Ratio::new(1800, 1);
 pub(crate) struct PictureOrder {
     /// Counts the sequences, so that counts of two are not compared.
     pub(crate) sequence: u32,
-    /// PicOrderCnt.
+    /// PicOrderCnt, in fields (twice that of HEVC).
     pub(crate) count: i64,
 }
 
@@ -133,8 +133,8 @@ impl Timeline {
         self.field_ticks.times(steps.saturating_mul(self.half_fields_per_count)) / 2
     }
 
-    /// Two stamped pictures of one sequence show what a step of the count lasts: a field in
-    /// H.264, a frame with most HEVC encoders, other values with some.
+    /// Two stamped pictures of one sequence show what a step of the count lasts: a field with most
+    /// encoders, other values with some.
     fn learn_scale(&mut self, pts: u64, order: Option<PictureOrder>) {
         let (Some(anchor), Some(order)) = (&self.anchor, order) else { return };
         let Some(from) = anchor.order.filter(|from| from.sequence == order.sequence) else {
