@@ -411,3 +411,6 @@ impl Connection {
         self.hole = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

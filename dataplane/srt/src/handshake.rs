@@ -325,6 +325,13 @@ pub struct Extensions<'a> {
     rest: &'a [u8],
 }
 
+impl<'a> Extensions<'a> {
+    /// Over the bytes behind a handshake body.
+    pub const fn new(rest: &'a [u8]) -> Self {
+        Self { rest }
+    }
+}
+
 impl<'a> Iterator for Extensions<'a> {
     type Item = Result<Extension<'a>, Error>;
 

@@ -355,3 +355,7 @@ impl std::fmt::Debug for Window {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;
