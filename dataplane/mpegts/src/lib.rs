@@ -62,6 +62,14 @@ mod counters;
 mod crc;
 mod demux;
 mod error;
+#[cfg(any(test, fuzzing, feature = "fuzz"))]
+#[allow(
+    missing_docs,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "assertions are the purpose"
+)]
+pub mod fuzz;
 pub mod packet;
 pub mod pes;
 mod program;

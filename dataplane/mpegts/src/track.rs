@@ -90,10 +90,10 @@ impl Track {
     /// Bytes are missing before what comes next.
     pub(crate) fn gap<S: Sink + ?Sized>(&mut self, out: &mut Output<'_, S>) {
         self.unit = match self.unit {
-            Unit::Waiting | Unit::Header => Unit::Waiting,
+            // Bytes that come now belong to a unit whose start is missing.
+            Unit::Waiting | Unit::Header | Unit::Closed => Unit::Waiting,
             // How many bytes are still to come is not known any more.
             Unit::Open | Unit::Bounded(_) => Unit::Open,
-            Unit::Closed => Unit::Closed,
         };
         if self.begun {
             out.sink.gap(out.index);
