@@ -20,6 +20,7 @@ macro_rules! labelled {
         #[repr(u8)]
         pub enum $name { $($(#[$vmeta])+ $variant = $code,)+ }
 
+        #[allow(dead_code, reason = "not every table is stored as a code")]
         impl $name {
             /// Every value.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
@@ -92,6 +93,8 @@ labelled! {
         NoTracks = 4 => "no_tracks",
         /// Tracks are listed, but no frame is complete yet.
         NoFrames = 5 => "no_frames",
+        /// The configured program is not in the program association table.
+        NoProgram = 6 => "no_program",
     }
 }
 
@@ -379,20 +382,39 @@ pub struct StreamInfo {
     pub peer_version: u32,
     /// Negotiated receive latency.
     pub latency_ms: u16,
+    /// Its tracks; a frame's track number is an index into them.
+    pub tracks: Tracks,
+}
+
+/// A list of at most [`TRACKS_MAX`] tracks, `Copy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tracks {
     tracks: [TrackInfo; TRACKS_MAX],
-    tracks_len: usize,
+    len: usize,
+}
+
+impl Tracks {
+    /// These tracks; those beyond [`TRACKS_MAX`] are left out.
+    pub fn new(tracks: &[TrackInfo]) -> Self {
+        let mut list = Self { len: tracks.len().min(TRACKS_MAX), ..Self::default() };
+        list.tracks[..list.len].copy_from_slice(&tracks[..list.len]);
+        list
+    }
+
+    /// As a slice.
+    pub fn as_slice(&self) -> &[TrackInfo] {
+        &self.tracks[..self.len]
+    }
 }
 
 impl StreamInfo {
-    /// The listed tracks; a frame's track number is an index into them.
+    /// The listed tracks.
     pub fn tracks(&self) -> &[TrackInfo] {
-        &self.tracks[..self.tracks_len]
+        self.tracks.as_slice()
     }
 
     /// Lists these tracks; those beyond [`TRACKS_MAX`] are left out.
     pub fn set_tracks(&mut self, tracks: &[TrackInfo]) {
-        self.tracks_len = tracks.len().min(TRACKS_MAX);
-        self.tracks = [TrackInfo::default(); TRACKS_MAX];
-        self.tracks[..self.tracks_len].copy_from_slice(&tracks[..self.tracks_len]);
+        self.tracks = Tracks::new(tracks);
     }
 }

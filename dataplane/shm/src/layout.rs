@@ -26,6 +26,7 @@ use std::mem::{offset_of, size_of};
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::Error;
 use crate::counters::{ConductorCounter, StreamCounter, WorkerCounter};
 use crate::histogram;
 use crate::info::{STREAM_ID_BYTES_MAX, TRACKS_MAX};
@@ -80,6 +81,7 @@ macro_rules! layout {
             $(assert!(offset_of!($name, $field) == $offset, "offset differs from the drawing");)+
         };
 
+        #[allow(dead_code, reason = "a record inside another is not copied by itself")]
         impl $name {
             /// Its size in words.
             pub(crate) const WORDS: usize = $size / WORD;
@@ -137,6 +139,13 @@ layout! {
     }
 }
 
+impl DirectoryHeader {
+    pub(crate) const fn head(&self) -> Head {
+        let Self { magic, abi_version, layout_hash, file_bytes, .. } = *self;
+        Head { magic, abi_version, layout_hash, file_bytes }
+    }
+}
+
 layout! {
     /// Start of a GOP ring segment. `magic` is stored last, with release.
     RingHeader: 128 bytes {
@@ -152,6 +161,45 @@ layout! {
         72  => video_bytes: u64,
         80  => reserved: [u64; 6],
     }
+}
+
+impl RingHeader {
+    pub(crate) const fn head(&self) -> Head {
+        let Self { magic, abi_version, layout_hash, file_bytes, .. } = *self;
+        Head { magic, abi_version, layout_hash, file_bytes }
+    }
+}
+
+/// What both headers start with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head {
+    pub(crate) magic: u64,
+    pub(crate) abi_version: u64,
+    pub(crate) layout_hash: u64,
+    pub(crate) file_bytes: u64,
+}
+
+/// Whether a segment of `real` bytes is what this build can read; says what differs.
+pub(crate) fn check_head(
+    what: &'static str,
+    magic: u64,
+    head: &Head,
+    real: u64,
+) -> Result<(), Error> {
+    if head.magic != magic {
+        return Err(Error::Magic { what, got: head.magic, expected: magic });
+    }
+    let expected = u64::from(ABI_VERSION);
+    if head.abi_version != expected {
+        return Err(Error::Version { what, got: head.abi_version, expected });
+    }
+    if head.layout_hash != LAYOUT_HASH {
+        return Err(Error::Layout { what, got: head.layout_hash, expected: LAYOUT_HASH });
+    }
+    if head.file_bytes != real {
+        return Err(Error::Length { what, said: head.file_bytes, real });
+    }
+    Ok(())
 }
 
 layout! {
@@ -250,10 +298,7 @@ layout! {
     }
 }
 
-const _: () = assert!(
-    STREAM_ID_BYTES_MAX == 512 && TRACKS_MAX == 16,
-    "as drawn in StreamRecord"
-);
+const _: () = assert!(STREAM_ID_BYTES_MAX == 512 && TRACKS_MAX == 16, "as drawn in StreamRecord");
 const _: () = assert!(CURSORS_OFFSET >= size_of::<RingHeader>());
 
 /// A block of a directory as a sum of its parts, in words.

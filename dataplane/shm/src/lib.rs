@@ -7,7 +7,10 @@ mod info;
 mod layout;
 pub mod link;
 mod primitive;
+mod record;
 mod ring;
+mod segment;
+mod seqlock;
 mod text;
 
 pub use directory::{
@@ -19,7 +22,7 @@ pub use histogram::{Histogram, HistogramSnapshot};
 pub use info::{
     AudioInfo, Chroma, Codec, EndReason, Format, FrameClass, NoMediaReason, RingId,
     STREAM_ID_BYTES_MAX, StreamId, StreamInfo, StreamKind, StreamState, TRACKS_MAX, TrackInfo,
-    TrackKind, VideoInfo,
+    TrackKind, Tracks, VideoInfo,
 };
 pub use layout::{ABI_VERSION, LAYOUT_HASH};
 pub use ring::{

@@ -11,21 +11,13 @@ pub struct Text<const N: usize> {
 
 impl<const N: usize> Text<N> {
     /// The empty text.
-    pub const EMPTY: Self = Self {
-        bytes: [0; N],
-        len: 0,
-    };
+    pub const EMPTY: Self = Self { bytes: [0; N], len: 0 };
 
     /// The text, or `None` when it is longer than `N` bytes.
     pub fn new(text: &str) -> Option<Self> {
         let mut bytes = [0; N];
-        bytes
-            .get_mut(..text.len())?
-            .copy_from_slice(text.as_bytes());
-        Some(Self {
-            bytes,
-            len: text.len(),
-        })
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Self { bytes, len: text.len() })
     }
 
     /// The text, cut at the last character that fits.
@@ -49,10 +41,7 @@ impl<const N: usize> Text<N> {
 
     /// From bytes that another process wrote, ending at the first zero.
     pub(crate) fn from_hostile_padded(source: &[u8]) -> Self {
-        let len = source
-            .iter()
-            .position(|byte| *byte == 0)
-            .unwrap_or(source.len());
+        let len = source.iter().position(|byte| *byte == 0).unwrap_or(source.len());
         Self::from_hostile(source, len)
     }
 
@@ -109,10 +98,7 @@ mod tests {
     #[test]
     fn hostile_bytes_keep_their_valid_prefix() {
         assert_eq!(Text::<8>::from_hostile(b"ab\xff\xfe", 4).as_str(), "ab");
-        assert_eq!(
-            Text::<4>::from_hostile(b"abcdefgh", usize::MAX).as_str(),
-            "abcd"
-        );
+        assert_eq!(Text::<4>::from_hostile(b"abcdefgh", usize::MAX).as_str(), "abcd");
         assert_eq!(Text::<8>::from_hostile_padded(b"ab\0cd").as_str(), "ab");
     }
 }

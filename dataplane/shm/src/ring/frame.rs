@@ -171,11 +171,7 @@ pub struct GopLimits {
 impl Default for GopLimits {
     /// No limit but the ring's size.
     fn default() -> Self {
-        Self {
-            closed_gops_max: u32::MAX,
-            bytes_max: u64::MAX,
-            age_max_ns: u64::MAX,
-        }
+        Self { closed_gops_max: u32::MAX, bytes_max: u64::MAX, age_max_ns: u64::MAX }
     }
 }
 

@@ -1,7 +1,32 @@
-//! The GOP ring.
+//! The GOP ring: the last groups of pictures of one stream, written by one worker, read by any
+//! process that was handed the segment.
+//!
+//! ```text
+//!   positions      tail                                  head
+//!   descriptors ───┬──────┬──────┬──────┬──────┬──────┬───┬────────
+//!                  │ I  0 │ a  1 │ P  0 │ a  1 │ I  0 │ … │  one order over both lanes
+//!   ───────────────┴──┬───┴──┬───┴──┬───┴──┬───┴──┬───┴───┴────────
+//!   lane 0, video  ───┴─ I ──│──────┴ P ───│──────┴─ I ─── pending ── open ▒▒
+//!   lane 1, audio  ──────────┴─ a ─────────┴─ a ───
+//! ```
+//!
+//! Video is appended in place, piece by piece; audio and data frames, which are small, go into
+//! their own lane whole, so that none waits for an open picture.
 mod frame;
+pub(crate) mod geometry;
+mod index;
+mod lane;
+mod pending;
 mod reader;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod writer;
+
 pub use frame::{Frame, FrameFlags, FrameMeta, Full, GopLimits, Published, RingSpec, RingTotals};
 pub use reader::{GopReader, Next, SeekFrom};
 pub use writer::{GopRing, GopWriter};
+
+/// Number of the lane of the first video track.
+pub(crate) const LANE_VIDEO: usize = 0;
+/// Number of the lane of everything else.
+pub(crate) const LANE_SIDE: usize = 1;
