@@ -259,3 +259,117 @@ pub fn find(bytes: &[u8]) -> Sync {
     }
     Sync::None { skip: offset }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::BitWriter;
+
+    /// A frame of AAC-LC at 48 kHz.
+    fn frame(channels: u32, blocks: u32, crc: bool, positions: &[u8], data: &[u8]) -> Vec<u8> {
+        let check = if crc { &[0xab, 0xcd][..] } else { &[] };
+        let length = 7 + positions.len() + check.len() + data.len();
+        let mut bits = BitWriter::default();
+        bits.u(12, 0xfff).u(3, 0).u(1, (!crc).into()).u(2, 1).u(4, 3).u(1, 0).u(3, channels);
+        bits.u(4, 0).u(13, u32::try_from(length).unwrap()).u(11, 0x7ff).u(2, blocks - 1);
+        let header = bits.nal(&[]);
+        [&header[..7], positions, check, data].concat()
+    }
+
+    fn units(frame: &[u8]) -> Vec<&[u8]> {
+        Header::parse(frame).unwrap().access_units(frame).collect()
+    }
+
+    #[test]
+    fn fields_of_a_plain_header() {
+        let bytes = frame(2, 1, false, &[], &[1, 2, 3]);
+        let header = Header::parse(&bytes[..HEADER_BYTES]).unwrap();
+        assert_eq!((header.frame_bytes, header.header_bytes, header.blocks), (10, 7, 1));
+        assert_eq!((header.format.sample_rate, header.format.channels), (48_000, 2));
+        assert_eq!((header.format.profile, header.samples()), ("LC", 1024));
+        assert_eq!(header.format.audio_specific_config(), [0x11, 0x90]);
+        assert_eq!(units(&bytes), [[1, 2, 3]]);
+    }
+
+    #[test]
+    fn seven_means_eight_channels() {
+        let bytes = frame(7, 1, false, &[], &[]);
+        assert_eq!(Header::parse(&bytes).unwrap().format.channels, 8);
+    }
+
+    #[test]
+    fn a_crc_is_not_part_of_the_access_unit() {
+        assert_eq!(units(&frame(2, 1, true, &[], &[1, 2, 3])), [[1, 2, 3]]);
+    }
+
+    #[test]
+    fn blocks_without_crc_are_one_piece() {
+        let bytes = frame(2, 3, false, &[], &[1, 2, 3, 4]);
+        assert_eq!(units(&bytes), [[1, 2, 3, 4]]);
+        assert_eq!(Header::parse(&bytes).unwrap().samples(), 3072);
+    }
+
+    #[test]
+    fn blocks_with_crc_are_told_apart_by_their_positions() {
+        let data = [1, 2, 3, 0xee, 0xee, 4, 0xee, 0xee, 5, 6, 0xee, 0xee];
+        let bytes = frame(2, 3, true, &[0, 5, 0, 8], &data);
+        assert_eq!(units(&bytes), [&[1, 2, 3][..], &[4], &[5, 6]]);
+    }
+
+    #[test]
+    fn positions_that_make_no_sense_give_no_block() {
+        let bytes = frame(2, 2, true, &[0xff, 5], &[1, 2, 3, 0xee, 0xee]);
+        assert_eq!(units(&bytes).len(), 0);
+        let bytes = frame(2, 2, true, &[0, 1], &[1, 2, 3, 0xee, 0xee]);
+        assert_eq!(units(&bytes), [[2, 3]]);
+    }
+
+    #[test]
+    fn headers_that_are_none() {
+        let good = frame(2, 1, false, &[], &[]);
+        for (at, byte) in [(0, 0xfe), (1, 0xe1), (1, 0xf3)] {
+            let mut bad = good.clone();
+            bad[at] = byte;
+            assert_eq!(Header::parse(&bad), Err(Error::NoSync));
+        }
+        let mut bad = good.clone();
+        bad[2] = 0x74;
+        assert_eq!(Header::parse(&bad), Err(Error::OutOfRange("sampling_frequency_index")));
+        let mut bad = good.clone();
+        bad[4] = 0;
+        bad[5] = 0xc0;
+        assert_eq!(Header::parse(&bad), Err(Error::OutOfRange("aac_frame_length")));
+        assert_eq!(Header::parse(&good[..6]), Err(Error::Truncated));
+    }
+
+    #[test]
+    fn the_stream_itself_names_its_channels() {
+        // Two front elements (one, a pair), a back pair and a low-frequency channel: 5.1.
+        let mut element = BitWriter::default();
+        element.u(3, 5).u(4, 0).u(2, 1).u(4, 3).u(4, 2).u(4, 0).u(4, 1).u(2, 1).u(3, 0).u(4, 0);
+        element.u(3, 0).u(5, 0).u(5, 0b10000).u(5, 0b10001).u(4, 0);
+        let bytes = frame(0, 1, false, &[], &element.nal(&[]));
+        let header = Header::parse(&bytes).unwrap();
+        assert_eq!(header.format.channels, 0);
+        assert!(header.format.audio_specific_config().is_empty());
+        let unit = units(&bytes)[0];
+        let format = with_program_config(&header.format, unit).unwrap();
+        assert_eq!(format.channels, 6);
+        // 2 bytes of head, of which 16 bits less 0, then 53 bits of element, a comment of none.
+        assert_eq!(format.audio_specific_config().len(), 10);
+        assert_eq!(with_program_config(&header.format, &[0x20]), None);
+        assert_eq!(with_program_config(&header.format, &unit[..4]), None);
+    }
+
+    #[test]
+    fn a_sync_word_inside_data_is_no_frame() {
+        let fake = [0xff, 0xf1, 0x4c, 0x80, 0x01, 0x7f, 0xfc];
+        let one = frame(2, 1, false, &[], &[7; 40]);
+        let stream = [&fake[..], &one, &one].concat();
+        let header = Header::parse(&one).unwrap();
+        assert_eq!(find(&stream), Sync::Confirmed { offset: 7, header });
+        assert_eq!(find(&one), Sync::Unconfirmed { offset: 0, header });
+        assert_eq!(find(&[7; 20]), Sync::None { skip: 14 });
+        assert_eq!(find(&[]), Sync::None { skip: 0 });
+    }
+}

@@ -72,3 +72,26 @@ pub const fn nal_ref_idc(header: u8) -> u8 {
 pub const fn is_forbidden(header: u8) -> bool {
     header & 0x80 != 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nal_types_that_start_an_access_unit_after_a_slice() {
+        let starting: Vec<u8> =
+            (0..32).filter(|kind| NalType(*kind).starts_access_unit()).collect();
+        assert_eq!(starting, [6, 7, 8, 9, 15, 16, 17, 18]);
+        let slices: Vec<u8> = (0..32).filter(|kind| NalType(*kind).is_slice()).collect();
+        assert_eq!(slices, [1, 2, 5]);
+    }
+
+    #[test]
+    fn header_fields() {
+        assert_eq!(NalType::of(0x65), NalType::IDR);
+        assert_eq!(nal_ref_idc(0x65), 3);
+        assert_eq!(nal_ref_idc(0x01), 0);
+        assert!(is_forbidden(0xe5));
+        assert!(!is_forbidden(0x65));
+    }
+}

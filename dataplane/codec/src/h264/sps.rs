@@ -224,3 +224,113 @@ fn crop(coded: u32, unit: u32, bits: &mut BitReader<'_>) -> Result<u32, Error> {
         _ => Err(Error::OutOfRange("frame_crop_offset")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::BitWriter;
+
+    /// An SPS of 1920x1088 in `chroma_format_idc`, with these crop offsets.
+    fn cropped(chroma: u32, separate: bool, frame_mbs_only: bool, crop: [u32; 4]) -> Vec<u8> {
+        let mut bits = BitWriter::default();
+        bits.ue(0).ue(chroma);
+        if chroma == 3 {
+            bits.u(1, separate.into());
+        }
+        bits.ue(0).ue(0).u(2, 0).ue(0).ue(2).ue(1).u(1, 0).ue(119);
+        if frame_mbs_only {
+            bits.ue(67).u(1, 1);
+        } else {
+            bits.ue(33).u(1, 0).u(1, 0);
+        }
+        bits.u(1, 1).u(1, 1);
+        for offset in crop {
+            bits.ue(offset);
+        }
+        bits.u(1, 0).nal(&[0x67, 244, 0, 40])
+    }
+
+    fn size(nal: &[u8]) -> (u32, u32) {
+        let format = Sps::parse(nal).unwrap().format;
+        assert_eq!((format.coded_width, format.coded_height), (1920, 1088));
+        (format.width, format.height)
+    }
+
+    #[test]
+    fn crop_units_follow_the_chroma_format_and_the_fields() {
+        assert_eq!(size(&cropped(1, false, true, [0, 0, 0, 4])), (1920, 1080));
+        assert_eq!(size(&cropped(1, false, false, [0, 0, 0, 2])), (1920, 1080));
+        assert_eq!(size(&cropped(2, false, true, [1, 2, 0, 8])), (1914, 1080));
+        assert_eq!(size(&cropped(3, false, true, [1, 2, 0, 8])), (1917, 1080));
+        assert_eq!(size(&cropped(3, true, true, [1, 2, 0, 8])), (1917, 1080));
+        assert_eq!(size(&cropped(0, false, true, [1, 2, 3, 5])), (1917, 1080));
+        assert_eq!(size(&cropped(0, false, false, [0, 0, 0, 4])), (1920, 1080));
+    }
+
+    #[test]
+    fn a_crop_that_leaves_nothing_is_out_of_range() {
+        for crop in [[480, 480, 0, 0], [0, 0, 272, 272], [u32::MAX - 1, u32::MAX - 1, 0, 0]] {
+            let nal = cropped(1, false, true, crop);
+            assert_eq!(Sps::parse(&nal), Err(Error::OutOfRange("frame_crop_offset")));
+        }
+    }
+
+    #[test]
+    fn sizes_beyond_all_levels_are_out_of_range() {
+        let mut bits = BitWriter::default();
+        bits.ue(0).ue(0).ue(2).ue(1).u(1, 0).ue(5_000).ue(5_000).u(4, 0b1100);
+        let error = Err(Error::OutOfRange("pic_width_in_mbs_minus1"));
+        assert_eq!(Sps::parse(&bits.nal(&[0x67, 77, 0, 40])), error);
+    }
+
+    #[test]
+    fn a_vui_cut_short_counts_as_far_as_it_goes() {
+        let mut bits = BitWriter::default();
+        bits.ue(0).ue(0).ue(2).ue(1).u(1, 0).ue(19).ue(14).u(1, 1).u(1, 1).u(1, 0).u(1, 1);
+        // Extended aspect ratio, no overscan, no signal type, no chroma location, timing cut.
+        bits.u(1, 1).u(8, 255).u(16, 59).u(16, 54).u(3, 0).u(1, 1).u(32, 1);
+        let format = Sps::parse(&bits.nal(&[0x67, 77, 0, 40])).unwrap().format;
+        assert_eq!(format.sar, (59, 54));
+        assert_eq!(format.frame_rate, None);
+        assert_eq!((format.width, format.height), (320, 240));
+    }
+
+    #[test]
+    fn hand_vectors() {
+        let emulated = [
+            0x67, 0x42, 0x00, 0x1f, 0xda, 0x01, 0x40, 0x16, 0xec, 0x04, 0x40, 0x00, 0x00, 0x03,
+            0x00, 0x40, 0x00, 0x00, 0x0f, 0x03, 0xc5, 0x8b, 0xa8,
+        ];
+        let format = Sps::parse(&emulated).unwrap().format;
+        assert_eq!((format.width, format.height), (1280, 720));
+        assert_eq!(format.frame_rate, Some((30, 1)));
+        // Meant by its maker as 640x360; h264-reader reads from it what is asserted here.
+        let odd = [
+            0x67, 0x42, 0x00, 0x1f, 0x9a, 0x66, 0x02, 0x80, 0x2d, 0xd8, 0x35, 0x04, 0x04, 0x05,
+            0x80,
+        ];
+        use h264_reader::nal::{Nal, RefNal, sps::SeqParameterSet};
+        let bits = RefNal::new(&odd, &[], true);
+        panic!("{:?}", SeqParameterSet::from_bits(bits.rbsp_bits()));
+    }
+
+    #[test]
+    fn labels_are_ffprobes() {
+        for (profile, constraints, label) in [
+            (66, 0xc0, "Constrained Baseline"),
+            (66, 0, "Baseline"),
+            (77, 0x40, "Main"),
+            (100, 0, "High"),
+            (110, 0x10, "High 10 Intra"),
+            (122, 0, "High 4:2:2"),
+            (244, 0, "High 4:4:4 Predictive"),
+            (1, 0, "unknown"),
+        ] {
+            assert_eq!(labels::profile(profile, constraints), label);
+        }
+        assert_eq!(labels::level(66, 0x10, 11), "1b");
+        assert_eq!(labels::level(100, 0x10, 11), "1.1");
+        assert_eq!(labels::level(100, 0, 9), "1b");
+        assert_eq!(labels::level(100, 0, 41), "4.1");
+    }
+}

@@ -139,3 +139,45 @@ fn payload_of(nal: &[u8], wanted: NalType) -> Result<&[u8], Error> {
     }
     nal.get(2..).ok_or(Error::Truncated)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn types(predicate: fn(NalType) -> bool) -> Vec<u8> {
+        (0..64).filter(|kind| predicate(NalType(*kind))).collect()
+    }
+
+    #[test]
+    fn nal_types_that_start_an_access_unit_after_a_slice() {
+        let starting = types(NalType::starts_access_unit);
+        let expected: Vec<u8> = (32..=35).chain([39]).chain(41..=44).chain(48..=55).collect();
+        assert_eq!(starting, expected);
+    }
+
+    #[test]
+    fn classes_of_slices() {
+        assert_eq!(types(NalType::is_irap), (16..=23).collect::<Vec<_>>());
+        assert_eq!(types(NalType::is_idr), [19, 20]);
+        assert_eq!(types(NalType::is_bla), [16, 17, 18]);
+        assert_eq!(types(NalType::is_cra), [21]);
+        assert_eq!(types(NalType::is_radl), [6, 7]);
+        assert_eq!(types(NalType::is_rasl), [8, 9]);
+        assert_eq!(types(NalType::is_vcl), (0..32).collect::<Vec<_>>());
+        assert_eq!(types(NalType::is_slice), (0..10).chain(16..22).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn headers() {
+        let header = NalHeader::parse(&[0x40, 0x01, 0x0c, 0x01]).unwrap();
+        assert_eq!(header, NalHeader { nal_type: NalType::VPS, layer_id: 0, temporal_id: 0 });
+        let header = NalHeader::parse(&[0x03, 0x0b]).unwrap();
+        assert_eq!(header, NalHeader { nal_type: NalType(1), layer_id: 33, temporal_id: 2 });
+        assert_eq!(
+            NalHeader::parse(&[0x40, 0x00]),
+            Err(Error::OutOfRange("nuh_temporal_id_plus1"))
+        );
+        assert_eq!(NalHeader::parse(&[0xc0, 0x01]), Err(Error::OutOfRange("forbidden_zero_bit")));
+        assert_eq!(NalHeader::parse(&[0x40]), Err(Error::Truncated));
+    }
+}

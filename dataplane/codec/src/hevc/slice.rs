@@ -88,3 +88,53 @@ fn read_slice_type(bits: &mut BitReader<'_>) -> Result<SliceType, Error> {
         _ => Err(Error::OutOfRange("slice_type")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::BitWriter;
+
+    /// 640x480 in blocks of 64 (7 address bits), dependent segments, 2 extra bits.
+    fn sets() -> ParameterSets {
+        let mut sps = BitWriter::default();
+        sps.u(4, 0).u(3, 0).u(1, 1).u(8, 1).u(32, 0x6000_0000).u(32, 0).u(16, 0).u(8, 93);
+        sps.ue(0).ue(1).ue(640).ue(480).u(1, 0).ue(0).ue(0).ue(4).u(1, 1).ue(4).ue(2).ue(0);
+        sps.ue(0).ue(3).ue(0).ue(3).ue(1).ue(1).u(4, 0).ue(0).u(4, 0).u(1, 0);
+        let mut pps = BitWriter::default();
+        pps.ue(9).ue(0).u(1, 1).u(1, 1).u(3, 2).u(8, 0);
+        let mut sets = ParameterSets::new();
+        sets.insert(&sps.nal(&[0x42, 1])).unwrap();
+        sets.insert(&pps.nal(&[0x44, 1])).unwrap();
+        sets
+    }
+
+    #[test]
+    fn first_independent_and_dependent_segments() {
+        let sets = sets();
+        let idr = BitWriter::default().u(1, 1).u(1, 0).ue(9).u(2, 0).ue(2).u(8, 0).nal(&[0x26, 1]);
+        let slice = SliceHeader::parse(&idr, &sets).unwrap();
+        assert!(slice.first_in_picture && slice.nal.nal_type.is_idr());
+        assert_eq!(slice.slice_type, Some(SliceType::I));
+
+        let second =
+            BitWriter::default().u(1, 0).ue(9).u(1, 0).u(7, 77).u(2, 3).ue(0).u(8, 0).nal(&[2, 1]);
+        let slice = SliceHeader::parse(&second, &sets).unwrap();
+        assert_eq!((slice.first_in_picture, slice.segment_address), (false, 77));
+        assert_eq!(slice.slice_type, Some(SliceType::B));
+
+        let dependent = BitWriter::default().u(1, 0).ue(9).u(1, 1).u(7, 78).u(8, 0).nal(&[2, 1]);
+        let slice = SliceHeader::parse(&dependent, &sets).unwrap();
+        assert!(slice.dependent);
+        assert_eq!((slice.segment_address, slice.slice_type), (78, None));
+    }
+
+    #[test]
+    fn missing_sets_and_bytes() {
+        let slice = BitWriter::default().u(1, 1).ue(3).u(8, 0).nal(&[2, 1]);
+        assert_eq!(SliceHeader::parse(&slice, &sets()), Err(Error::UnknownPps(3)));
+        assert_eq!(SliceHeader::parse(&[2, 1], &sets()), Err(Error::Truncated));
+        assert_eq!(SliceHeader::parse(&[0x40, 1, 0x80], &sets()), Err(Error::WrongType));
+        assert_eq!(SliceHeader::is_first_in_picture(&[2, 1]), None);
+        assert_eq!(SliceHeader::is_first_in_picture(&[2, 1, 0x80]), Some(true));
+    }
+}

@@ -184,3 +184,232 @@ fn skip_scaling_lists(bits: &mut BitReader<'_>) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hevc::ParameterSets;
+    use crate::testing::BitWriter;
+    use proptest::prelude::*;
+
+    const HEADER: [u8; 2] = [0x42, 0x01];
+
+    /// profile_tier_level of Main 4.1 with sub-layers: those of odd number carry a profile, all
+    /// carry a level.
+    fn write_level(bits: &mut BitWriter, sub_layers_minus1: u32) {
+        let general = |bits: &mut BitWriter| {
+            bits.u(8, 1).u(32, 0x6000_0000).u(32, 0x9000_0000).u(16, 0);
+        };
+        general(bits);
+        bits.u(8, 123);
+        for layer in 0..sub_layers_minus1 {
+            bits.u(1, layer % 2).u(1, 1);
+        }
+        if sub_layers_minus1 > 0 {
+            for _ in sub_layers_minus1..8 {
+                bits.u(2, 0);
+            }
+        }
+        for layer in 0..sub_layers_minus1 {
+            if layer % 2 == 1 {
+                general(bits);
+            }
+            bits.u(8, 90);
+        }
+    }
+
+    /// One short-term set as it is coded.
+    #[derive(Debug, Clone)]
+    enum Coded {
+        /// (delta_poc_minus1, used) before and after.
+        Explicit(Vec<(u32, bool)>, Vec<(u32, bool)>),
+        /// Sign, abs_delta_rps_minus1 and, for as many pictures as needed, used_by_curr_pic and
+        /// use_delta.
+        Predicted(bool, u32, Vec<(bool, bool)>),
+    }
+
+    /// Writes the sets and follows them by the letter of 7.4.8: returns false when one holds more
+    /// pictures than there can be.
+    fn write_sets(bits: &mut BitWriter, coded: &[Coded]) -> bool {
+        bits.ue(u32::try_from(coded.len()).unwrap());
+        let mut previous: (Vec<i32>, Vec<i32>) = Default::default();
+        for (index, set) in coded.iter().enumerate() {
+            let mut next: (Vec<i32>, Vec<i32>) = Default::default();
+            if index > 0 {
+                bits.u(1, matches!(set, Coded::Predicted(..)).into());
+            }
+            match set {
+                Coded::Predicted(negative, magnitude, flags) if index > 0 => {
+                    bits.u(1, u32::from(*negative)).ue(*magnitude);
+                    let shift = i32::try_from(magnitude + 1).unwrap();
+                    let shift = if *negative { -shift } else { shift };
+                    // dPoc of each picture of the set before, then of its own: 0 + deltaRps.
+                    let all: Vec<i32> =
+                        previous.0.iter().chain(&previous.1).chain(&[0]).copied().collect();
+                    for (delta, (used, kept)) in all.iter().zip(flags.iter().cycle()) {
+                        bits.u(1, u32::from(*used));
+                        if !used {
+                            bits.u(1, u32::from(*kept));
+                        }
+                        let moved = delta + shift;
+                        if (*used || *kept) && moved < 0 {
+                            next.0.push(moved);
+                        } else if (*used || *kept) && moved > 0 {
+                            next.1.push(moved);
+                        }
+                    }
+                    // Nearest first; a difference that occurs twice keeps both.
+                    next.0.sort_by_key(|delta| -delta);
+                    next.1.sort_unstable();
+                }
+                Coded::Predicted(..) => {
+                    bits.ue(0).ue(0);
+                }
+                Coded::Explicit(before, after) => {
+                    bits.ue(u32::try_from(before.len()).unwrap());
+                    bits.ue(u32::try_from(after.len()).unwrap());
+                    let mut delta = 0;
+                    for (step, used) in before {
+                        bits.ue(*step).u(1, u32::from(*used));
+                        delta -= i32::try_from(step + 1).unwrap();
+                        next.0.push(delta);
+                    }
+                    delta = 0;
+                    for (step, used) in after {
+                        bits.ue(*step).u(1, u32::from(*used));
+                        delta += i32::try_from(step + 1).unwrap();
+                        next.1.push(delta);
+                    }
+                }
+            }
+            if next.0.len() > 16 || next.1.len() > 16 {
+                return false;
+            }
+            previous = next;
+        }
+        true
+    }
+
+    /// An SPS of 1920x1080 with these sets, long-term pictures, scaling lists, PCM, and timing at
+    /// the end: to find 50 pictures a second, all before must be passed over exactly.
+    fn sps(
+        sub_layers_minus1: u32,
+        sets: &[Coded],
+        long_term: u32,
+        field_seq: bool,
+    ) -> Option<Vec<u8>> {
+        let mut bits = BitWriter::default();
+        bits.u(4, 2).u(3, sub_layers_minus1).u(1, 1);
+        write_level(&mut bits, sub_layers_minus1);
+        bits.ue(3).ue(1).ue(1920).ue(1088).u(1, 1).ue(0).ue(0).ue(0).ue(4).ue(2).ue(0).ue(4);
+        bits.u(1, 1);
+        for layer in 0..=sub_layers_minus1 {
+            bits.ue(4).ue(layer.min(2)).ue(0);
+        }
+        // Blocks of 8 to 64, transforms of 4 to 32.
+        bits.ue(0).ue(3).ue(0).ue(3).ue(1).ue(1);
+        bits.u(1, 1).u(1, 1);
+        for size in 0..4u32 {
+            for matrix in 0..if size == 3 { 2 } else { 6 } {
+                if matrix % 2 == 0 {
+                    bits.u(1, 0).ue(0);
+                    continue;
+                }
+                bits.u(1, 1);
+                for coefficient in 0..64.min(16 << (2 * size)) + i32::from(size > 1) {
+                    bits.se(coefficient % 5 - 2);
+                }
+            }
+        }
+        bits.u(2, 3).u(1, 1).u(8, 0x77).ue(0).ue(1).u(1, 0);
+        if !write_sets(&mut bits, sets) {
+            return None;
+        }
+        bits.u(1, 1).ue(long_term);
+        for picture in 0..long_term {
+            bits.u(8, picture).u(1, 1);
+        }
+        bits.u(2, 3).u(1, 1);
+        // VUI: only the default display window and the timing.
+        bits.u(4, 0).u(1, 0).u(1, field_seq.into()).u(1, 0).u(1, 1).ue(0).ue(1).ue(2).ue(3);
+        bits.u(1, 1).u(32, 1001).u(32, 50_050).u(1, 0).u(1, 0).u(1, 0).u(1, 0);
+        Some(bits.nal(&HEADER))
+    }
+
+    fn coded_set() -> impl Strategy<Value = Coded> {
+        let side = || prop::collection::vec((0u32..40, any::<bool>()), 0..6);
+        prop_oneof![
+            (side(), side()).prop_map(|(before, after)| Coded::Explicit(before, after)),
+            (any::<bool>(), 0u32..60, prop::collection::vec(any::<(bool, bool)>(), 1..40))
+                .prop_map(|(sign, magnitude, flags)| Coded::Predicted(sign, magnitude, flags)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn all_fields_before_the_timing_are_passed_over_exactly(
+            sets in prop::collection::vec(coded_set(), 0..20),
+            sub_layers_minus1 in 0u32..7,
+            long_term in 0u32..33,
+            field_seq: bool,
+        ) {
+            let nal = sps(sub_layers_minus1, &sets, long_term, field_seq);
+            prop_assume!(nal.is_some());
+            let sps = Sps::parse(&nal.unwrap()).unwrap();
+            let rate = if field_seq { (25, 1) } else { (50, 1) };
+            prop_assert_eq!(sps.format.frame_rate, Some(rate));
+            prop_assert_eq!(sps.format.field_coded, field_seq);
+            prop_assert_eq!((sps.id, sps.vps_id), (3, 2));
+            prop_assert_eq!((sps.format.width, sps.format.height), (1920, 1080));
+            prop_assert_eq!((sps.format.bit_depth_luma, sps.format.bit_depth_chroma), (10, 8));
+            prop_assert_eq!(sps.format.level, "4.1");
+            prop_assert_eq!(u32::from(sps.reorder_pics), sub_layers_minus1.min(2));
+            // 30 by 17 blocks of 64.
+            prop_assert_eq!(sps.segment_address_bits, 9);
+        }
+    }
+
+    #[test]
+    fn a_profile_of_zero_is_the_least_compatible_one() {
+        let mut bits = BitWriter::default();
+        bits.u(8, 0).u(32, 0x6000_0000).u(32, 0).u(16, 0).u(8, 93);
+        let level = ProfileTierLevel::read(0, &mut BitReader::new(&bits.nal(&[]))).unwrap();
+        assert_eq!((level.profile_idc, level.level_idc), (1, 93));
+        let mut bits = BitWriter::default();
+        bits.u(8, 0x20).u(32, 0).u(32, 0).u(16, 0).u(8, 93);
+        let level = ProfileTierLevel::read(0, &mut BitReader::new(&bits.nal(&[]))).unwrap();
+        assert_eq!((level.profile_idc, level.high_tier), (0, true));
+    }
+
+    #[test]
+    fn the_vps_gives_the_rate_that_the_sps_lacks() {
+        let mut vps = BitWriter::default();
+        vps.u(4, 2).u(2, 3).u(6, 0).u(3, 1).u(1, 1).u(16, 0xffff);
+        write_level(&mut vps, 1);
+        vps.u(1, 0).ue(4).ue(2).ue(0);
+        // Two layer sets over layers 0 to 2, then the timing.
+        vps.u(6, 2).ue(1).u(3, 5).u(1, 1).u(32, 1001).u(32, 30_000);
+        let mut sps = BitWriter::default();
+        sps.u(4, 2).u(3, 0).u(1, 1);
+        write_level(&mut sps, 0);
+        sps.ue(0).ue(1).ue(64).ue(64).u(1, 0).ue(0).ue(0).ue(4).u(1, 1).ue(4).ue(2).ue(0);
+        sps.ue(0).ue(3).ue(0).ue(3).ue(1).ue(1).u(4, 0).ue(0).u(4, 0).u(1, 0);
+        let mut pps = BitWriter::default();
+        pps.ue(5).ue(0).u(8, 0);
+        let mut sets = ParameterSets::new();
+        sets.insert(&pps.nal(&[0x44, 1])).unwrap();
+        assert_eq!(sets.format(5), None);
+        sets.insert(&sps.nal(&HEADER)).unwrap();
+        assert_eq!(sets.format(5).unwrap().frame_rate, None);
+        let hash = sets.content_hash(5);
+        sets.insert(&vps.nal(&[0x40, 1])).unwrap();
+        assert_eq!(sets.format(5).unwrap().frame_rate, Some((30_000, 1001)));
+        assert_ne!(sets.content_hash(5), hash);
+    }
+
+    #[test]
+    fn sets_of_other_layers_are_not_the_base_layers() {
+        let error = Err(Error::OutOfRange("nuh_layer_id"));
+        assert_eq!(Sps::parse(&[0x42, 0x09, 0, 0, 0, 0]), error);
+    }
+}

@@ -64,10 +64,10 @@ impl Encoded {
 
     /// The elementary stream, as `format`, through bitstream filters if any.
     pub(crate) fn elementary(&self, format: &str, filters: Option<&str>) -> (PathBuf, Vec<u8>) {
-        let path = self.folder.path().join(format!(
-            "{}.{format}",
-            if filters.is_some() { "filtered" } else { "plain" }
-        ));
+        let path = self
+            .folder
+            .path()
+            .join(format!("{}.{format}", if filters.is_some() { "filtered" } else { "plain" }));
         let mut arguments = vec!["-loglevel", "error", "-y", "-i", self.ts.to_str().unwrap()];
         arguments.extend(["-map", "0:0", "-c", "copy"]);
         if let Some(filters) = filters {
@@ -84,7 +84,16 @@ fn probe(path: &Path, section: &str) -> Vec<Fields> {
     let show = format!("-show_{section}");
     let output = run(
         "ffprobe",
-        &["-v", "error", "-of", "compact=p=0", "-select_streams", "0", &show, path.to_str().unwrap()],
+        &[
+            "-v",
+            "error",
+            "-of",
+            "compact=p=0",
+            "-select_streams",
+            "0",
+            &show,
+            path.to_str().unwrap(),
+        ],
     );
     output
         .lines()
@@ -124,4 +133,11 @@ pub(crate) fn picture_types(path: &Path) -> HashMap<i64, char> {
             Some((pts, fields["pict_type"].chars().next()?))
         })
         .collect()
+}
+
+/// Copies a stream into another container and returns the file.
+pub(crate) fn remux(from: &Path, to: &Path) -> Vec<u8> {
+    let (from, output) = (from.to_str().unwrap(), to.to_str().unwrap());
+    run("ffmpeg", &["-loglevel", "error", "-y", "-i", from, "-c", "copy", output]);
+    std::fs::read(to).unwrap()
 }

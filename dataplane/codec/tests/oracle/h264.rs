@@ -2,6 +2,7 @@
 
 use codec::annexb::{Scanner, nal_units};
 use codec::h264::{NalType, ParameterSets, SliceHeader, SlicePicOrder, recovery_point};
+use codec::sink::Codec;
 use codec::{FrameClass, SetChange, SliceType, VideoFormat};
 use h264_reader::Context;
 use h264_reader::nal::pps::PicParameterSet;
@@ -54,7 +55,8 @@ fn access_units(stream: &[u8]) -> Vec<AccessUnit> {
             _ => {}
         }
         if let Some(header) = header {
-            let worst = picture.map_or(header.slice_type, |(_, worst)| worst.max(header.slice_type));
+            let worst =
+                picture.map_or(header.slice_type, |(_, worst)| worst.max(header.slice_type));
             picture = Some((header, worst));
         }
     }
@@ -63,7 +65,13 @@ fn access_units(stream: &[u8]) -> Vec<AccessUnit> {
     units
 }
 
-fn unit(bytes: usize, slice: &SliceHeader, worst: SliceType, recovery: bool, sets: &ParameterSets) -> AccessUnit {
+fn unit(
+    bytes: usize,
+    slice: &SliceHeader,
+    worst: SliceType,
+    recovery: bool,
+    sets: &ParameterSets,
+) -> AccessUnit {
     AccessUnit {
         bytes,
         class: FrameClass::of_picture(slice.idr, worst),
@@ -124,6 +132,8 @@ pub(crate) fn assert_format(format: &VideoFormat, probed: &ffmpeg::Fields) {
         other => panic!("{other} bits"),
     };
     let planes = match format.chroma {
+        // FFmpeg decodes luma-only H.264 into 4:2:0 with grey planes.
+        codec::Chroma::Mono if format.codec == Codec::H264 => "yuv420p".to_owned(),
         codec::Chroma::Mono => "gray".to_owned(),
         chroma => format!("yuv{}p", chroma.label().replace(':', "")),
     };
@@ -199,13 +209,16 @@ fn assert_slice(nal: &[u8], sets: &ParameterSets, theirs: &Context) {
     use h264_reader::nal::slice::PicOrderCountLsb;
     match (ours.pic_order, theirs.pic_order_cnt_lsb) {
         (SlicePicOrder::Lsb { lsb, delta_bottom: 0 }, Some(PicOrderCountLsb::Frame(theirs))) => {
-            assert_eq!(u32::from(lsb), u32::from(theirs));
+            assert_eq!(u32::from(lsb), theirs);
         }
         (
             SlicePicOrder::Lsb { lsb, delta_bottom },
-            Some(PicOrderCountLsb::FieldsAbsolute { pic_order_cnt_lsb, delta_pic_order_cnt_bottom }),
+            Some(PicOrderCountLsb::FieldsAbsolute {
+                pic_order_cnt_lsb,
+                delta_pic_order_cnt_bottom,
+            }),
         ) => {
-            assert_eq!(u32::from(lsb), u32::from(pic_order_cnt_lsb));
+            assert_eq!(u32::from(lsb), pic_order_cnt_lsb);
             assert_eq!(delta_bottom, delta_pic_order_cnt_bottom);
         }
         (SlicePicOrder::Decoding, None) => {}
@@ -283,7 +296,8 @@ fn high_444_with_a_declared_full_range() {
 
 #[test]
 fn luma_only() {
-    check("testsrc2=size=322x242:rate=24", 4, "-preset veryfast -pix_fmt gray");
+    let units = check("testsrc2=size=322x242:rate=24", 4, "-preset veryfast -pix_fmt gray");
+    assert_eq!(units[0].format.chroma, codec::Chroma::Mono);
 }
 
 #[test]

@@ -6,4 +6,3 @@ mod aac;
 mod ffmpeg;
 mod h264;
 mod hevc;
-mod robust;

@@ -1,0 +1,242 @@
+//! Bodies of the fuzz targets: each takes any bytes and checks what must hold for them.
+
+use crate::adts::{self, Sync};
+use crate::annexb::{Scanner, nal_units};
+use crate::{Error, SetChange, VideoFormat, h264, hevc};
+
+/// The first byte says how the rest is cut into pieces; the starts found must be those that the
+/// definition gives for the whole.
+pub fn annexb(data: &[u8]) {
+    let Some((seed, stream)) = data.split_first() else { return };
+    let mut scanner = Scanner::new();
+    let mut found = Vec::new();
+    let mut rest = stream;
+    let mut length = usize::from(*seed);
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(length.min(rest.len()));
+        scanner.scan(piece, |start| found.push(start));
+        rest = after;
+        length = length * 5 % 389 + 1;
+    }
+    assert_eq!(scanner.position(), stream.len() as u64);
+    let codes: Vec<usize> =
+        (0..stream.len()).filter(|at| stream[*at..].starts_with(&[0, 0, 1])).collect();
+    assert_eq!(found.len(), codes.len());
+    for (start, code) in found.iter().zip(codes) {
+        let long = code > 0 && stream[code - 1] == 0;
+        assert_eq!(start.nal, code as u64 + 3);
+        assert_eq!(start.code, code as u64 - u64::from(long));
+    }
+    assert_eq!(nal_units(stream).count(), found.len());
+    for nal in nal_units(stream) {
+        assert_ne!(nal.last(), Some(&0));
+        assert!(!nal.windows(3).any(|window| window == [0, 0, 1]));
+    }
+}
+
+/// An H.264 sequence parameter set.
+pub fn h264_sps(data: &[u8]) {
+    let Ok(sps) = h264::Sps::parse(data) else { return };
+    check_format(&sps.format);
+    assert!((4..=16).contains(&sps.frame_num_bits));
+    let mut sets = h264::ParameterSets::new();
+    check_repeat(data, |nal| sets.insert(nal));
+    assert_eq!(sets.sps(sps.id), Some(&sps));
+}
+
+/// An H.264 picture parameter set.
+pub fn h264_pps(data: &[u8]) {
+    let Ok(pps) = h264::Pps::parse(data) else { return };
+    let mut sets = h264::ParameterSets::new();
+    check_repeat(data, |nal| sets.insert(nal));
+    assert_eq!(sets.pps(pps.id), Some(&pps));
+}
+
+/// An H.264 stream in Annex B form: parameter sets and slices in any order.
+pub fn h264_slice(data: &[u8]) {
+    let mut sets = h264::ParameterSets::new();
+    let mut previous: Option<h264::SliceHeader> = None;
+    for nal in nal_units(data) {
+        let _is_a_set = sets.insert(nal);
+        let start = h264::SliceStart::parse(nal);
+        let Ok(slice) = h264::SliceHeader::parse(nal, &sets) else { continue };
+        let prefix = &nal[..nal.len().min(h264::SLICE_PREFIX_BYTES)];
+        assert_eq!(h264::SliceHeader::parse(prefix, &sets), Ok(slice));
+        let start = start.unwrap();
+        assert_eq!((start.first_mb, start.pps_id), (slice.first_mb, slice.pps_id));
+        assert!(sets.format(slice.pps_id).is_some() && sets.content_hash(slice.pps_id).is_some());
+        assert!(!slice.is_second_field_of(&slice));
+        if let Some(previous) = previous
+            && slice.is_second_field_of(&previous)
+            && slice.redundant_pic_cnt == 0
+        {
+            assert!(slice.starts_new_picture(&previous));
+        }
+        previous = Some(slice);
+    }
+}
+
+/// An H.264 or HEVC SEI NAL unit.
+pub fn sei(data: &[u8]) {
+    if let Some(frames) = h264::recovery_point(data) {
+        assert!(frames < 1 << 16);
+    }
+    if let Some(pictures) = hevc::recovery_point(data) {
+        assert!((-(1 << 15)..1 << 15).contains(&pictures));
+    }
+}
+
+/// An HEVC sequence parameter set.
+pub fn hevc_sps(data: &[u8]) {
+    let Ok(sps) = hevc::Sps::parse(data) else { return };
+    check_format(&sps.format);
+    assert!(sps.segment_address_bits < 32);
+    let mut sets = hevc::ParameterSets::new();
+    check_repeat(data, |nal| sets.insert(nal));
+    assert_eq!(sets.sps(sps.id), Some(&sps));
+}
+
+/// An HEVC video or picture parameter set.
+pub fn hevc_pps(data: &[u8]) {
+    let mut sets = hevc::ParameterSets::new();
+    if let Ok(vps) = hevc::Vps::parse(data) {
+        check_repeat(data, |nal| sets.insert(nal));
+        assert_eq!(sets.vps(vps.id), Some(&vps));
+    }
+    if let Ok(pps) = hevc::Pps::parse(data) {
+        check_repeat(data, |nal| sets.insert(nal));
+        assert_eq!(sets.pps(pps.id), Some(&pps));
+    }
+}
+
+/// An HEVC stream in Annex B form: parameter sets and slices in any order.
+pub fn hevc_slice(data: &[u8]) {
+    let mut sets = hevc::ParameterSets::new();
+    for nal in nal_units(data) {
+        let _is_a_set = sets.insert(nal);
+        let Ok(slice) = hevc::SliceHeader::parse(nal, &sets) else { continue };
+        let prefix = &nal[..nal.len().min(hevc::SLICE_PREFIX_BYTES)];
+        assert_eq!(hevc::SliceHeader::parse(prefix, &sets), Ok(slice));
+        assert_eq!(hevc::SliceHeader::is_first_in_picture(nal), Some(slice.first_in_picture));
+        assert_eq!(slice.dependent, slice.slice_type.is_none());
+        assert!(!(slice.dependent && slice.first_in_picture));
+        assert!(sets.format(slice.pps_id).is_some() && sets.content_hash(slice.pps_id).is_some());
+    }
+}
+
+/// AAC frames behind junk.
+pub fn adts(data: &[u8]) {
+    let (offset, header) = match adts::find(data) {
+        Sync::Confirmed { offset, header } | Sync::Unconfirmed { offset, header } => {
+            (offset, header)
+        }
+        Sync::None { skip } => {
+            assert!(data.len() - skip < adts::HEADER_BYTES);
+            return;
+        }
+    };
+    let frame = &data[offset..];
+    assert_eq!(adts::Header::parse(frame), Ok(header));
+    assert!(u16::from(header.header_bytes) <= header.frame_bytes);
+    assert!((1..=4).contains(&header.blocks));
+    let bytes: usize = header.access_units(frame).map(<[u8]>::len).sum();
+    assert!(bytes <= usize::from(header.frame_bytes) * usize::from(header.blocks));
+    for unit in header.access_units(frame) {
+        if let Some(format) = adts::with_program_config(&header.format, unit) {
+            assert_eq!(format.sample_rate, header.format.sample_rate);
+            assert!(format.audio_specific_config().len() <= 16);
+        }
+    }
+}
+
+fn check_format(format: &VideoFormat) {
+    assert!((1..=format.coded_width).contains(&format.width));
+    assert!((1..=format.coded_height).contains(&format.height));
+    assert!((8..=16).contains(&format.bit_depth_luma));
+    assert!((8..=16).contains(&format.bit_depth_chroma));
+    if let Some((numerator, denominator)) = format.frame_rate {
+        assert!(numerator > 0 && denominator > 0);
+    }
+}
+
+/// A set is new once; its repeat, with or without trailing zeros, is no change.
+fn check_repeat(nal: &[u8], mut insert: impl FnMut(&[u8]) -> Result<SetChange, Error>) {
+    assert_eq!(insert(nal), Ok(SetChange::New));
+    let mut padded = nal.to_vec();
+    padded.push(0);
+    assert_eq!(insert(&padded), Ok(SetChange::Unchanged));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// Every file, every truncation of its first bytes and every flip of one of their bits: no
+    /// panic, and the body's checks hold.
+    fn replay(name: &str, body: fn(&[u8])) {
+        const DAMAGED_BYTES: usize = 200;
+        let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus");
+        let folder = corpora.join(format!("codec_{name}"));
+        let mut files = 0;
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let mut bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            body(&bytes);
+            let damaged = bytes.len().min(DAMAGED_BYTES);
+            for len in 0..damaged {
+                body(&bytes[..len]);
+            }
+            for bit in 0..damaged * 8 {
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                body(&bytes);
+                bytes[bit / 8] ^= 1 << (bit % 8);
+            }
+            files += 1;
+        }
+        assert!(files >= 8, "{} is nearly empty", folder.display());
+    }
+
+    #[test]
+    fn corpus_annexb() {
+        replay("annexb", super::annexb);
+    }
+
+    #[test]
+    fn corpus_h264_sps() {
+        replay("h264_sps", super::h264_sps);
+    }
+
+    #[test]
+    fn corpus_h264_pps() {
+        replay("h264_pps", super::h264_pps);
+    }
+
+    #[test]
+    fn corpus_h264_slice() {
+        replay("h264_slice", super::h264_slice);
+    }
+
+    #[test]
+    fn corpus_sei() {
+        replay("sei", super::sei);
+    }
+
+    #[test]
+    fn corpus_hevc_sps() {
+        replay("hevc_sps", super::hevc_sps);
+    }
+
+    #[test]
+    fn corpus_hevc_pps() {
+        replay("hevc_pps", super::hevc_pps);
+    }
+
+    #[test]
+    fn corpus_hevc_slice() {
+        replay("hevc_slice", super::hevc_slice);
+    }
+
+    #[test]
+    fn corpus_adts() {
+        replay("adts", super::adts);
+    }
+}
