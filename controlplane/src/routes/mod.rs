@@ -110,3 +110,39 @@ async fn wrong_method(method: Method, uri: Uri) -> ApiError {
         format!("{} does not take {method}; the Allow header says what it takes", uri.path());
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_costs_its_own_request_only() {
+        let config = Config::parse("", []).unwrap();
+        let source = Source::start(std::path::Path::new("/nonexistent/d.sock")).unwrap();
+        let source = Arc::new(source);
+        let state = Arc::new(State {
+            config,
+            metrics: Metrics::new(Arc::clone(&source)),
+            source,
+            commands: Semaphore::new(COMMANDS_MAX),
+            started: Instant::now(),
+        });
+        let fault = || async { "x".parse::<u8>().expect("a fault of ours").to_string() };
+        let router = finish(service_routes().route("/fault", get(fault)), &state);
+        let ask = |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            router.clone().oneshot(request)
+        };
+        let answer = ask("/fault").await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 16).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["code"], "internal");
+        assert!(!body.to_string().contains("a fault of ours"), "causes stay in the log");
+        assert_eq!(ask("/live").await.unwrap().status(), StatusCode::OK);
+    }
+}
