@@ -89,8 +89,27 @@ fn stat_time(stat: &str) -> Option<Duration> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
-    let per_second = rustix::param::clock_ticks_per_second();
-    Some(Duration::from_millis((user + system) * 1_000 / per_second))
+    Some(ticks(user + system))
+}
+
+/// CPU time that all CPUs together have spent on anything, time the host took away included.
+pub(crate) fn busy_time() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let fields: Vec<u64> = stat
+        .lines()
+        .next()
+        .into_iter()
+        .flat_map(|line| line.split_whitespace().skip(1))
+        .map_while(|field| field.parse().ok())
+        .collect();
+    // user nice system idle iowait irq softirq steal; guests are counted in user (proc(5)).
+    let idle: u64 = fields.iter().skip(3).take(2).sum();
+    let all: u64 = fields.iter().take(8).sum();
+    Ok(ticks(all - idle))
+}
+
+fn ticks(count: u64) -> Duration {
+    Duration::from_millis(count * 1_000 / rustix::param::clock_ticks_per_second())
 }
 
 /// Proportional set size in bytes.

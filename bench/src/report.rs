@@ -24,6 +24,9 @@ pub(crate) struct Report {
     pub(crate) sent_mbit: f64,
     /// Seconds of the measured window.
     pub(crate) window_s: f64,
+    /// CPU that neither load nor receiver used in the window, in percent of one CPU.
+    #[serde(default)]
+    pub(crate) foreign_cpu_percent: f64,
     /// Longest delay of a burst behind its schedule, milliseconds.
     pub(crate) lag_max_ms: f64,
     /// Data packets sent in the whole run, each counted once.
@@ -125,8 +128,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} connections, {:.1} of {:.1} Mbit/s sent over {:.1} s, latest burst {:.1} ms late",
-            self.connections, self.sent_mbit, self.offered_mbit, self.window_s, self.lag_max_ms
+            "{} connections, {:.1} of {:.1} Mbit/s sent over {:.1} s, latest burst {:.1} ms late, others used {:.0} % of a CPU",
+            self.connections,
+            self.sent_mbit,
+            self.offered_mbit,
+            self.window_s,
+            self.lag_max_ms,
+            self.foreign_cpu_percent
         )?;
         write!(f, "packets: sent {}", self.packets_sent)?;
         if let (Some(delivered), Some(lost)) = (self.packets_delivered, self.packets_lost) {

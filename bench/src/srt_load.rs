@@ -12,7 +12,7 @@ use crate::clock;
 use crate::connection::{ConnectionOptions, GSO_PACKETS_MAX, PAYLOAD};
 use crate::dataplane::Observer;
 use crate::load::{Load, LoadOptions};
-use crate::process::{CpuTimes, udp_drops};
+use crate::process::{CpuTimes, busy_time, udp_drops};
 use crate::report::Report;
 use crate::target::{Target, Usage};
 
@@ -73,6 +73,12 @@ pub(crate) struct Arguments {
     /// What to call the receiver in tables
     #[arg(long, default_value = "")]
     receiver: String,
+    /// Waits for at most so long until the machine is quiet
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    quiet_wait: f64,
+    /// Fails when everything else on the machine used more than this, in percent of one CPU
+    #[arg(long, value_name = "PERCENT")]
+    foreign_max: Option<f64>,
     /// Number of the round of alternating runs
     #[arg(long, default_value_t = 0)]
     round: u32,
@@ -93,8 +99,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .with_context(|| format!("cannot read {}", arguments.clip.display()))?;
     let clip = Clip::prepare(&bytes)?;
     drop(bytes);
+    wait_for_quiet(Duration::from_secs_f64(arguments.quiet_wait))?;
     let target = arguments.target()?;
     let report = measure(arguments, &clip, target)?;
+    if let Some(most) = arguments.foreign_max {
+        ensure!(
+            report.foreign_cpu_percent <= most,
+            "the machine was busy with something else: {:.0} % of one CPU",
+            report.foreign_cpu_percent
+        );
+    }
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
@@ -147,8 +161,9 @@ impl Arguments {
             connection: ConnectionOptions {
                 latency_ms: self.latency_ms,
                 gso: self.gso,
-                // Half a second: more is outstanding only when the receiver has stopped.
-                buffer_packets: ((packets_per_s / 2.0) as u32).max(BUFFER_PACKETS_MIN),
+                // A fifth of a second: on a path without delay more is outstanding only when the
+                // receiver has stopped.
+                buffer_packets: ((packets_per_s / 5.0) as u32).max(BUFFER_PACKETS_MIN),
                 omit_ppm: (self.omit * 1e4) as u32,
                 connect_timeout: Duration::from_secs(10),
             },
@@ -167,6 +182,48 @@ struct Start {
     time: memory::Time,
     bytes: u64,
     cpu: Option<CpuTimes>,
+    own_cpu: CpuTimes,
+    busy: Duration,
+}
+
+impl Start {
+    fn now(load: &Load, target: Option<&Target>) -> Result<Self> {
+        Ok(Self {
+            time: clock::now(),
+            bytes: load.totals().bytes,
+            cpu: target.map(Target::cpu_times).transpose()?,
+            own_cpu: CpuTimes::read(own_pid()?)?,
+            busy: busy_time()?,
+        })
+    }
+
+    /// What others used since, in percent of one CPU. The kernel counts in ticks: a few percent
+    /// mean nothing.
+    fn foreign_cpu_percent(&self, usage: Option<&Usage>) -> Result<f64> {
+        let busy = busy_time()?.saturating_sub(self.busy).as_secs_f64();
+        let own = CpuTimes::read(own_pid()?)?.since(&self.own_cpu).as_secs_f64();
+        let receiver = usage.map_or(0.0, |usage| usage.cpu_s);
+        let window = clock::now().since(self.time).as_secs_f64();
+        Ok(((busy - own - receiver) / window * 100.0).max(0.0))
+    }
+}
+
+fn own_pid() -> Result<i32> {
+    Ok(i32::try_from(std::process::id())?)
+}
+
+/// Returns when less than a tenth of one CPU was used for a while, or after `most`.
+fn wait_for_quiet(most: Duration) -> Result<()> {
+    const SAMPLE: Duration = Duration::from_millis(500);
+    let begun = clock::now();
+    while clock::now().since(begun) < most {
+        let busy = busy_time()?;
+        std::thread::sleep(SAMPLE);
+        if busy_time()?.saturating_sub(busy) < SAMPLE / 10 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn measure(arguments: &Arguments, clip: &Clip, target: Option<Target>) -> Result<Report> {
@@ -182,15 +239,12 @@ fn measure(arguments: &Arguments, clip: &Clip, target: Option<Target>) -> Result
     if let Some(observer) = &mut observer {
         observer.start_window();
     }
-    let start = Start {
-        time: clock::now(),
-        bytes: load.totals().bytes,
-        cpu: target.as_ref().map(Target::cpu_times).transpose()?,
-    };
+    let start = Start::now(&load, target.as_ref())?;
     load.send_for(clip, Duration::from_secs_f64(arguments.duration), || {
         step(&mut observer);
     })?;
     let usage = usage(target.as_ref(), &start)?;
+    let foreign_cpu_percent = start.foreign_cpu_percent(usage.as_ref())?;
     let latency = observer.as_ref().map(Observer::latency);
     let window = clock::now().since(start.time);
     let bytes = load.totals().bytes - start.bytes;
@@ -217,6 +271,7 @@ fn measure(arguments: &Arguments, clip: &Clip, target: Option<Target>) -> Result
         offered_mbit: arguments.rate_mbit,
         sent_mbit: megabits(bytes) / window.as_secs_f64(),
         window_s: window.as_secs_f64(),
+        foreign_cpu_percent,
         lag_max_ms: load.lag_max().as_secs_f64() * 1e3,
         packets_sent: totals.packets,
         packets_delivered: delivered,

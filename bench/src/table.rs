@@ -50,9 +50,9 @@ fn render(runs: &[Report], base: &str) -> String {
 
 fn render_costs(out: &mut String, runs: &[&Report], base: &str) {
     out.push_str(&format!(
-        "| receiver | n | sent, Mbit/s | CPU-s per Gbit: min / median / max | CPU ms per stream-second | cost × {base} | lost packets | threads | Pss, MiB | latency p50 / p99, µs |\n"
+        "| receiver | n | sent, Mbit/s | CPU-s per Gbit: min / median / max | CPU ms per stream-second | cost × {base} | lost packets | threads | Pss, MiB | latency p50 / p99, µs | others' CPU, % |\n"
     ));
-    out.push_str("|---|---|---|---|---|---|---|---|---|---|\n");
+    out.push_str("|---|---|---|---|---|---|---|---|---|---|---|\n");
     for receiver in in_order(runs.iter().map(|run| run.receiver.as_str())) {
         let own: Vec<&Report> =
             runs.iter().copied().filter(|run| run.receiver == receiver).collect();
@@ -71,7 +71,7 @@ fn render_costs(out: &mut String, runs: &[&Report], base: &str) {
             format!("{:.0} / {:.0}", median(&p50), median(&p99))
         };
         out.push_str(&format!(
-            "| {receiver} | {} | {:.1} | {:.3} / {:.3} / {:.3} | {:.2} | {} | {} | {} | {:.1}{sum} | {latency} |\n",
+            "| {receiver} | {} | {:.1} | {:.3} / {:.3} / {:.3} | {:.2} | {} | {} | {} | {:.1}{sum} | {latency} | {:.0} |\n",
             own.len(),
             median(&values(&own, |run| Some(run.sent_mbit))),
             cost.first().unwrap_or(&f64::NAN),
@@ -82,6 +82,7 @@ fn render_costs(out: &mut String, runs: &[&Report], base: &str) {
             losses(&own),
             threads.unwrap_or(0),
             median(&pss),
+            median(&values(&own, |run| Some(run.foreign_cpu_percent))),
         ));
     }
 }

@@ -131,6 +131,6 @@ pub(crate) fn read_pcr(bytes: &[u8]) -> Option<u64> {
 /// Writes a PCR of 27 MHz ticks.
 pub(crate) fn write_pcr(place: &mut [u8], ticks: u64) {
     let base = (ticks / PCR_PER_STAMP) & STAMP_MASK;
-    let all = base << 15 | 0x3f << 9 | ticks % PCR_PER_STAMP;
+    let all = base << 15 | 0x3f << 9 | (ticks % PCR_PER_STAMP);
     place[..6].copy_from_slice(&all.to_be_bytes()[2..]);
 }

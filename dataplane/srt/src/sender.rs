@@ -133,13 +133,15 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Room for at least `packets` of up to `payload_bytes` each. All memory is taken here.
+    /// Room for at least `packets` of up to `payload_bytes` each. All memory is taken and touched
+    /// here.
     pub fn new(packets: u32, payload_bytes: u16) -> Self {
         let packets = packets.clamp(2, 1 << 24).next_power_of_two();
         let stride = HEADER_BYTES + usize::from(payload_bytes);
         let count = usize::try_from(packets).unwrap_or(usize::MAX);
         Self {
-            buffer: vec![0; count * stride].into_boxed_slice(),
+            // Not zero: pages of zeros would be taken one by one at their first use.
+            buffer: vec![0xff; count * stride].into_boxed_slice(),
             slots: vec![Slot::default(); count].into_boxed_slice(),
             stride,
             mask: packets - 1,

@@ -260,11 +260,11 @@ fn deliver_everything(initial: u32, count: u32, lose_one_in: u32) -> SenderStats
     let end = now + Duration::from_micros(u64::from(count) * 200) + Duration::from_secs(1);
     while now < end {
         now = now + Duration::from_micros(100);
-        if pushed < count && now.micros() % 200 == 0 {
+        if pushed < count && now.micros().is_multiple_of(200) {
             let value = pushed.to_be_bytes();
             assert!(sender.push(now, PAYLOAD, |payload| payload[..4].copy_from_slice(&value)));
             pushed += 1;
-        } else if pushed == count && now.micros() % 10_000 == 0 && lose_one_in > 0 {
+        } else if pushed == count && now.micros().is_multiple_of(10_000) && lose_one_in > 0 {
             // Nothing shows the loss of the last packets but another one.
             assert!(sender.push(now, 4, |payload| payload.fill(0xff)));
         }
