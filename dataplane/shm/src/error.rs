@@ -163,6 +163,7 @@ pub enum Error {
         reason: String,
     },
     /// The dataplane refused a request.
+    #[cfg(not(loom))]
     #[error(transparent)]
     Refused(#[from] crate::link::CommandError),
 }

@@ -5,6 +5,7 @@ mod error;
 mod histogram;
 mod info;
 mod layout;
+#[cfg(not(loom))]
 pub mod link;
 mod primitive;
 mod record;

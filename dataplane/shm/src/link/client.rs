@@ -1,27 +1,134 @@
-//! The reader's end.
-use std::path::Path;
+//! The reader's end of the link.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{Directory, Error, GopReader};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect,
+    socket_with,
+};
+
+use super::message::{Incoming, Reply, Request, receive, send};
+use super::{CommandError, MESSAGE_BYTES_MAX};
+use crate::{ABI_VERSION, Directory, Error, GopReader};
 
 /// A connection to the dataplane.
+///
+/// After an answer that did not come in time the connection is closed, because it might come
+/// later and be taken for another: every further request then says [`Error::LinkClosed`].
 #[derive(Debug)]
-pub struct Link {}
+pub struct Link {
+    path: PathBuf,
+    timeout: Duration,
+    socket: Option<OwnedFd>,
+}
+
 impl Link {
-    /// Connects; every later request waits at most `timeout` for its answer.
-    pub fn connect(_path: &Path, _timeout: Duration) -> Result<Self, Error> {
-        todo!()
+    /// Connects; this and every later request waits at most `timeout`.
+    pub fn connect(path: &Path, timeout: Duration) -> Result<Self, Error> {
+        let failed =
+            |step| move |e: Errno| Error::Link { path: path.to_owned(), step, source: e.into() };
+        let address = SocketAddrUnix::new(path).map_err(failed("address"))?;
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+            .map_err(failed("socket"))?;
+        for side in [Timeout::Send, Timeout::Recv] {
+            // Zero would mean no limit at all.
+            let limit = timeout.max(Duration::from_millis(1));
+            set_socket_timeout(&socket, side, Some(limit)).map_err(failed("timeout"))?;
+        }
+        match connect(&socket, &address) {
+            Err(Errno::AGAIN) => Err(Error::LinkTimeout { waited_ms: millis(timeout) }),
+            Err(error) => Err(failed("connect")(error)),
+            Ok(()) => Ok(Self { path: path.to_owned(), timeout, socket: Some(socket) }),
+        }
     }
+
     /// The directory, mapped and checked.
     pub fn directory(&mut self) -> Result<Directory, Error> {
-        todo!()
+        let (reply, fd) = self.ask(&Request::Hello { abi: ABI_VERSION })?;
+        match (reply, fd) {
+            (Reply::Directory, Some(fd)) => Directory::map(fd.as_fd()),
+            (reply, fd) => Err(unexpected(&reply, fd.is_some())),
+        }
     }
+
     /// The frames of a stream, from the oldest.
-    pub fn ring(&mut self, _stream_id: &str) -> Result<GopReader, Error> {
-        todo!()
+    pub fn ring(&mut self, stream_id: &str) -> Result<GopReader, Error> {
+        let (reply, fd) = self.ask(&Request::Ring { stream_id: stream_id.to_owned() })?;
+        match (reply, fd) {
+            (Reply::Ring { generation, .. }, Some(fd)) => {
+                GopReader::map_generation(fd.as_fd(), generation)
+            }
+            (reply, fd) => Err(unexpected(&reply, fd.is_some())),
+        }
     }
+
     /// Ends a stream and keeps its id out for `block`.
-    pub fn terminate(&mut self, _stream_id: &str, _block: Duration) -> Result<(), Error> {
-        todo!()
+    pub fn terminate(&mut self, stream_id: &str, block: Duration) -> Result<(), Error> {
+        let (stream_id, block_ms) = (stream_id.to_owned(), millis(block));
+        match self.ask(&Request::Terminate { stream_id, block_ms })? {
+            (Reply::Done, None) => Ok(()),
+            (reply, fd) => Err(unexpected(&reply, fd.is_some())),
+        }
     }
+
+    /// One request and its answer; a refusal is an error.
+    fn ask(&mut self, request: &Request) -> Result<(Reply, Option<OwnedFd>), Error> {
+        let socket = self.socket.take().ok_or(Error::LinkClosed)?;
+        let failed = |step| {
+            let (path, timeout) = (self.path.clone(), self.timeout);
+            move |errno| match errno {
+                Errno::AGAIN => Error::LinkTimeout { waited_ms: millis(timeout) },
+                Errno::CONNRESET | Errno::PIPE => Error::LinkClosed,
+                Errno::MSGSIZE => Error::LinkMessage {
+                    reason: format!("request longer than {MESSAGE_BYTES_MAX} bytes"),
+                },
+                error => Error::Link { path, step, source: error.into() },
+            }
+        };
+        match send(socket.as_fd(), request, None, SendFlags::empty()) {
+            // One that turns us away says why before it closes; that may still be read.
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => {}
+            Err(Errno::MSGSIZE) => {
+                self.socket = Some(socket);
+                return Err(failed("sendmsg")(Errno::MSGSIZE));
+            }
+            Err(error) => return Err(failed("sendmsg")(error)),
+        }
+        let answer = || receive(socket.as_fd(), true, RecvFlags::empty());
+        let incoming = match answer() {
+            Err(Errno::CONNRESET) => answer(),
+            other => other,
+        };
+        let (reply, fd) = match incoming.map_err(failed("recvmsg"))? {
+            Incoming::Closed => return Err(Error::LinkClosed),
+            Incoming::Oversize => {
+                let reason = format!("answer longer than {MESSAGE_BYTES_MAX} bytes");
+                return Err(Error::LinkMessage { reason });
+            }
+            Incoming::Message(bytes, fd) => (serde_json::from_slice(&bytes), fd),
+        };
+        let reply = reply.map_err(|e| Error::LinkMessage { reason: format!("answer: {e}") })?;
+        self.socket = Some(socket);
+        if let Reply::Error(error) = reply {
+            if error.code == CommandError::TOO_MANY_CLIENTS {
+                self.socket = None;
+            }
+            return Err(Error::Refused(error));
+        }
+        Ok((reply, fd))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn unexpected(reply: &Reply, with_fd: bool) -> Error {
+    let with = if with_fd { "with" } else { "without" };
+    Error::LinkMessage { reason: format!("unexpected answer {reply:?} {with} a descriptor") }
 }

@@ -1,18 +1,40 @@
-//! The dataplane's end.
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+//! The dataplane's end of the link. It never waits: not for a client that does not read, not for
+//! one that does not write.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
-use super::CommandError;
-use crate::{Error, RingId};
+use rustix::event::{Timespec, epoll};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with,
+    bind, connect, listen, socket_with,
+};
 
-/// Most clients at a time.
+use super::message::{Incoming, Reply, Request, receive, send};
+use super::{CommandError, MESSAGE_BYTES_MAX};
+use crate::{ABI_VERSION, Error, RingId};
+
+/// Most clients at a time: a control plane, a few tools, and one for each reader of frames that
+/// keeps its connection.
 pub const CLIENTS_MAX: usize = 64;
+
+/// Requests answered for one client before the others have their turn.
+const REQUESTS_IN_A_ROW: usize = 16;
+/// Who may connect: the owner and the group.
+const SOCKET_MODE: Mode = Mode::from_raw_mode(0o660);
+/// The listener among the epoll tokens; clients have their place.
+const LISTENER: u64 = u64::MAX;
 
 /// What the dataplane does for a client.
 pub trait Handler {
     /// The ring of a stream.
     fn ring(&mut self, stream_id: &str) -> Result<RingGrant<'_>, CommandError>;
+
     /// Ends a stream and keeps its id out for `block`.
     fn terminate(&mut self, stream_id: &str, block: Duration) -> Result<(), CommandError>;
 }
@@ -33,11 +55,11 @@ pub struct RingGrant<'a> {
 pub struct LinkTotals {
     /// Clients accepted.
     pub clients_accepted: u64,
-    /// Clients turned away: too many.
+    /// Clients turned away: too many, or no descriptor left for them.
     pub clients_rejected: u64,
     /// Clients dropped because they did not read their answers.
     pub clients_dropped_slow: u64,
-    /// Requests answered, errors included.
+    /// Requests answered, with errors too.
     pub requests: u64,
     /// Requests answered with an error because they were malformed.
     pub requests_invalid: u64,
@@ -46,27 +68,262 @@ pub struct LinkTotals {
 /// The listening socket and its clients. The conductor waits for [`LinkServer::as_fd`] to become
 /// readable, together with whatever else it waits for, and then calls [`LinkServer::serve_ready`].
 #[derive(Debug)]
-pub struct LinkServer {}
+pub struct LinkServer {
+    epoll: OwnedFd,
+    listener: OwnedFd,
+    directory: OwnedFd,
+    clients: Box<[Option<OwnedFd>]>,
+    /// Given up for a moment to turn a client away when no other descriptor is left; a client that
+    /// waits in the queue for ever would keep the conductor awake.
+    spare: Option<OwnedFd>,
+    file: SocketFile,
+    totals: LinkTotals,
+}
+
 impl LinkServer {
-    /// Listens at `path`; clients that say hello get `directory`.
-    pub fn bind(_path: &Path, _directory: BorrowedFd<'_>) -> Result<Self, Error> {
-        todo!()
+    /// Listens at `path`; clients that say hello get `directory`. A socket file that nobody answers
+    /// at is replaced; one that somebody answers at, or anything else at that place, is an error.
+    pub fn bind(path: &Path, directory: BorrowedFd<'_>) -> Result<Self, Error> {
+        let failed =
+            |step| move |source: io::Error| Error::Link { path: path.to_owned(), step, source };
+        let directory = directory.try_clone_to_owned().map_err(failed("dup"))?;
+        let (listener, file) = SocketFile::listen(path)?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC);
+        let epoll = epoll.map_err(|e| failed("epoll_create")(e.into()))?;
+        let token = epoll::EventData::new_u64(LISTENER);
+        epoll::add(&epoll, &listener, token, epoll::EventFlags::IN)
+            .map_err(|e| failed("epoll_ctl")(e.into()))?;
+        let clients = (0..CLIENTS_MAX).map(|_| None).collect();
+        let (spare, totals) = (spare(), LinkTotals::default());
+        Ok(Self { epoll, listener, directory, clients, spare, file, totals })
     }
+
     /// Answers what is waiting; never blocks.
-    pub fn serve_ready(&mut self, _handler: &mut impl Handler) -> Result<(), Error> {
-        todo!()
+    pub fn serve_ready(&mut self, handler: &mut impl Handler) -> Result<(), Error> {
+        let mut events = Vec::with_capacity(CLIENTS_MAX + 1);
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let room = rustix::buffer::spare_capacity(&mut events);
+        match epoll::wait(&self.epoll, room, Some(&now)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => {
+                let (path, step) = (self.file.path.clone(), "epoll_wait");
+                return Err(Error::Link { path, step, source: error.into() });
+            }
+        }
+        for event in &events {
+            // The event may lie unaligned: take a copy, no reference.
+            let data = event.data;
+            match data.u64() {
+                LISTENER => self.accept_waiting(),
+                place => self.serve(usize::try_from(place).unwrap_or(usize::MAX), handler),
+            }
+        }
+        Ok(())
     }
+
     /// Clients connected.
     pub fn clients(&self) -> usize {
-        todo!()
+        self.clients.iter().flatten().count()
     }
+
     /// What happened so far.
-    pub fn totals(&self) -> &LinkTotals {
-        todo!()
+    pub const fn totals(&self) -> &LinkTotals {
+        &self.totals
+    }
+
+    fn accept_waiting(&mut self) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        for _ in 0..CLIENTS_MAX {
+            match accept_with(&self.listener, flags) {
+                Ok(client) => self.admit(client),
+                Err(Errno::MFILE | Errno::NFILE) => {
+                    self.spare = None;
+                    drop(accept_with(&self.listener, flags));
+                    self.spare = spare();
+                    self.totals.clients_rejected += 1;
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn admit(&mut self, client: OwnedFd) {
+        let free = self.clients.iter().position(Option::is_none);
+        let watched = free.is_some_and(|place| {
+            let token = epoll::EventData::new_u64(place as u64);
+            epoll::add(&self.epoll, &client, token, epoll::EventFlags::IN).is_ok()
+        });
+        if let Some(place) = free.filter(|_| watched) {
+            self.clients[place] = Some(client);
+            self.totals.clients_accepted += 1;
+        } else {
+            let message = format!("{CLIENTS_MAX} clients are connected");
+            let reply = Reply::Error(CommandError::new(CommandError::TOO_MANY_CLIENTS, message));
+            let _ = send(client.as_fd(), &reply, None, SendFlags::DONTWAIT);
+            self.totals.clients_rejected += 1;
+        }
+    }
+
+    fn serve(&mut self, place: usize, handler: &mut impl Handler) {
+        let Some(client) = self.clients.get_mut(place).and_then(Option::take) else { return };
+        for _ in 0..REQUESTS_IN_A_ROW {
+            match receive(client.as_fd(), false, RecvFlags::DONTWAIT) {
+                Err(Errno::AGAIN) => break,
+                // Closing the socket takes it out of the epoll set.
+                Err(_) | Ok(Incoming::Closed) => return,
+                Ok(incoming) => {
+                    if !self.answer(client.as_fd(), &incoming, handler) {
+                        return;
+                    }
+                }
+            }
+        }
+        self.clients[place] = Some(client);
+    }
+
+    /// False when the client is to be dropped.
+    fn answer(
+        &mut self,
+        client: BorrowedFd<'_>,
+        incoming: &Incoming,
+        handler: &mut impl Handler,
+    ) -> bool {
+        self.totals.requests += 1;
+        let request = parse(incoming);
+        self.totals.requests_invalid += u64::from(request.is_err());
+        let answer = request.and_then(|request| self.carry_out(request, handler));
+        let (reply, fd) = match answer {
+            Ok((reply, fd)) => (reply, fd),
+            Err(error) => (Reply::Error(error.cut()), None),
+        };
+        match send(client, &reply, fd, SendFlags::DONTWAIT) {
+            Ok(()) => true,
+            Err(error) => {
+                self.totals.clients_dropped_slow += u64::from(error == Errno::AGAIN);
+                false
+            }
+        }
+    }
+
+    fn carry_out<'a>(
+        &'a self,
+        request: Request,
+        handler: &'a mut impl Handler,
+    ) -> Result<(Reply, Option<BorrowedFd<'a>>), CommandError> {
+        match request {
+            Request::Hello { abi: ABI_VERSION } => {
+                Ok((Reply::Directory, Some(self.directory.as_fd())))
+            }
+            Request::Hello { abi } => {
+                let message = format!("client has ABI version {abi}, dataplane {ABI_VERSION}");
+                Err(CommandError::new(CommandError::ABI_MISMATCH, message))
+            }
+            Request::Ring { stream_id } => {
+                let grant = handler.ring(&stream_id)?;
+                let (ring, generation) = (grant.ring.0, grant.generation);
+                Ok((Reply::Ring { ring, generation }, Some(grant.fd)))
+            }
+            Request::Terminate { stream_id, block_ms } => {
+                handler.terminate(&stream_id, Duration::from_millis(block_ms))?;
+                Ok((Reply::Done, None))
+            }
+        }
     }
 }
+
 impl AsFd for LinkServer {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        todo!()
+        self.epoll.as_fd()
+    }
+}
+
+fn parse(incoming: &Incoming) -> Result<Request, CommandError> {
+    let Incoming::Message(bytes, _) = incoming else {
+        let message = format!("a request has at most {MESSAGE_BYTES_MAX} bytes");
+        return Err(CommandError::new(CommandError::OVERSIZE, message));
+    };
+    serde_json::from_slice(bytes).map_err(|error| {
+        CommandError::new(CommandError::INVALID, format!("not a request: {error}"))
+    })
+}
+
+fn spare() -> Option<OwnedFd> {
+    rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// The socket's file, removed with the server as long as it is still ours.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn listen(path: &Path) -> Result<(OwnedFd, Self), Error> {
+        let failed =
+            |step| move |e: Errno| Error::Link { path: path.to_owned(), step, source: e.into() };
+        let address = SocketAddrUnix::new(path).map_err(failed("address"))?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+            .map_err(failed("socket"))?;
+
+        // Two dataplanes that start at once must not both find the other's socket dead: whoever
+        // holds the lock has bound and listens before the next one looks.
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or_else(|| Path::new("."));
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let lock = rustix::fs::open(parent, flags, Mode::empty()).map_err(failed("open folder"))?;
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(failed("flock"))?;
+
+        if let Err(error) = bind(&listener, &address) {
+            if error != Errno::ADDRINUSE {
+                return Err(failed("bind")(error));
+            }
+            remove_dead(path, &address)?;
+            bind(&listener, &address).map_err(failed("bind"))?;
+        }
+        // Nobody can connect before the listen, so the mode counts from the first client on.
+        rustix::fs::chmod(path, SOCKET_MODE).map_err(failed("chmod"))?;
+        listen(&listener, 128).map_err(failed("listen"))?;
+        let identity = identity(path).map_err(|source| {
+            let path = path.to_owned();
+            Error::Link { path, step: "stat", source }
+        })?;
+        Ok((listener, Self { path: path.to_owned(), identity }))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|now| now == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let file = fs::symlink_metadata(path)?;
+    Ok((file.dev(), file.ino()))
+}
+
+/// Removes a socket file at which nobody answers.
+fn remove_dead(path: &Path, address: &SocketAddrUnix) -> Result<(), Error> {
+    let failed =
+        |step| move |source: io::Error| Error::Link { path: path.to_owned(), step, source };
+    let file = fs::symlink_metadata(path).map_err(failed("stat"))?;
+    if !file.file_type().is_socket() {
+        return Err(Error::NotASocket { path: path.to_owned() });
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let probe = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+        .map_err(|e| failed("socket")(e.into()))?;
+    match connect(&probe, address) {
+        Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(failed("unlink")),
+        // A full queue of clients or another type of socket: somebody lives there.
+        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => {
+            Err(Error::AlreadyRunning { path: path.to_owned() })
+        }
+        Err(error) => Err(failed("connect")(error.into())),
     }
 }

@@ -1,0 +1,335 @@
+//! The link over a real socket: server and client in one thread, or the client in another where
+//! it waits for an answer.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect,
+    socket_with,
+};
+use serde_json::{Value, json};
+
+use super::message::{Incoming, receive};
+use super::*;
+use crate::{
+    DirectoryConfig, DirectoryWriter, Error, FrameFlags, FrameMeta, GopRing, GopWriter, Next,
+    RingId, RingSpec,
+};
+
+const LONG: Duration = Duration::from_secs(20);
+
+struct Engine {
+    writer: GopWriter,
+    ring: OwnedFd,
+    terminated: Vec<(String, Duration)>,
+}
+
+impl Handler for Engine {
+    fn ring(&mut self, stream_id: &str) -> Result<RingGrant<'_>, CommandError> {
+        if stream_id != "live/a" {
+            return Err(CommandError::new(CommandError::NOT_FOUND, "x".repeat(100_000)));
+        }
+        let generation = self.writer.generation();
+        Ok(RingGrant { fd: self.ring.as_fd(), ring: self.writer.ring(), generation })
+    }
+
+    fn terminate(&mut self, stream_id: &str, block: Duration) -> Result<(), CommandError> {
+        self.terminated.push((stream_id.to_owned(), block));
+        Ok(())
+    }
+}
+
+fn engine() -> Engine {
+    let spec = RingSpec {
+        ring: RingId(9),
+        video_bytes: 4096,
+        side_bytes: 4096,
+        descriptors: 16,
+        pending_frames: 4,
+    };
+    let (mut writer, ring) = GopRing::create(&spec).unwrap();
+    writer.start_generation();
+    Engine { writer, ring, terminated: Vec::new() }
+}
+
+struct House {
+    folder: tempfile::TempDir,
+    directory: DirectoryWriter,
+    server: LinkServer,
+    engine: Engine,
+}
+
+fn directory() -> DirectoryWriter {
+    let software = "test 1.0";
+    let config = DirectoryConfig { workers: 1, stream_slots: 2, memory_budget_bytes: 7, software };
+    DirectoryWriter::create(&config).unwrap()
+}
+
+fn house() -> House {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = directory();
+    let server = LinkServer::bind(&folder.path().join("link"), directory.fd()).unwrap();
+    House { folder, directory, server, engine: engine() }
+}
+
+impl House {
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("link")
+    }
+
+    /// Runs `client` in a thread and serves until it is done.
+    fn serve<T: Send + 'static>(
+        &mut self,
+        client: impl FnOnce(&std::path::Path) -> T + Send + 'static,
+    ) -> T {
+        let path = self.path();
+        let thread = std::thread::spawn(move || client(&path));
+        while !thread.is_finished() {
+            self.server.serve_ready(&mut self.engine).unwrap();
+        }
+        thread.join().unwrap()
+    }
+
+    /// A client below the grammar.
+    fn raw(&self) -> OwnedFd {
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        connect(&socket, &SocketAddrUnix::new(self.path()).unwrap()).unwrap();
+        socket
+    }
+
+    fn exchange(&mut self, socket: &OwnedFd, bytes: &[u8]) -> Value {
+        rustix::net::send(socket, bytes, SendFlags::empty()).unwrap();
+        self.turn();
+        answer(socket)
+    }
+
+    /// Accepts and then answers.
+    fn turn(&mut self) {
+        self.server.serve_ready(&mut self.engine).unwrap();
+        self.server.serve_ready(&mut self.engine).unwrap();
+    }
+}
+
+fn answer(socket: &OwnedFd) -> Value {
+    match receive(socket.as_fd(), true, RecvFlags::DONTWAIT).unwrap() {
+        Incoming::Message(bytes, _) => serde_json::from_slice(&bytes).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn publish(writer: &mut GopWriter, bytes: &[u8]) {
+    writer.append(bytes).unwrap();
+    let flags = FrameFlags::KEY | FrameFlags::GOP_START;
+    writer.finish(&FrameMeta { flags, ..FrameMeta::default() }, 0).unwrap();
+    writer.publish_due(0, 0, |_| ());
+}
+
+#[test]
+fn a_client_gets_the_directory_and_reads_it() {
+    let mut house = house();
+    let epoch = house.directory.epoch();
+    let header = house.serve(|path| {
+        let directory = Link::connect(path, LONG).unwrap().directory().unwrap();
+        directory.header().clone()
+    });
+    assert_eq!((header.epoch, header.workers, header.stream_slots), (epoch, 1, 2));
+    assert_eq!(header.software.as_str(), "test 1.0");
+    assert_eq!(header.pid, std::process::id());
+}
+
+#[test]
+fn a_client_gets_a_ring_and_reads_its_frames() {
+    let mut house = house();
+    publish(&mut house.engine.writer, b"picture");
+    let mut reader = house.serve(|path| {
+        let mut link = Link::connect(path, LONG).unwrap();
+        link.directory().unwrap();
+        link.ring("live/a").unwrap()
+    });
+    let mut out = Vec::new();
+    assert!(matches!(reader.next(&mut out).unwrap(), Next::Frame(_)));
+    assert_eq!(out, b"picture");
+    assert_eq!(reader.ring(), RingId(9));
+}
+
+#[test]
+fn a_refusal_reaches_the_client_with_its_code_and_the_link_goes_on() {
+    let mut house = house();
+    let error = house.serve(|path| {
+        let mut link = Link::connect(path, LONG).unwrap();
+        let error = link.ring("nobody").unwrap_err();
+        link.directory().unwrap();
+        error
+    });
+    let Error::Refused(error) = error else { panic!("{error:?}") };
+    assert_eq!(error.code, CommandError::NOT_FOUND);
+    assert_eq!(error.message.len(), 512, "a long text is cut");
+}
+
+#[test]
+fn a_command_reaches_the_engine() {
+    let mut house = house();
+    let block = Duration::from_millis(1500);
+    house.serve(move |path| Link::connect(path, LONG)?.terminate("live/ä\"", block)).unwrap();
+    assert_eq!(house.engine.terminated, [("live/ä\"".to_owned(), block)]);
+}
+
+#[test]
+fn another_abi_version_is_refused_with_both_versions() {
+    let mut house = house();
+    let client = house.raw();
+    let reply = house.exchange(&client, br#"{"request":"hello","abi":2}"#);
+    let message = "client has ABI version 2, dataplane 1";
+    let expected = json!({"reply": "error", "code": "abi_mismatch", "message": message});
+    assert_eq!(reply, expected);
+}
+
+#[test]
+fn malformed_requests_are_answered_with_what_is_wrong() {
+    let mut house = house();
+    let client = house.raw();
+    let wrong: [(&[u8], &str, &str); 5] = [
+        (b"\xff\xfe", "invalid_request", "expected value"),
+        (b"{}", "invalid_request", "missing field `request`"),
+        (br#"{"request":"fly"}"#, "invalid_request", "unknown variant `fly`"),
+        (br#"{"request":"hello","abi":-1}"#, "invalid_request", "u32"),
+        (&[b' '; MESSAGE_BYTES_MAX + 1], "oversize_request", "at most 8192 bytes"),
+    ];
+    for (bytes, code, names) in wrong {
+        let reply = house.exchange(&client, bytes);
+        assert_eq!(reply["code"], code, "{reply}");
+        assert!(reply["message"].as_str().unwrap().contains(names), "{reply}");
+    }
+    let totals = *house.server.totals();
+    assert_eq!((totals.requests, totals.requests_invalid), (5, 5));
+    let reply = house.exchange(&client, br#"{"request":"hello","abi":1}"#);
+    assert_eq!(reply["reply"], "directory", "the client is still served");
+}
+
+#[test]
+fn one_client_too_many_is_told_so_and_the_others_are_served() {
+    let mut house = house();
+    let clients: Vec<_> = (0..CLIENTS_MAX).map(|_| house.raw()).collect();
+    house.turn();
+    let late = house.raw();
+    house.turn();
+    assert_eq!(answer(&late)["code"], CommandError::TOO_MANY_CLIENTS);
+    assert_eq!(house.server.clients(), CLIENTS_MAX);
+    for client in &clients {
+        assert_eq!(house.exchange(client, br#"{"request":"hello","abi":1}"#)["reply"], "directory");
+    }
+    drop(clients);
+    house.turn();
+    assert_eq!(house.server.clients(), 0);
+    let error = house.serve(|path| {
+        let mut many: Vec<_> = (0..CLIENTS_MAX).map(|_| Link::connect(path, LONG)).collect();
+        many[0].as_mut().unwrap().directory().unwrap();
+        Link::connect(path, LONG).unwrap().directory().unwrap_err()
+    });
+    assert!(matches!(&error, Error::Refused(e) if e.code == CommandError::TOO_MANY_CLIENTS));
+}
+
+#[test]
+fn a_client_that_does_not_read_is_dropped_and_never_waited_for() {
+    let mut house = house();
+    let client = house.raw();
+    house.turn();
+    assert_eq!(house.server.clients(), 1);
+    let request = br#"{"request":"ring","stream_id":"nobody"}"#;
+    while house.server.clients() == 1 {
+        let _ = rustix::net::send(&client, request, SendFlags::DONTWAIT);
+        house.turn();
+    }
+    assert_eq!(house.server.totals().clients_dropped_slow, 1);
+}
+
+#[test]
+fn an_answer_that_does_not_come_in_time_closes_the_link() {
+    let house = house();
+    let mut link = Link::connect(&house.path(), Duration::from_millis(5)).unwrap();
+    assert!(matches!(link.directory(), Err(Error::LinkTimeout { waited_ms: 5 })));
+    assert!(matches!(link.directory(), Err(Error::LinkClosed)));
+}
+
+#[test]
+fn a_dataplane_that_goes_away_is_noticed() {
+    let mut house = house();
+    let mut link = Link::connect(&house.path(), LONG).unwrap();
+    house.turn();
+    drop(house.server);
+    assert!(matches!(link.directory(), Err(Error::LinkClosed)));
+    let error = Link::connect(&house.folder.path().join("link"), LONG).unwrap_err();
+    assert!(error.to_string().contains("link: connect failed"), "{error}");
+}
+
+#[test]
+fn the_socket_is_for_owner_and_group_and_goes_with_the_server() {
+    let house = house();
+    let path = house.path();
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    drop(house.server);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_socket_that_somebody_answers_at_is_left_alone() {
+    let mut house = house();
+    let other = directory();
+    let error = LinkServer::bind(&house.path(), other.fd()).unwrap_err();
+    assert!(matches!(error, Error::AlreadyRunning { .. }), "{error}");
+    house.serve(|path| Link::connect(path, LONG).unwrap().directory().map(drop)).unwrap();
+}
+
+#[test]
+fn a_socket_file_of_a_dead_dataplane_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("link");
+    let flags = SocketFlags::CLOEXEC;
+    let dead = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    rustix::net::bind(&dead, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    drop(dead);
+    assert!(path.exists());
+    let directory = directory();
+    let server = LinkServer::bind(&path, directory.fd()).unwrap();
+    Link::connect(&path, LONG).unwrap();
+    drop(server);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("link");
+    std::fs::write(&path, "precious").unwrap();
+    let directory = directory();
+    let error = LinkServer::bind(&path, directory.fd()).unwrap_err();
+    assert!(matches!(error, Error::NotASocket { .. }), "{error}");
+    std::os::unix::fs::symlink(&path, folder.path().join("planted")).unwrap();
+    let error = LinkServer::bind(&folder.path().join("planted"), directory.fd()).unwrap_err();
+    assert!(matches!(error, Error::NotASocket { .. }), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[test]
+fn the_successors_socket_survives_the_end_of_the_former_server() {
+    let house = house();
+    let path = house.path();
+    std::fs::remove_file(&path).unwrap();
+    let successor = LinkServer::bind(&path, house.directory.fd()).unwrap();
+    drop(house.server);
+    assert!(path.exists());
+    drop(successor);
+}
+
+#[test]
+fn a_path_that_is_too_long_is_named() {
+    let directory = directory();
+    let path = PathBuf::from(format!("/tmp/{}", "x".repeat(200)));
+    let error = LinkServer::bind(&path, directory.fd()).unwrap_err();
+    assert!(error.to_string().contains("address failed"), "{error}");
+}
