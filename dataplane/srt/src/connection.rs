@@ -238,6 +238,12 @@ impl Connection {
         self.local_id
     }
 
+    /// First sequence number not passed yet, and the first that nothing is known of.
+    #[cfg(any(test, fuzzing, feature = "fuzz"))]
+    pub(crate) fn window_ends(&self) -> (Sequence, Sequence) {
+        (self.window.base(), self.window.end())
+    }
+
     /// Packets it can hold.
     pub fn window_capacity(&self) -> u32 {
         self.window.capacity()

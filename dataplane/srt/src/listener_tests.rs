@@ -161,7 +161,7 @@ fn another_key_makes_other_cookies() {
 
 #[test]
 fn a_caller_with_key_material_is_flagged_and_one_with_only_a_key_size_is_not() {
-    let km = [0_u32; 20];
+    let km = [0_u32; 375];
     for words in 0..=km.len() {
         let event = conclude(|writer| {
             hsreq(writer, 0xbf);

@@ -106,6 +106,12 @@ impl SentAcks {
         number
     }
 
+    /// True when an acknowledgement had this number, lately or long ago.
+    pub(crate) const fn was_sent(&self, number: u32) -> bool {
+        // Numbers do not wrap within a year of one each 10 ms.
+        number != 0 && number <= self.last
+    }
+
     /// What number `number` acknowledged and when, once.
     pub(crate) fn take(&mut self, number: u32) -> Option<(Sequence, Time)> {
         let sent = self.entry(number).filter(|sent| sent.number == number && number != 0)?;
@@ -178,5 +184,6 @@ mod tests {
         let mut sent = SentAcks::new();
         sent.last = u32::MAX;
         assert_eq!(sent.push(Sequence::new(1), Time::ZERO), 1);
+        assert!(sent.was_sent(1) && !sent.was_sent(0) && !sent.was_sent(2));
     }
 }

@@ -41,11 +41,13 @@ impl Connection {
     }
 
     pub(super) fn ackack(&mut self, arrival: Time, timestamp_us: u32, number: u32) {
-        let Some((sequence, sent)) = self.sent_acks.take(number) else {
+        if !self.sent_acks.was_sent(number) {
             self.stats.control_invalid += 1;
             return;
-        };
+        }
         self.stats.ackacks_received += 1;
+        // The network may have doubled it, or it took too long.
+        let Some((sequence, sent)) = self.sent_acks.take(number) else { return };
         let sample = arrival.since(sent);
         self.rtt.sample(sample);
         self.stats.rtt_us = self.rtt.smoothed_us().into();

@@ -92,7 +92,10 @@ impl Fixture {
         adjust(&mut config);
         let mut connection = Connection::new(256);
         connection.open(&request(initial, 0), &config, START);
-        Self { slab: Slab::new(512).unwrap(), connection, out: Out::default(), initial }
+        thread_local! {
+            static SLAB: Slab = Slab::new(512).unwrap();
+        }
+        Self { slab: SLAB.with(Slab::clone), connection, out: Out::default(), initial }
     }
 
     fn feed(&mut self, now: Time, bytes: &[u8]) {
