@@ -30,9 +30,12 @@ pub struct Scanner {
     zeros: u8,
 }
 
-/// Windows searched at once: a multiple of the vector width, long enough that the reduction at the
-/// end costs little, short enough that a hit does not send much to the byte-wise search.
-const BLOCK: usize = 256;
+/// Windows searched at once, a multiple of the vector width: so many that the reduction at the end
+/// costs little.
+const BLOCK: usize = 1024;
+/// Windows searched at once in a block that holds a start code: so few that little is left to the
+/// byte-wise search.
+const SUB_BLOCK: usize = 64;
 
 impl Scanner {
     /// A scanner at its origin.
@@ -87,25 +90,38 @@ impl Scanner {
     /// Reports the start codes that lie in `block`, which starts at `from` in `piece`.
     #[cold]
     fn scan_block(&self, piece: &[u8], from: usize, block: &[u8], found: &mut impl FnMut(Start)) {
-        for (offset, window) in block.windows(3).enumerate() {
-            if window == [0, 0, 1] {
-                let code = from + offset;
-                let zero_before = match code.checked_sub(1) {
-                    Some(before) => piece.get(before) == Some(&0),
-                    None => self.zeros != 0,
-                };
-                let code = self.position + code as u64;
-                found(Start { code: code - u64::from(zero_before), nal: code + 3 });
-            }
+        for at in codes(block) {
+            let code = from + at;
+            let zero_before = match code.checked_sub(1) {
+                Some(before) => piece.get(before) == Some(&0),
+                None => self.zeros != 0,
+            };
+            let code = self.position + code as u64;
+            found(Start { code: code - u64::from(zero_before), nal: code + 3 });
         }
     }
+}
+
+/// Where each `00 00 01` lies in `block`.
+fn codes(block: &[u8]) -> impl Iterator<Item = usize> {
+    (0..block.len())
+        .step_by(SUB_BLOCK)
+        .filter_map(|from| {
+            let rest = block.get(from..)?;
+            let part = rest.get(..SUB_BLOCK + 2).unwrap_or(rest);
+            holds_code(part).then_some((from, part))
+        })
+        .flat_map(|(from, part)| {
+            let windows = part.windows(3).enumerate();
+            windows.filter_map(move |(at, window)| (window == [0, 0, 1]).then_some(from + at))
+        })
 }
 
 /// The NAL units of a whole buffer, without start codes and trailing zero bytes. Bytes before the
 /// first start code are skipped.
 pub fn nal_units(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = split_at_code(bytes).map(|(_, after)| after);
-    std::iter::from_fn(move || {
+    core::iter::from_fn(move || {
         let bytes = rest?;
         let unit = match split_at_code(bytes) {
             Some((unit, after)) => {
@@ -136,7 +152,7 @@ fn split_at_code(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
         let rest = bytes.get(from..)?;
         let block = rest.get(..BLOCK + 2).unwrap_or(rest);
         if holds_code(block)
-            && let Some(at) = block.windows(3).position(|window| window == [0, 0, 1])
+            && let Some(at) = codes(block).next()
         {
             return bytes.get(..from + at).zip(rest.get(at + 3..));
         }
@@ -144,14 +160,16 @@ fn split_at_code(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// `bytes` hold `00 00 01`. Short of a multiple of 32 windows, the last 32 are looked at again,
-/// which is cheaper than one by one.
+/// `bytes` hold `00 00 01`. What is left of a multiple of 32 windows is searched with windows that
+/// were searched already, which is cheaper than one by one.
 #[inline]
 fn holds_code(bytes: &[u8]) -> bool {
     const STEP: usize = 32;
-    let whole = bytes.len().saturating_sub(2) / STEP * STEP;
+    let windows = bytes.len().saturating_sub(2);
+    let whole = windows - windows % STEP;
     match (bytes.get(..whole + 2), bytes.last_chunk::<{ STEP + 2 }>()) {
-        (Some(whole), Some(last)) => any_code(whole) | any_code(last),
+        (Some(searched), Some(_)) if whole == windows => any_code(searched),
+        (Some(searched), Some(last)) => any_code(searched) | any_code(last),
         _ => any_code(bytes),
     }
 }

@@ -62,8 +62,8 @@ pub fn h264_slice(data: &[u8]) {
         let Ok(slice) = h264::SliceHeader::parse(nal, &sets) else { continue };
         let prefix = &nal[..nal.len().min(h264::SLICE_PREFIX_BYTES)];
         assert_eq!(h264::SliceHeader::parse(prefix, &sets), Ok(slice));
-        let start = start.unwrap();
-        assert_eq!((start.first_mb, start.pps_id), (slice.first_mb, slice.pps_id));
+        let fields = |start: h264::SliceStart| (start.first_mb, start.pps_id);
+        assert_eq!(start.map(fields), Ok((slice.first_mb, slice.pps_id)));
         assert!(sets.format(slice.pps_id).is_some() && sets.content_hash(slice.pps_id).is_some());
         assert!(!slice.is_second_field_of(&slice));
         if let Some(previous) = previous

@@ -34,6 +34,8 @@
 //! assert_eq!((format.profile, format.level), ("Baseline", "3.1"));
 //! ```
 #![forbid(unsafe_code)]
+// Without `std` and `alloc` nothing here can allocate, read a clock or open a socket.
+#![cfg_attr(not(any(test, fuzzing, feature = "fuzz")), no_std)]
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
@@ -48,7 +50,6 @@ mod format;
     missing_docs,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::unwrap_used,
     reason = "assertions are the purpose"
 )]
 pub mod fuzz;

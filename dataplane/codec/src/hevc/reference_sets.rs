@@ -87,7 +87,7 @@ impl ShortTermSet {
             let first = self.before.len;
             self.after.iter().enumerate().map(move |(index, delta)| (first + index, delta))
         };
-        let own = std::iter::once((count, 0));
+        let own = core::iter::once((count, 0));
         let mut set = Self::default();
         for (index, delta) in after().rev().chain(own.clone()).chain(before()) {
             if keeps(index) && delta + shift < 0 {
