@@ -67,6 +67,8 @@ pub(crate) struct AccessUnit {
     pub(crate) field_ticks: Option<Ratio>,
     /// Slices were seen.
     pub(crate) has_slices: bool,
+    /// Bytes are missing behind its start, its slices perhaps.
+    torn: bool,
     nals: u32,
 }
 
@@ -74,6 +76,11 @@ impl AccessUnit {
     /// Its class.
     pub(crate) fn class(&self) -> FrameClass {
         FrameClass::of_picture(self.idr, self.worst.unwrap_or(SliceType::P))
+    }
+
+    /// The next start ends it. A start before its first slice would be part of it.
+    const fn can_end(&self) -> bool {
+        self.has_slices || self.torn
     }
 
     /// It can be a frame.
@@ -198,9 +205,13 @@ struct Nals {
     tentative: Option<Nal>,
     open: Option<AccessUnit>,
     previous_start: Option<u64>,
+    /// A slice came since the last loss. Only then a start that is found is known to be the first
+    /// byte of its access unit: before, parameter sets or messages of it may be missing.
+    in_step: bool,
     /// Access unit delimiters are in use.
     delimiters: bool,
-    /// Units begin at places other than access units.
+    /// Units begin at other places than access units: after a loss, the first byte of one says
+    /// nothing.
     unaligned: bool,
 }
 
@@ -220,6 +231,7 @@ impl AccessUnits {
                 tentative: None,
                 open: None,
                 previous_start: None,
+                in_step: false,
                 delimiters: false,
                 unaligned: false,
             },
@@ -240,6 +252,7 @@ impl AccessUnits {
         nals.tentative = None;
         nals.open = None;
         nals.previous_start = None;
+        nals.in_step = false;
         nals.delimiters = false;
         nals.unaligned = false;
     }
@@ -268,10 +281,14 @@ impl AccessUnits {
         nals.nal = None;
         nals.tentative = None;
         nals.units.lost();
+        nals.in_step = false;
+        nals.h264.gap();
+        nals.hevc.gap();
         // Nothing that follows can start with the first byte of the unit.
         nals.unit_nonzero.get_or_insert(u64::MAX);
         if let Some(open) = &mut nals.open {
             open.damaged = true;
+            open.torn = true;
         }
     }
 
@@ -419,13 +436,13 @@ impl Nals {
             Kind::Slice { prefix } => nal.want = prefix,
             Kind::Starter { delimiter, contents } => {
                 self.delimiters |= delimiter;
-                if self.open.is_none_or(|open| open.has_slices) {
+                if self.open.is_none_or(|open| open.can_end()) {
                     self.begin(nal, delimiter, output);
                 }
                 nal.want = NAL_PREFIX_BYTES;
                 nal.done = contents == Contents::Other;
             }
-            Kind::Tentative if self.open.is_none_or(|open| open.has_slices) => {
+            Kind::Tentative if self.open.is_none_or(|open| open.can_end()) => {
                 self.tentative.get_or_insert(*nal);
                 nal.done = true;
             }
@@ -443,10 +460,12 @@ impl Nals {
             Coding::H264 => self.h264.slice(bytes, in_picture),
             Coding::Hevc => self.hevc.slice(bytes),
         };
-        if slice.starts && (in_picture || self.open.is_none()) {
+        if slice.starts && self.open.is_none_or(|open| open.can_end()) {
             self.begin(nal, false, output);
         }
+        self.unaligned |= nal.at_unit.is_some() && !slice.starts;
         self.tentative = None;
+        self.in_step = true;
         let Some(open) = &mut self.open else { return };
         if !open.has_slices {
             open.has_slices = true;
@@ -490,20 +509,13 @@ impl Nals {
             }
         }
         let stamps = self.units.stamps(decisive, self.previous_start);
-        self.note_alignment(&first, decisive);
+        let leads = self.units.is_first(decisive, self.previous_start);
+        self.unaligned |= leads && first.at_unit.is_none() && self.in_step;
+        // Where units begin with access units, a unit since the loss is as good as a slice.
         let tells = delimiter || !(self.delimiters || self.unaligned);
-        let whole = self.units.is_whole(decisive, first.at_unit.filter(|_| tells));
+        let whole = self.in_step || (first.at_unit.is_some() && tells);
         self.previous_start = Some(at);
         self.open = Some(AccessUnit { stamps, damaged: !whole, ..AccessUnit::default() });
-    }
-
-    /// The first access unit of a unit should begin with it. Where that is not so, a unit's first
-    /// byte says nothing after a loss.
-    fn note_alignment(&mut self, first: &Nal, decisive: u64) {
-        let leads = self.units.is_first(decisive, self.previous_start);
-        if leads && first.at_unit.is_none() && self.units.is_whole(decisive, None) {
-            self.unaligned = true;
-        }
     }
 }
 

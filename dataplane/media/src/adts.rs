@@ -206,8 +206,6 @@ impl AdtsFrames {
 
     /// The first `len` gathered bytes are a frame.
     fn frame(&mut self, header: &Header, len: usize, broken: bool, output: &mut impl AudioOutput) {
-        let at_unit = self.units.open().filter(|unit| *unit == self.start);
-        let whole = self.units.is_whole(self.start, at_unit);
         let mut own = self.units.stamps(self.start, self.previous_start);
         self.previous_start = Some(self.start);
         self.format = Some(header.format);
@@ -219,8 +217,7 @@ impl AdtsFrames {
         for unit in header.access_units(bytes) {
             let stamps = self.clock.stamp(own, duration);
             own = Timestamps::default();
-            let damaged = broken || !whole;
-            output.audio_frame(&AudioFrame { bytes: unit, stamps, damaged });
+            output.audio_frame(&AudioFrame { bytes: unit, stamps, damaged: broken });
         }
         self.consume(len);
     }

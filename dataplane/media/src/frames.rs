@@ -113,12 +113,6 @@ impl Frames {
         self.video_ended = true;
     }
 
-    /// Video bytes are missing.
-    pub(crate) const fn video_gap(&mut self) {
-        self.timeline.interrupt();
-        self.rate.interrupt();
-    }
-
     pub(crate) fn frame_rate_mhz(&self) -> u32 {
         self.rate.millihertz()
     }
@@ -315,6 +309,11 @@ impl Output for Frames {
     fn access_unit(&mut self, unit: &AccessUnit, end: u64) {
         self.video_ended = true;
         let stamps = if unit.is_valid() { self.stamp(unit) } else { Stamps::default() };
+        if unit.damaged {
+            // Pictures may be missing behind it.
+            self.timeline.interrupt();
+            self.rate.interrupt();
+        }
         if let Some(reason) = self.video_drop_reason(unit) {
             self.counters.drop_frame(reason);
             self.discard_video(end);

@@ -8,7 +8,7 @@ use codec::{SetChange, VideoFormat};
 
 use crate::access_unit::{AccessUnit, Contents, Kind, Slice, Structure};
 use crate::frame_rate::field_ticks;
-use crate::timeline::PictureOrder;
+use crate::timeline::{OrderCounter, PictureOrder};
 
 /// State over the pictures of one H.264 track.
 #[derive(Debug)]
@@ -21,19 +21,12 @@ pub(crate) struct H264 {
     idr: bool,
     /// First field that waits for its second.
     first_field: Option<SliceHeader>,
-    order: Order,
+    /// Picture order count of type 0. Memory management operation 5, which resets it within a
+    /// sequence, is not followed.
+    order: OrderCounter,
     format: Option<VideoFormat>,
     /// Picture parameter set that `format` was taken from; `None` when sets changed since.
     format_pps: Option<u8>,
-}
-
-/// Picture order count (8.2.1), type 0. Memory management operation 5, which resets it within a
-/// sequence, is not followed.
-#[derive(Debug, Clone, Copy, Default)]
-struct Order {
-    sequence: u32,
-    msb: i64,
-    lsb: i64,
 }
 
 impl H264 {
@@ -44,7 +37,7 @@ impl H264 {
             current: None,
             idr: false,
             first_field: None,
-            order: Order { sequence: 0, msb: 0, lsb: 0 },
+            order: OrderCounter::NEW,
             format: None,
             format_pps: None,
         }
@@ -56,13 +49,18 @@ impl H264 {
         self.current = None;
         self.idr = false;
         self.first_field = None;
-        self.order = Order { sequence: 0, msb: 0, lsb: 0 };
+        self.order = OrderCounter::NEW;
         self.format = None;
         self.format_pps = None;
     }
 
     pub(crate) const fn format(&self) -> Option<&VideoFormat> {
         self.format.as_ref()
+    }
+
+    /// Bytes are missing.
+    pub(crate) const fn gap(&mut self) {
+        self.order.interrupt();
     }
 
     /// What a NAL unit is by its header byte, and whether it is marked as damaged.
@@ -147,23 +145,8 @@ impl H264 {
         let SlicePicOrder::Lsb { lsb, delta_bottom } = header.pic_order else {
             return None;
         };
-        let order = &mut self.order;
-        if header.idr {
-            order.sequence = order.sequence.wrapping_add(1);
-            (order.msb, order.lsb) = (0, 0);
-        }
-        let lsb = i64::from(lsb);
-        let range = 1i64 << bits;
-        let msb = match lsb - order.lsb {
-            step if step <= -range / 2 => order.msb + range,
-            step if step > range / 2 => order.msb - range,
-            _ => order.msb,
-        };
-        if header.nal_ref_idc != 0 {
-            (order.msb, order.lsb) = (msb, lsb);
-        }
-        let top = msb + lsb;
+        let top = self.order.picture(header.idr, lsb, bits, header.nal_ref_idc != 0);
         let count = if header.field_pic { top } else { top.min(top + i64::from(delta_bottom)) };
-        Some(PictureOrder { sequence: order.sequence, count })
+        Some(self.order.order(count))
     }
 }

@@ -5,7 +5,7 @@ use codec::{SetChange, SliceType, VideoFormat};
 
 use crate::access_unit::{AccessUnit, Contents, Kind, Slice};
 use crate::frame_rate::field_ticks;
-use crate::timeline::PictureOrder;
+use crate::timeline::{OrderCounter, PictureOrder};
 
 /// State over the pictures of one HEVC track.
 #[derive(Debug)]
@@ -15,19 +15,10 @@ pub(crate) struct Hevc {
     header: Option<SliceHeader>,
     /// Type of the last independent slice segment.
     slice_type: Option<SliceType>,
-    order: Order,
+    order: OrderCounter,
     format: Option<VideoFormat>,
     /// Picture parameter set that `format` was taken from; `None` when sets changed since.
     format_pps: Option<u8>,
-}
-
-/// Picture order count (8.3.1).
-#[derive(Debug, Clone, Copy, Default)]
-struct Order {
-    sequence: u32,
-    /// Of the last picture of temporal sub-layer 0 that others refer to.
-    msb: i64,
-    lsb: i64,
 }
 
 impl Hevc {
@@ -37,7 +28,7 @@ impl Hevc {
             nal_type: NalType(0),
             header: None,
             slice_type: None,
-            order: Order { sequence: 0, msb: 0, lsb: 0 },
+            order: OrderCounter::NEW,
             format: None,
             format_pps: None,
         }
@@ -48,13 +39,18 @@ impl Hevc {
         self.nal_type = NalType(0);
         self.header = None;
         self.slice_type = None;
-        self.order = Order::default();
+        self.order = OrderCounter::NEW;
         self.format = None;
         self.format_pps = None;
     }
 
     pub(crate) const fn format(&self) -> Option<&VideoFormat> {
         self.format.as_ref()
+    }
+
+    /// Bytes are missing.
+    pub(crate) const fn gap(&mut self) {
+        self.order.interrupt();
     }
 
     /// What a NAL unit is by its header, and whether it is marked as damaged. Layers above the
@@ -117,25 +113,13 @@ impl Hevc {
     fn picture_order(&mut self, header: &SliceHeader) -> Option<PictureOrder> {
         let nal_type = header.nal.nal_type;
         let bits = self.sets.sps_of(header.pps_id)?.pic_order_cnt_lsb_bits;
-        let lsb = i64::from(header.pic_order_cnt_lsb?);
-        let order = &mut self.order;
-        let range = 1i64 << bits;
-        let msb = if nal_type.is_idr() || nal_type.is_bla() {
-            order.sequence = order.sequence.wrapping_add(1);
-            0
-        } else {
-            match lsb - order.lsb {
-                step if step <= -range / 2 => order.msb + range,
-                step if step > range / 2 => order.msb - range,
-                _ => order.msb,
-            }
-        };
+        let lsb = header.pic_order_cnt_lsb?;
+        let starts = nal_type.is_idr() || nal_type.is_bla();
         let leading = nal_type.is_rasl() || nal_type.is_radl();
-        if header.nal.temporal_id == 0 && !leading && is_reference(nal_type) {
-            (order.msb, order.lsb) = (msb, lsb);
-        }
+        let reference = header.nal.temporal_id == 0 && !leading && is_reference(nal_type);
+        let count = self.order.picture(starts, lsb, bits, reference);
         // In fields, as H.264 counts.
-        Some(PictureOrder { sequence: order.sequence, count: 2 * (msb + lsb) })
+        Some(self.order.order(2 * count))
     }
 }
 

@@ -185,7 +185,6 @@ impl Stream {
             // Its unit ended without a word whether it was complete.
             if self.video.unit_lost() {
                 self.video.gap();
-                self.frames.video_gap();
             }
             self.frames.video_track = index;
         } else {
@@ -293,7 +292,6 @@ impl Sink for Stream {
     fn gap(&mut self, track: usize) {
         if self.video_track == Some(track) {
             self.video.gap();
-            self.frames.video_gap();
         } else if let Some((audio, mut output)) = self.audio_track(track) {
             audio.gap(&mut output);
         }

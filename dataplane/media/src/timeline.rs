@@ -18,6 +18,56 @@ pub(crate) struct PictureOrder {
     pub(crate) sequence: u32,
     /// PicOrderCnt, in fields (twice that of HEVC).
     pub(crate) count: i64,
+    /// The sequence was seen from its first picture on, without a loss.
+    pub(crate) whole: bool,
+}
+
+/// Unwraps the coded low bits of the picture order count (H.264 8.2.1.1, H.265 8.3.1).
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OrderCounter {
+    sequence: u32,
+    whole: bool,
+    /// Of the last picture that counts as reference for the next; none after a loss.
+    reference: Option<(i64, i64)>,
+}
+
+impl OrderCounter {
+    /// Nothing came yet.
+    pub(crate) const NEW: Self = Self { sequence: 0, whole: false, reference: None };
+
+    /// Pictures were lost.
+    pub(crate) const fn interrupt(&mut self) {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.whole = false;
+        self.reference = None;
+    }
+
+    /// The next picture in decoding order: whether it starts a sequence, its low bits and how many
+    /// they are, and whether the next ones count from it. Returns its whole count.
+    pub(crate) fn picture(&mut self, starts: bool, lsb: u16, bits: u8, reference: bool) -> i64 {
+        if starts {
+            self.sequence = self.sequence.wrapping_add(1);
+            self.whole = true;
+            self.reference = None;
+        }
+        let lsb = i64::from(lsb);
+        let range = 1i64 << bits.min(16);
+        let (before_msb, before_lsb) = self.reference.unwrap_or((0, lsb));
+        let msb = match lsb - before_lsb {
+            step if step <= -range / 2 => before_msb + range,
+            step if step > range / 2 => before_msb - range,
+            _ => before_msb,
+        };
+        if reference || self.reference.is_none() {
+            self.reference = Some((msb, lsb));
+        }
+        msb + lsb
+    }
+
+    /// The order of the picture with this count.
+    pub(crate) const fn order(&self, count: i64) -> PictureOrder {
+        PictureOrder { sequence: self.sequence, count, whole: self.whole }
+    }
 }
 
 /// Stamps of a frame, and whether they were derived.
@@ -100,8 +150,10 @@ impl Timeline {
 
     fn carried(&mut self, pts: u64, dts: u64, order: Option<PictureOrder>) -> Stamps {
         self.learn_scale(pts, order);
-        let shown = difference(pts, dts);
-        self.delay = shown - order.map_or(0, |order| self.offset_in_sequence(order));
+        if order.is_none_or(|order| order.whole) {
+            let shown = difference(pts, dts);
+            self.delay = shown - order.map_or(0, |order| self.offset_in_sequence(order));
+        }
         self.anchor = Some(Anchor { pts, dts, order, fields: 0 });
         Stamps { pts: Some(pts), dts: Some(dts), derived: false }
     }
@@ -114,14 +166,15 @@ impl Timeline {
         let pts = match (order, anchor.order) {
             (Some(order), Some(from)) if order.sequence == from.sequence => {
                 let steps = order.count.saturating_sub(from.count);
-                anchor.pts.saturating_add_signed(self.count_ticks(steps))
+                Some(anchor.pts.saturating_add_signed(self.count_ticks(steps)))
             }
-            (Some(order), _) => dts
-                .saturating_add_signed(self.delay)
-                .saturating_add_signed(self.offset_in_sequence(order)),
-            (None, _) => dts.saturating_add_signed(self.delay),
+            (Some(order), _) => order.whole.then(|| {
+                let offset = self.delay.saturating_add(self.offset_in_sequence(order));
+                dts.saturating_add_signed(offset)
+            }),
+            (None, _) => Some(dts.saturating_add_signed(self.delay)),
         };
-        Stamps { pts: Some(pts), dts: Some(dts), derived: true }
+        Stamps { pts, dts: Some(dts), derived: true }
     }
 
     /// How much later than it is decoded a picture is shown, beyond the sequence's first.
@@ -166,7 +219,7 @@ mod tests {
     }
 
     fn order(sequence: u32, count: i64) -> Option<PictureOrder> {
-        Some(PictureOrder { sequence, count })
+        Some(PictureOrder { sequence, count, whole: true })
     }
 
     fn timeline() -> Timeline {

@@ -1,4 +1,4 @@
-//! Which unit's stamps a frame takes, and which frames are surely whole after a loss.
+//! Which unit's stamps a frame takes.
 //!
 //! ```text
 //!  units   |1 ........|2 .....|3 ...........|4 ....
@@ -9,6 +9,9 @@
 //! lie over the border of two units. Then, as in FFmpeg's parser, the byte that *decides* that
 //! here is a start counts: the frame belongs to the unit of that byte, and so does the next frame,
 //! which is the first whose bytes all lie there.
+//!
+//! After a loss inside a unit nobody knows which frame was the first to start in it: its stamps are
+//! void.
 
 use codec::sink::Timestamps;
 
@@ -25,23 +28,6 @@ struct Unit {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Units {
     recent: [Option<Unit>; UNITS],
-    trust: Trust,
-}
-
-/// What is surely whole after a loss.
-///
-/// A frame that starts after a loss may have started earlier, in what was lost. It is surely whole
-/// if it starts with the first byte of a unit, or if a unit went by without a loss before its own
-/// began: then the start found is the first after bytes that are all known.
-#[derive(Debug, Clone, Copy, Default)]
-enum Trust {
-    /// Bytes are missing and no unit began since.
-    #[default]
-    Broken,
-    /// One unit began since.
-    Resuming { unit: u64 },
-    /// From this position on starts can be relied on.
-    Whole { from: u64 },
 }
 
 impl Units {
@@ -51,16 +37,13 @@ impl Units {
         if let Some(slot) = self.recent.first_mut() {
             *slot = Some(Unit { start: position, stamps });
         }
-        self.trust = match self.trust {
-            Trust::Broken => Trust::Resuming { unit: position },
-            Trust::Resuming { .. } => Trust::Whole { from: position },
-            whole @ Trust::Whole { .. } => whole,
-        };
     }
 
     /// Bytes are missing here.
-    pub(crate) const fn lost(&mut self) {
-        self.trust = Trust::Broken;
+    pub(crate) fn lost(&mut self) {
+        if let Some(Some(open)) = self.recent.first_mut() {
+            open.stamps = Timestamps::default();
+        }
     }
 
     /// First byte of the open unit.
@@ -83,19 +66,6 @@ impl Units {
     pub(crate) fn is_first(&self, decisive: u64, previous: Option<u64>) -> bool {
         let unit = self.recent.iter().flatten().find(|unit| unit.start <= decisive);
         unit.is_some_and(|unit| previous.is_none_or(|previous| previous < unit.start))
-    }
-
-    /// Whether a frame whose start is decided at `decisive` surely starts there. `at_unit` is the
-    /// unit with whose first byte it starts, if it does and that tells something.
-    pub(crate) fn is_whole(&mut self, decisive: u64, at_unit: Option<u64>) -> bool {
-        match self.trust {
-            Trust::Whole { from } => decisive >= from,
-            Trust::Resuming { unit } if at_unit == Some(unit) => {
-                self.trust = Trust::Whole { from: unit };
-                true
-            }
-            Trust::Resuming { .. } | Trust::Broken => false,
-        }
     }
 }
 
@@ -137,19 +107,12 @@ mod tests {
     }
 
     #[test]
-    fn after_a_loss_the_start_of_a_unit_or_the_second_unit_is_whole() {
+    fn a_loss_voids_the_stamps_of_the_open_unit_alone() {
         let mut units = Units::default();
-        assert!(!units.is_whole(0, Some(0)), "no unit yet");
-        units.start(10, stamped(1));
-        assert!(!units.is_whole(12, None));
-        assert!(units.is_whole(10, Some(10)));
-        assert!(units.is_whole(15, None));
+        units.start(0, stamped(10));
         units.lost();
-        assert!(!units.is_whole(20, None));
-        units.start(30, stamped(1));
-        assert!(!units.is_whole(35, None));
-        units.start(40, stamped(1));
-        assert!(!units.is_whole(39, None), "started in the first unit");
-        assert!(units.is_whole(41, None));
+        assert_eq!(units.stamps(50, None), Timestamps::default());
+        units.start(100, stamped(20));
+        assert_eq!(units.stamps(150, Some(50)), stamped(20));
     }
 }

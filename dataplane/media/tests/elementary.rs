@@ -7,7 +7,7 @@ use std::path::Path;
 use codec::sink::{Codec, Sink, Timestamps};
 use support::{Got, Packet, Random, Rig, ffmpeg, packets, picture_types, stamps, track};
 
-const SOURCE: &str = "-f lavfi -i testsrc2=s=320x180:r=25:d=2,noise=alls=12:allf=t";
+const SOURCE: &str = "-f lavfi -i testsrc2=s=160x96:r=25:d=2,noise=alls=6:allf=t";
 
 fn x264(folder: &Path, name: &str, options: &str) -> std::path::PathBuf {
     ffmpeg(
@@ -101,7 +101,11 @@ fn h264_with_b_frames_and_no_delimiters() {
 #[test]
 fn h264_with_delimiters() {
     let folder = tempfile::tempdir().unwrap();
-    let file = x264(folder.path(), "aud", "bframes=2:keyint=25:aud=1:nal-hrd=vbr:vbv-maxrate=2000:vbv-bufsize=2000");
+    let file = x264(
+        folder.path(),
+        "aud",
+        "bframes=2:keyint=25:aud=1:nal-hrd=vbr:vbv-maxrate=2000:vbv-bufsize=2000",
+    );
     compare(Codec::H264, &file, true);
 }
 

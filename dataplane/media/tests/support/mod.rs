@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use codec::sink::{Codec, Sink, Timestamps, TrackConfig};
-use penstock_media::{Limits, Stream};
 use memory::Time;
+use penstock_media::{Limits, Stream};
 use sha2::{Digest, Sha256};
 use shm::{Frame, GopReader, GopRing, Next, RingId, RingSpec};
 
@@ -140,7 +140,7 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(tracks: &[TrackConfig]) -> Self {
-        Self::with(Limits::default(), 8 << 20, tracks)
+        Self::with(Limits::default(), 2 << 20, tracks)
     }
 
     pub fn with(limits: Limits, video_bytes: u64, tracks: &[TrackConfig]) -> Self {
@@ -151,8 +151,9 @@ impl Rig {
             descriptors: 4096,
             pending_frames: 512,
         };
-        let (mut ring, reader) = GopRing::in_process(&spec).expect("a ring");
+        let (mut ring, mut reader) = GopRing::in_process(&spec).expect("a ring");
         ring.start_generation();
+        reader.attach();
         let mut stream = Stream::new(limits);
         stream.open(ring);
         let mut rig = Self { stream, reader, got: Vec::new(), clock: 1_000 };
