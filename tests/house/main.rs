@@ -84,3 +84,25 @@ fn every_room_without_the_fence_forbids_unsafe() {
         }
     }
 }
+
+/// Every fuzz body of a crate has a target and a corpus, and the reverse.
+#[test]
+fn every_fuzz_body_has_a_target_and_a_corpus() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut bodies = BTreeSet::new();
+    for room in ["codec", "media", "mpegts", "shm", "srt"] {
+        let source = root.join("../dataplane").join(room).join("src/fuzz.rs");
+        let text = std::fs::read_to_string(&source).expect("a crate that parses has fuzz bodies");
+        let names = text.lines().filter_map(|line| line.strip_prefix("pub fn "));
+        bodies.extend(names.filter_map(|rest| Some(format!("{room}_{}", rest.split_once('(')?.0))));
+    }
+    let listed = |folder: &str| -> BTreeSet<String> {
+        let entries = std::fs::read_dir(root.join("fuzz").join(folder)).expect("a folder");
+        entries
+            .map(|entry| entry.expect("an entry").path())
+            .map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned())
+            .collect()
+    };
+    assert_eq!(listed("fuzz_targets"), bodies);
+    assert_eq!(listed("corpus"), bodies);
+}

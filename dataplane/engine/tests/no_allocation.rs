@@ -42,3 +42,21 @@ fn publishers_junk_and_reconnects_allocate_nothing_on_workers() -> Result<()> {
     running.wait_frames("live/3")?;
     running.stop()
 }
+
+/// Aborts: run by the test below in a process of its own.
+#[test]
+#[ignore = "aborts by design"]
+fn canary() {
+    watched(&mut || drop(std::hint::black_box(Box::new(1))));
+}
+
+#[test]
+fn the_watch_bites() -> Result<()> {
+    let ended = std::process::Command::new(std::env::current_exe()?)
+        .args(["--ignored", "--exact", "canary"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status()?;
+    anyhow::ensure!(!ended.success(), "an allocation under watch went unseen");
+    Ok(())
+}
