@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod generate;
+pub mod oracle;
 pub mod process;
 pub mod publisher;
 pub mod relay;
