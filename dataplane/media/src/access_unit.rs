@@ -53,6 +53,8 @@ impl Structure {
 pub(crate) struct AccessUnit {
     /// What its unit carried for it.
     pub(crate) stamps: Timestamps,
+    /// Its start lies over the border of two units, so its stamps may be those of the next.
+    pub(crate) doubtful_stamps: bool,
     /// Bytes of it are or may be missing, or are marked as wrong.
     pub(crate) damaged: bool,
     /// IDR picture.
@@ -514,8 +516,9 @@ impl Nals {
         // Where units begin with access units, a unit since the loss is as good as a slice.
         let tells = delimiter || !(self.delimiters || self.unaligned);
         let whole = self.in_step || (first.at_unit.is_some() && tells);
+        let doubtful_stamps = self.units.is_between(at, decisive);
         self.previous_start = Some(at);
-        self.open = Some(AccessUnit { stamps, damaged: !whole, ..AccessUnit::default() });
+        self.open = Some(AccessUnit { stamps, doubtful_stamps, damaged: !whole, ..AccessUnit::default() });
     }
 }
 

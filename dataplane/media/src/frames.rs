@@ -242,10 +242,15 @@ impl Frames {
     /// Stamps a picture, whether it will be kept or not: the next ones may hang on it.
     fn stamp(&mut self, unit: &AccessUnit) -> Stamps {
         let fields = unit.structure.fields();
-        let Timestamps { pts, dts } = unit.stamps;
-        self.rate.picture(dts.or(pts), fields);
+        let own = unit.stamps;
+        let sure = if unit.doubtful_stamps { Timestamps::default() } else { own };
+        self.rate.picture(sure.dts.or(sure.pts), fields);
         self.timeline.set_field_ticks(settled(unit.field_ticks, self.rate.field_ticks()));
-        self.timeline.stamp(unit.stamps, unit.order, fields)
+        let stamps = self.timeline.stamp(sure, unit.order, fields);
+        match own.pts {
+            Some(pts) => Stamps { pts: Some(pts), dts: own.dts.or(own.pts), derived: false },
+            None => stamps,
+        }
     }
 
     /// When the last byte before `end` came.

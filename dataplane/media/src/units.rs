@@ -8,7 +8,8 @@
 //! A unit's stamps belong to the first frame that starts in it (H.222.0, 2.4.3.7). A start code may
 //! lie over the border of two units. Then, as in FFmpeg's parser, the byte that *decides* that
 //! here is a start counts: the frame belongs to the unit of that byte, and so does the next frame,
-//! which is the first whose bytes all lie there.
+//! which is the first whose bytes all lie there. One of the two is stamped wrongly then: nothing is
+//! concluded from the stamps of the one over the border.
 //!
 //! After a loss inside a unit nobody knows which frame was the first to start in it: its stamps are
 //! void.
@@ -49,6 +50,12 @@ impl Units {
     /// First byte of the open unit.
     pub(crate) fn open(&self) -> Option<u64> {
         self.recent.first().copied().flatten().map(|unit| unit.start)
+    }
+
+    /// Whether the byte at `decisive` lies in a later unit than the byte at `start`.
+    pub(crate) fn is_between(&self, start: u64, decisive: u64) -> bool {
+        let unit = self.recent.iter().flatten().find(|unit| unit.start <= decisive);
+        unit.is_some_and(|unit| start < unit.start)
     }
 
     /// The stamps of a frame whose start is decided by the byte at `decisive`, after a frame that

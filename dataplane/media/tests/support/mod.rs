@@ -1,6 +1,9 @@
 //! FFmpeg as encoder and as oracle, and a stream with its reader.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod fields;
+pub mod muxer;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -231,5 +234,16 @@ impl Rig {
     pub fn unit_in(&mut self, track: usize, stamps: Timestamps, bytes: &[u8], piece_max: usize) {
         self.stream.unit_start(track, stamps);
         self.data(track, bytes, piece_max, &mut Random::new(3));
+    }
+
+    /// A whole transport stream in datagrams of up to seven packets.
+    pub fn transport_stream(&mut self, bytes: &[u8], program: Option<u16>) {
+        let mut demuxer = mpegts::Demuxer::new(mpegts::Config { program });
+        for datagram in bytes.chunks(1316) {
+            self.tick();
+            demuxer.push(datagram, &mut self.stream);
+            self.read();
+        }
+        demuxer.finish(&mut self.stream);
     }
 }
