@@ -129,6 +129,7 @@ impl SystemStats {
                 .filter(|stream| stream.info.state == StreamState::Active)
                 .count(),
             failed_streams: conductor(ConductorCounter::EndedIdle)
+                .saturating_add(conductor(ConductorCounter::EndedProtocol))
                 .saturating_add(conductor(ConductorCounter::EndedPanicked)),
             total_bitrate: snapshot.live().map(bitrate).fold(0, u64::saturating_add),
             cpu_usage: snapshot.cpu_percent,

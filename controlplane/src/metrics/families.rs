@@ -3,7 +3,7 @@
 use std::fmt;
 
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet,
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, MetricEncoder, NoLabelSet,
 };
 use prometheus_client::metrics::MetricType;
 
@@ -70,7 +70,9 @@ impl<'a> Families<'a> {
         }
         let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (labels, value) in series {
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
+            in_series(&mut family, &labels, |series| {
+                series.encode_counter::<NoLabelSet, V, u64>(&value, None)
+            })?;
         }
         Ok(())
     }
@@ -109,7 +111,7 @@ impl<'a> Families<'a> {
         }
         let mut family = self.encoder.encode_descriptor(name, help, None, kind)?;
         for (labels, value) in series {
-            family.encode_family(&labels)?.encode_gauge(&value)?;
+            in_series(&mut family, &labels, |series| series.encode_gauge(&value))?;
         }
         Ok(())
     }
@@ -123,13 +125,20 @@ impl<'a> Families<'a> {
     ) -> fmt::Result {
         let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
         for (labels, buckets) in series {
-            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
-                buckets.sum,
-                buckets.count,
-                &buckets.bounds,
-                None,
-            )?;
+            in_series(&mut family, &labels, |series| {
+                let Buckets { bounds, sum, count } = &buckets;
+                series.encode_histogram::<NoLabelSet>(*sum, *count, bounds, None)
+            })?;
         }
         Ok(())
     }
+}
+
+/// Writes one series; without labels its name stands without braces.
+fn in_series(
+    family: &mut MetricEncoder<'_>,
+    labels: &Labels,
+    write: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
+) -> fmt::Result {
+    if labels.is_empty() { write(family) } else { write(&mut family.encode_family(labels)?) }
 }

@@ -79,7 +79,7 @@ fn dataplane(snapshot: Result<&Snapshot, &String>, begun: Instant) -> Check {
         Err(reason) => (Status::Down, Some(reason.clone()), Value::Null),
         Ok(snapshot) => {
             let message = match snapshot.liveness {
-                Liveness::Alive if snapshot.is_stale() => Some("the sampler is stuck".to_owned()),
+                Liveness::Alive if snapshot.is_stale() => Some("its figures are old".to_owned()),
                 Liveness::Alive => None,
                 Liveness::Silent { age } => {
                     Some(format!("the conductor has been silent for {} ms", age.as_millis()))

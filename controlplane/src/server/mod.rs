@@ -163,6 +163,9 @@ async fn serve(
             }
             () = connection.evicted() => break,
             () = stopped(&mut stop), if !ending => {
+                if connection.is_new() {
+                    break;
+                }
                 ending = true;
                 http.as_mut().graceful_shutdown();
             }

@@ -3,7 +3,7 @@
 //! costs the dataplane anything.
 //!
 //! The reading outlives the dataplane. It says how old it is, and is *stale* once the process is
-//! gone or its conductor has been silent for [`SILENCE_MAX`]; a restarted dataplane (another
+//! gone or its conductor silent, at most a second after its death; a restarted dataplane (another
 //! epoch) replaces it.
 
 mod history;
@@ -15,7 +15,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use shm::counters::{ConductorCounter, StreamCounter, WorkerCounter};
+use shm::counters::{ConductorCounter, StreamCounter};
 use shm::{ConductorSnapshot, Header, Liveness, StreamSnapshot, StreamState, WorkerSnapshot};
 use tokio::sync::oneshot;
 
@@ -25,10 +25,12 @@ use crate::{Error, clock};
 
 /// Time between two readings.
 pub const INTERVAL: Duration = Duration::from_millis(200);
-/// A conductor silent for this long counts as dead; with [`INTERVAL`] on top that is below 1 s.
+/// A conductor silent for this long counts as dead; it turns ten times a second.
 pub const SILENCE_MAX: Duration = Duration::from_millis(700);
-/// A reading older than this is stale whatever it says: the sampler itself is stuck.
-const READING_AGE_MAX: Duration = Duration::from_millis(900);
+/// Data is stale when the conductor's last known turn is this old: within a second of its death,
+/// with room for a reading that missed the last turns.
+pub const STALE_AFTER: Duration = Duration::from_millis(900);
+const _: () = assert!(SILENCE_MAX.as_millis() + INTERVAL.as_millis() <= STALE_AFTER.as_millis());
 /// Refresh requests that may wait for the sampler.
 const REFRESHES_WAITING_MAX: usize = 16;
 
@@ -64,19 +66,18 @@ impl Snapshot {
         self.streams.iter().find(|stream| stream.info.id.as_str() == id)
     }
 
-    /// Time since the data was true: since the reading, or since the dataplane's last sign of life
-    /// when it had none left.
-    pub fn age(&self) -> Duration {
-        let as_of = match self.liveness {
-            Liveness::Alive => self.taken_ns,
-            Liveness::Silent { .. } | Liveness::Gone => self.last_sign_ns().min(self.taken_ns),
-        };
-        Duration::from_nanos(clock::monotonic_ns().saturating_sub(as_of))
+    /// Whether the data no longer follows a running dataplane. This is judged when it is asked, so
+    /// that it holds even if no reading was taken since.
+    pub fn is_stale(&self) -> bool {
+        self.liveness != Liveness::Alive || since(self.last_sign_ns()) > STALE_AFTER
     }
 
-    /// Whether the data no longer follows a running dataplane.
-    pub fn is_stale(&self) -> bool {
-        self.liveness != Liveness::Alive || self.age() > READING_AGE_MAX
+    /// Time since the data was true: since the reading, or since the dataplane's last sign of life
+    /// when it is stale.
+    pub fn age(&self) -> Duration {
+        let last_true_ns =
+            if self.is_stale() { self.last_sign_ns().min(self.taken_ns) } else { self.taken_ns };
+        since(last_true_ns)
     }
 
     /// A `CLOCK_MONOTONIC` time of the dataplane on the wall clock, Unix nanoseconds.
@@ -85,10 +86,15 @@ impl Snapshot {
         self.header.started_unix_ns.saturating_add(since)
     }
 
+    /// The conductor's last turn, or the start when it has not turned yet.
     fn last_sign_ns(&self) -> u64 {
-        let workers = self.workers.iter().map(|worker| worker.counter(WorkerCounter::HeartbeatNs));
-        workers.fold(self.conductor.counter(ConductorCounter::HeartbeatNs), u64::max)
+        let heartbeat_ns = self.conductor.counter(ConductorCounter::HeartbeatNs);
+        heartbeat_ns.max(self.header.started_monotonic_ns)
     }
+}
+
+fn since(monotonic_ns: u64) -> Duration {
+    Duration::from_nanos(clock::monotonic_ns().saturating_sub(monotonic_ns))
 }
 
 /// Whether a stream has not ended.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shm::link::Link;
 use shm::{Directory, Liveness, StreamSnapshot};
@@ -17,6 +17,8 @@ use crate::{Error, clock};
 
 /// Longest wait for the dataplane to hand over its directory.
 const LINK_TIMEOUT: Duration = Duration::from_millis(250);
+/// Pause between two tries while a dataplane is silent.
+const SILENT_RETRY: Duration = Duration::from_secs(1);
 
 pub(super) fn start(
     socket: PathBuf,
@@ -28,6 +30,7 @@ pub(super) fn start(
         view,
         directory: None,
         trouble: String::new(),
+        asked: Instant::now(),
         cpu: Cpu::default(),
         history: History::default(),
     };
@@ -44,6 +47,8 @@ struct Sampler {
     directory: Option<Directory>,
     /// The last failure to reach the dataplane, so that each is logged once.
     trouble: String,
+    /// When the socket was tried last.
+    asked: Instant,
     cpu: Cpu,
     history: History,
 }
@@ -96,14 +101,18 @@ impl Sampler {
         Some(liveness)
     }
 
-    /// Asks whoever listens on the socket for its directory. A dataplane that is only silent
-    /// keeps its directory: nobody else can listen there while it lives.
+    /// Asks whoever listens on the socket for its directory. One that is only silent may be
+    /// halted, or its end cannot be told from here (another process namespace): it is asked less
+    /// often, because a halted process answers only after [`LINK_TIMEOUT`].
     fn connect(&mut self) -> bool {
-        if let Some(directory) = &self.directory
-            && directory.liveness(SILENCE_MAX) != Liveness::Gone
-        {
+        let silent = self
+            .directory
+            .as_ref()
+            .is_some_and(|directory| directory.liveness(SILENCE_MAX) != Liveness::Gone);
+        if silent && self.asked.elapsed() < SILENT_RETRY {
             return false;
         }
+        self.asked = Instant::now();
         let found = Link::connect(&self.socket, LINK_TIMEOUT).and_then(|mut link| link.directory());
         match found {
             Ok(directory) => {

@@ -88,7 +88,7 @@ impl World {
     /// Publishes a stream with one H.264 and one AAC track.
     pub(crate) fn publish(&mut self, id: &str) {
         let slot = self.streams.len();
-        let mut info = StreamInfo::default();
+        let mut info = self.infos[slot];
         info.id = StreamId::new(id).unwrap();
         info.state = StreamState::Active;
         info.source = Some("192.0.2.7:41022".parse().unwrap());
