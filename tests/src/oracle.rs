@@ -3,12 +3,13 @@
 //! What `penstock tap --format frames` says of a track is compared with what
 //! `ffprobe -show_packets -show_data_hash sha256` finds in the same bytes:
 //!
-//! - every frame from the first key frame on, in order, none missing and none more;
+//! - every frame from the first key frame on (sound: from the first), in order, none missing and
+//!   none more;
 //! - bytes exactly, AAC as raw access units (FFmpeg's ADTS headers are taken off first);
 //! - stamps modulo 2^33, since FFmpeg turns negative near the wrap; sound within a tick, because
 //!   ADTS frames without a stamp of their own are rounded;
 //! - stamps that FFmpeg does not give, against the generator's truth;
-//! - the key flag, and the picture type where a picture has one slice.
+//! - the key flag of pictures, and the picture type where a picture has one slice.
 
 use std::{collections::HashMap, path::Path};
 
@@ -20,6 +21,8 @@ use crate::generate::{AccessUnit, clips::run, sha256};
 
 /// Wire stamps are modulo 2^33.
 const MODULUS: u64 = 1 << 33;
+/// Sound may be off by so much: FFmpeg rounds where an ADTS frame has no stamp of its own.
+const AUDIO_TOLERANCE_TICKS: u64 = 1;
 
 /// One packet as ffprobe shows it: a frame, or a field of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,8 +200,6 @@ pub struct Check<'a> {
     pub truth: Option<&'a [AccessUnit]>,
     /// Picture types, where each picture has one slice.
     pub picture_types: Option<&'a HashMap<u64, char>>,
-    /// Ticks that sound may differ by.
-    pub audio_tolerance: u64,
     /// Frames may be missing, and damaged ones are not compared: what loss may do.
     pub lossy: bool,
 }
@@ -214,7 +215,8 @@ pub struct Compared {
     pub missing: usize,
 }
 
-/// Compares the frames of one track with the packets of one PID, from the first key frame on.
+/// Compares the frames of one track with the packets of one PID: pictures from the first key
+/// frame on, all else from the first frame.
 pub fn compare(frames: &[Frame], packets: &[Packet], check: &Check<'_>) -> Result<Compared> {
     if let Some(truth) = check.truth {
         ensure!(
@@ -224,7 +226,7 @@ pub fn compare(frames: &[Frame], packets: &[Packet], check: &Check<'_>) -> Resul
             truth.len()
         );
     }
-    let first = frames.iter().position(|frame| frame.key);
+    let first = frames.iter().position(|frame| frame.key || frame.kind != "video");
     let frames = &frames[first.context("no key frame")?..];
     let mut at = first_packet(&frames[0], packets)?;
     let mut compared = Compared::default();
@@ -258,8 +260,9 @@ pub fn compare(frames: &[Frame], packets: &[Packet], check: &Check<'_>) -> Resul
 /// Where the frames begin in the file: the same bytes may come again, the same time does not.
 fn first_packet(frame: &Frame, packets: &[Packet]) -> Result<usize> {
     let is = |packet: &Packet| {
+        let stamps = packet.pts.zip(frame.pts);
         packet.sha256 == frame.sha256
-            && (packet.pts.is_none() || packet.pts == frame.pts.map(|pts| pts % MODULUS))
+            && stamps.is_none_or(|(theirs, ours)| distance(ours, theirs) <= tolerance(frame))
     };
     let key = packets.iter().position(|packet| packet.key);
     let key = key.context("no key packet")?;
@@ -278,8 +281,9 @@ fn same(
     ensure!(!frame.damaged, "marked damaged");
     ensure!(frame.sha256 == packet.sha256, "other bytes");
     ensure!(frame.size == packet.size, "other size");
-    ensure!(frame.key == packet.key, "other key flag");
-    let tolerance = if frame.kind == "audio" { check.audio_tolerance } else { 0 };
+    // FFmpeg marks all sound; beside pictures, a decoder of the stream cannot start there.
+    let sound = frame.kind == "audio";
+    ensure!(sound || frame.key == packet.key, "other key flag");
     for (name, ours, theirs, known) in [
         ("PTS", frame.pts, packet.pts, truth.map(|unit| unit.pts)),
         ("DTS", frame.dts, packet.dts, truth.map(|unit| unit.dts)),
@@ -287,7 +291,7 @@ fn same(
         let ours = ours.with_context(|| format!("no {name}"))?;
         if let Some(wanted) = theirs.or(known) {
             let off = distance(ours, wanted);
-            ensure!(off <= tolerance, "{name} is off by {off} ticks");
+            ensure!(off <= tolerance(frame), "{name} is off by {off} ticks");
         }
         if let Some(known) = known {
             ensure!(ours == known, "{name} {ours} is not the true {known}");
@@ -307,6 +311,10 @@ fn same(
         ensure!(fits, "the picture type is {kind}");
     }
     Ok(())
+}
+
+fn tolerance(frame: &Frame) -> u64 {
+    if frame.kind == "audio" { AUDIO_TOLERANCE_TICKS } else { 0 }
 }
 
 /// How far two stamps are apart, modulo 2^33.
@@ -537,6 +545,23 @@ mod tests {
             assert_eq!(verdict(|_| {}).unwrap().frames, 16);
             assert_eq!(verdict(|frames| drop(frames.drain(..6))).unwrap().frames, 12);
             assert_eq!(verdict(|frames| frames[0].size = 1).unwrap().frames, 16);
+        }
+
+        #[test]
+        fn sound_begins_anywhere_and_may_be_off_by_a_tick() {
+            let sound = |ticks: u64| {
+                verdict(|frames| {
+                    frames.drain(..5);
+                    for frame in frames {
+                        frame.kind = "audio".to_owned();
+                        frame.key = false;
+                        frame.pts = frame.pts.map(|pts| pts + ticks);
+                        frame.dts = frame.pts;
+                    }
+                })
+            };
+            assert_eq!(sound(1).unwrap().frames, 14);
+            assert!(sound(2).is_err());
         }
 
         #[test]

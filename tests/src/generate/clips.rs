@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{
     AccessUnit,
@@ -140,18 +140,26 @@ pub fn multi_slice_without_delimiters(folder: &Path) -> Result<(PathBuf, Vec<Acc
     Ok((path, units))
 }
 
-/// The access units of one PID as FFmpeg finds them.
+/// The access units of one PID as FFmpeg finds them; pictures with slices of one type.
 pub fn access_units(path: &Path, pid: u16) -> Result<Vec<AccessUnit>> {
-    let packets = oracle::packets(path)?;
-    let packets: Vec<_> = packets.iter().filter(|packet| packet.pid == pid).collect();
-    let pieces = oracle::payloads(path, pid, &packets)?;
-    let unit = |(packet, bytes): (&&oracle::Packet, Vec<u8>)| {
+    let packets = oracle::track(path, pid)?;
+    let types = oracle::picture_types(path, pid)?;
+    let pieces = oracle::payloads(path, pid, &packets.iter().collect::<Vec<_>>())?;
+    let unit = |(packet, bytes): (&oracle::Packet, Vec<u8>)| {
+        let pts = packet.pts.context("a packet without PTS")?;
+        let class = match (types.get(&pts), packet.key) {
+            (Some('I'), true) => "idr",
+            (Some('I'), false) => "i",
+            (Some('P'), _) => "p",
+            (Some('B'), _) => "b",
+            (other, _) => bail!("picture type {other:?} at {pts}"),
+        };
         Ok(AccessUnit {
             bytes,
-            pts: packet.pts.context("a packet without PTS")?,
+            pts,
             dts: packet.dts.context("a packet without DTS")?,
             key: packet.key,
-            class: if packet.key { "idr" } else { "inter" },
+            class,
             field: None,
         })
     };
