@@ -139,6 +139,11 @@ struct Beyond {
 }
 
 impl Connection {
+    /// Bytes that a connection with this window takes, for the memory sum.
+    pub fn bytes(window_packets: u32) -> usize {
+        size_of::<Self>() + Window::bytes(window_packets) + SentAcks::BYTES
+    }
+
     /// With a window of `window_packets`, rounded up to a power of two.
     pub fn new(window_packets: u32) -> Self {
         Self {

@@ -113,7 +113,9 @@ impl ConnectRequest {
                     return Err(RejectReason::ROGUE);
                 }
                 extension::KMREQ => self.encrypted = true,
-                extension::CONGESTION if !is_text(block.content, b"live") => {
+                extension::CONGESTION
+                    if !block.content.is_empty() && !is_text(block.content, b"live") =>
+                {
                     refusal = refusal.or(Some(RejectReason::CONGESTION));
                 }
                 extension::FILTER => refusal = refusal.or(Some(RejectReason::FILTER)),

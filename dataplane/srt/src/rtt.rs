@@ -84,6 +84,9 @@ pub(crate) struct SentAcks {
 }
 
 impl SentAcks {
+    /// Bytes that the memory of acknowledgements takes.
+    pub(crate) const BYTES: usize = SENT_MAX as usize * size_of::<Sent>();
+
     pub(crate) fn new() -> Self {
         let none = Sent { number: 0, sequence: Sequence::new(0), at: Time::ZERO };
         Self { ring: (0..SENT_MAX).map(|_| none).collect(), last: 0 }

@@ -16,6 +16,9 @@ use memory::{Datagram, Time};
 
 use crate::sequence::{Sequence, SequenceRange};
 
+/// Most packets of a window; what limits it in earnest is the memory granted.
+const PACKETS_MAX: u32 = 1 << 20;
+
 /// Missing packets next to each other.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Loss {
@@ -72,11 +75,16 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// Bytes that a window of `packets` takes.
+    pub(crate) fn bytes(packets: u32) -> usize {
+        let (places, losses_max) = sizes(packets);
+        places * size_of::<Option<Datagram>>() + losses_max * size_of::<Loss>()
+    }
+
     /// Room for `packets`, rounded up to a power of two.
     pub(crate) fn new(packets: u32) -> Self {
-        let len = packets.clamp(2, 1 << 20).next_power_of_two();
-        // An eighth of the window as separate holes is 12 % of single losses, all outstanding.
-        let losses_max = usize::try_from(len / 8).unwrap_or(usize::MAX).max(32);
+        let (places, losses_max) = sizes(packets);
+        let len = u32::try_from(places).unwrap_or(PACKETS_MAX);
         Self {
             places: (0..len).map(|_| None).collect(),
             mask: len - 1,
@@ -262,8 +270,13 @@ impl Window {
     /// outside `[base, base + limit)`, or behind an unknown stretch, is left alone. Returns how many
     /// missing packets left the loss list.
     pub(crate) fn drop_range(&mut self, range: SequenceRange) -> u32 {
-        let first = later(range.first(), self.base);
-        let last = earlier(range.last(), self.base.add(self.limit - 1));
+        // As plain numbers: a range of half the sequence space has no place modulo 2^31.
+        let offset = i64::from(range.first().offset_from(self.base));
+        let last = (offset + i64::from(range.count()) - 1).min(i64::from(self.limit) - 1);
+        let (Ok(first), Ok(last)) = (u32::try_from(offset.max(0)), u32::try_from(last)) else {
+            return 0;
+        };
+        let (first, last) = (self.base.add(first), self.base.add(last));
         if last.is_before(first) || self.end.is_before(first) {
             return 0;
         }
@@ -334,6 +347,14 @@ impl Window {
         let index = self.index(sequence);
         self.places.get_mut(index)
     }
+}
+
+/// Places and loss ranges of a window of `packets`.
+fn sizes(packets: u32) -> (usize, usize) {
+    let places = packets.clamp(2, PACKETS_MAX).next_power_of_two();
+    let places = usize::try_from(places).unwrap_or(usize::MAX);
+    // An eighth of the window as separate holes is 12 % of single losses, all outstanding.
+    (places, (places / 8).max(32))
 }
 
 fn later(a: Sequence, b: Sequence) -> Sequence {

@@ -136,6 +136,8 @@ fn a_drop_request_reaches_no_further_than_the_window_nor_behind_a_gap() {
         ((11, 30), 31, vec![(0, 9)]),
         ((12, 30), 11, vec![(0, 9)]),
         ((5, 10_000), 64, vec![(0, 4)]),
+        ((5, 5 + (1 << 30) - 1), 64, vec![(0, 4)]),
+        ((TOP, (1 << 30) - 2), 64, vec![]),
         ((10_000, 20_000), 11, vec![(0, 9)]),
         ((1 << 29, (1 << 30) + 5), 11, vec![(0, 9)]),
     ];
@@ -216,7 +218,12 @@ fn step(f: &mut Fixture, model: &mut Model, start: u32, random: &mut impl FnMut(
         0 => {
             let first = start.wrapping_add(model.base).wrapping_add(random(200)).wrapping_sub(60);
             let first = if random(2) == 0 { random(1 << 31) } else { first & TOP };
-            let last = if random(2) == 0 { random(1 << 31) } else { (first + random(80)) & TOP };
+            let last = match random(3) {
+                0 => random(1 << 31),
+                // Nearly half the sequence space, where distances change sign.
+                1 => first.wrapping_add((1 << 30) - 1 - random(80)) & TOP,
+                _ => (first + random(80)) & TOP,
+            };
             let Some(range) = SequenceRange::new(seq(first), seq(last)) else { return };
             f.window.drop_range(range);
             let place = |n: &u32| range.contains(seq(start.wrapping_add(*n)));

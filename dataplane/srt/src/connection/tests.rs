@@ -220,6 +220,14 @@ fn the_answer_grants_the_larger_latency_and_what_fits_the_window() {
 }
 
 #[test]
+fn the_memory_of_a_connection_follows_its_window() {
+    assert_eq!(Connection::bytes(300), Connection::bytes(512));
+    let bytes = Connection::bytes(8_192);
+    assert!((196_608..262_144).contains(&bytes), "{bytes}");
+    assert_eq!(Connection::new(300).window_capacity(), 512);
+}
+
+#[test]
 fn packets_in_order_are_delivered_at_once_over_every_wrap() {
     let mut f = Fixture::new();
     for n in 0..6 {
