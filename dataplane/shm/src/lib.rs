@@ -2,6 +2,8 @@
 pub mod counters;
 mod directory;
 mod error;
+#[cfg(all(any(test, fuzzing, feature = "fuzz"), not(loom)))]
+pub mod fuzz;
 mod histogram;
 mod info;
 mod layout;

@@ -114,13 +114,21 @@ impl Words {
         Self { first, len, mirrored: false, memory: Arc::clone(&self.memory) }
     }
 
+    /// All words of the mapping that these are a part of.
+    #[cfg(any(test, fuzzing, feature = "fuzz"))]
+    pub(crate) fn whole(&self) -> Self {
+        Self::new(&self.memory, 0, self.memory.bytes(), false)
+    }
+
     /// One word; an index into the second round means the same word as in the first.
     #[inline]
     pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
         let index = if !self.mirrored && index >= self.len { index - self.len } else { index };
         assert!(index < if self.mirrored { 2 * self.len } else { self.len }, "word outside");
-        // SAFETY: inside the mapping (checked above), aligned, initialised, atomics only.
-        unsafe { self.first.add(index).as_ref() }
+        // SAFETY: inside the mapping, as just checked.
+        let word = unsafe { self.first.add(index) };
+        // SAFETY: aligned, initialised, kept alive by `memory`, and reached by atomics only.
+        unsafe { word.as_ref() }
     }
 
     /// `count` words from `start`, in one piece where the mapping is mirrored (the second piece is
@@ -131,10 +139,12 @@ impl Words {
         let start = if start >= self.len { start - self.len } else { start };
         let in_one = if self.mirrored { count } else { count.min(self.len - start) };
         // JUSTIFICATION: one check for a run instead of one for each word.
-        // SAFETY: `start < len` and `in_one <= len`, or `<= len - start` without a mirror, so the
-        // piece lies inside the mapping; aligned, initialised, atomics only.
-        let one = unsafe { std::slice::from_raw_parts(self.first.as_ptr().add(start), in_one) };
-        // SAFETY: the rest is shorter than `len` and starts at the first word.
+        // SAFETY: `start < len`, so the place lies inside the mapping.
+        let first = unsafe { self.first.add(start) };
+        // SAFETY: `in_one` is at most `len`, or `len - start` without a mirror, so the piece lies
+        // inside the mapping; aligned, initialised, kept alive by `memory`, atomics only.
+        let one = unsafe { std::slice::from_raw_parts(first.as_ptr(), in_one) };
+        // SAFETY: the rest is shorter than `len` and starts at the first word; else as above.
         let two = unsafe { std::slice::from_raw_parts(self.first.as_ptr(), count - in_one) };
         (one, two)
     }

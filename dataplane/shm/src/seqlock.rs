@@ -109,4 +109,26 @@ mod model {
             writer.join().unwrap();
         });
     }
+
+    /// The model must be able to fail: a writer that marks the end of its write only.
+    #[test]
+    #[should_panic(expected = "half of a write")]
+    fn a_writer_that_does_not_mark_its_beginning_is_caught() {
+        loom::model(|| {
+            let shared = Arc::new([AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)]);
+            let theirs = Arc::clone(&shared);
+            let writer = loom::thread::spawn(move || {
+                theirs[1].store(1, Ordering::Relaxed);
+                theirs[2].store(1, Ordering::Relaxed);
+                theirs[0].store(2, Ordering::Release);
+            });
+            let pair = read_once(&shared[0], || {
+                (shared[1].load(Ordering::Relaxed), shared[2].load(Ordering::Relaxed))
+            });
+            if let Some((one, two)) = pair {
+                assert_eq!(one, two, "half of a write");
+            }
+            writer.join().unwrap();
+        });
+    }
 }

@@ -43,7 +43,7 @@ impl Geometry {
         Self::conductor_offset() + CONDUCTOR_BYTES
     }
 
-    fn streams_offset(self) -> usize {
+    pub(super) fn streams_offset(self) -> usize {
         Self::workers_offset() + usize::from(self.workers) * WORKER_BYTES
     }
 

@@ -46,6 +46,12 @@ impl Directory {
         Ok(Self { all, geometry, process: Identity::of(&record), header })
     }
 
+    /// Where the first stream slot starts, for inputs that aim at it.
+    #[cfg(test)]
+    pub(crate) fn first_slot_word(&self) -> u16 {
+        u16::try_from(self.geometry.streams_offset() / crate::layout::WORD).expect("a small one")
+    }
+
     /// The facts that never change.
     pub const fn header(&self) -> &Header {
         &self.header

@@ -128,6 +128,11 @@ impl DirectoryWriter {
         std::os::fd::AsFd::as_fd(self.fd.as_ref().expect("a directory on the heap has no segment"))
     }
 
+    #[cfg(all(any(test, fuzzing, feature = "fuzz"), not(loom)))]
+    pub(crate) const fn words(&self) -> &Words {
+        &self.all
+    }
+
     /// The random number that tells this run from others.
     pub const fn epoch(&self) -> u64 {
         self.epoch
@@ -269,7 +274,7 @@ impl StreamSlotWriter {
         self.show(&StreamRecord::zeroed(), false);
     }
 
-    fn show(&mut self, record: &StreamRecord, fresh: bool) {
+    fn show(&self, record: &StreamRecord, fresh: bool) {
         let words = record.to_words();
         seqlock::write(self.words.word(SLOT_SEQUENCE), || {
             if fresh {

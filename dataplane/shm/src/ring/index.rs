@@ -218,4 +218,29 @@ mod model {
             writer.join().unwrap();
         });
     }
+
+    /// The model must be able to fail: a writer that overwrites first and gives up afterwards.
+    #[test]
+    #[should_panic(expected = "not what was published")]
+    fn a_writer_that_overwrites_too_early_is_caught() {
+        check(|| {
+            let (index, slots) = ring();
+            index.start(1, 0);
+            let (theirs, their_slots) = (index.clone(), slots.clone());
+            let writer = loom::thread::spawn(move || {
+                for position in 0..3 {
+                    their_slots.store(slot(position), position + 100);
+                    if position >= SLOTS {
+                        theirs.retire(position - SLOTS + 1);
+                    }
+                    theirs.publish(position + 1, false);
+                }
+            });
+            let mut next = 0;
+            if let Some(word) = read(&index, &slots, &mut next, 1) {
+                assert_eq!(word, 100 + next - 1, "not what was published");
+            }
+            writer.join().unwrap();
+        });
+    }
 }

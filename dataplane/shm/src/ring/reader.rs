@@ -74,6 +74,21 @@ impl GopReader {
         }
     }
 
+    /// Over a copy of a segment that may hold anything.
+    #[cfg(any(test, fuzzing, feature = "fuzz"))]
+    pub(crate) fn from_image(
+        memory: &std::sync::Arc<crate::segment::Mapping>,
+    ) -> Result<Self, Error> {
+        let bytes = memory.bytes();
+        let need = size_of::<crate::layout::RingHeader>();
+        if bytes < need {
+            return Err(Error::Length { what: WHAT, said: need as u64, real: bytes as u64 });
+        }
+        let header = super::geometry::read_header(&Words::new(memory, 0, bytes, false));
+        let geometry = super::geometry::Geometry::from_header(&header, bytes as u64)?;
+        Ok(Self::new(RingId(0), geometry.plain(memory)))
+    }
+
     pub(crate) fn new(ring: RingId, parts: Parts) -> Self {
         let descriptors_max = (parts.descriptors.len() / Descriptor::WORDS) as u64;
         let Parts { index, descriptors, lanes, .. } = parts;
@@ -165,6 +180,12 @@ impl GopReader {
         let (one, two) = lane.run(start, length.div_ceil(WORD));
         copy_words(one, two, length, out);
         Ok(frame_of(&descriptor))
+    }
+
+    /// The whole of a segment on the heap.
+    #[cfg(any(test, fuzzing, feature = "fuzz"))]
+    pub(crate) fn words(&self) -> Words {
+        self.descriptors.whole()
     }
 
     /// The ring's identity.
