@@ -14,8 +14,8 @@ use crate::connection::{Connection, stream_id};
 use crate::report::{Frames, Latency};
 use crate::tag::Tag;
 
-/// How long the dataplane may take to open its socket, and a stream to have a ring.
-const READY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the dataplane may take to make its rings and answer, and a stream to have a ring.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const READY_STEP: Duration = Duration::from_millis(20);
 /// Frames read back each time the load has a moment.
 const FRAMES_PER_STEP: usize = 4;
@@ -36,9 +36,12 @@ pub(crate) struct Observer {
 impl Observer {
     /// Connects to the dataplane's socket; waits until there is one.
     pub(crate) fn connect(socket: &Path) -> Result<Self> {
-        let mut link = retry(|| Link::connect(socket, READY_TIMEOUT))
-            .with_context(|| format!("no dataplane at {}", socket.display()))?;
-        let directory = link.directory()?;
+        let (link, directory) = retry(|| {
+            let mut link = Link::connect(socket, READY_TIMEOUT)?;
+            let directory = link.directory()?;
+            Ok::<_, shm::Error>((link, directory))
+        })
+        .with_context(|| format!("no dataplane at {}", socket.display()))?;
         let delivered_before = delivered(&directory);
         Ok(Self {
             link,

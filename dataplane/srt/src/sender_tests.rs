@@ -499,3 +499,48 @@ fn shutdown_ends_both_ways() {
     assert!(matches!(Packet::parse(&sent[0]), Ok(Packet::Control(_, Control::Shutdown))));
     assert_eq!(sender.state(), SenderState::Closed);
 }
+
+#[test]
+fn whatever_a_receiver_says_the_senders_order_holds() {
+    let mut state = 0x9e37_79b9_u32;
+    let mut draw = |below: u32| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state % below
+    };
+    for _ in 0..200 {
+        let mut sender = lone_sender(64);
+        let mut now = start();
+        for _ in 0..200 {
+            now = now + draw(40) * MS;
+            let near = 90 + draw(100);
+            let datagram = match draw(6) {
+                0 => full_ack(draw(3), near, draw(80)),
+                1 => encode_light_ack(Sequence::new(near), 0, 1).to_vec(),
+                2 => nak(near, near + draw(20)),
+                3 => nak(Sequence::MASK - draw(1 << 29), Sequence::MASK),
+                4 => full_ack(1, draw(Sequence::MASK), draw(u32::MAX)),
+                _ => {
+                    let kind = u8::try_from(draw(9)).unwrap();
+                    vec![0x80, kind, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff]
+                }
+            };
+            let first = sender.first;
+            let limit = sender.next_send;
+            sender.handle_datagram(now, &datagram, &mut |packet| {
+                if packet[0] & 0x80 == 0 {
+                    let sequence = header(packet).sequence;
+                    assert!(!sequence.is_before(first) && sequence.is_before(limit));
+                }
+            });
+            push(&mut sender, now, PAYLOAD);
+            sender.next_run(now, draw(4));
+            sender.handle_timeout(now, &mut |_| {});
+            assert!(!sender.first.is_before(sender.acked));
+            assert!(!sender.next_send.is_before(sender.first));
+            assert!(!sender.next_push.is_before(sender.next_send));
+            assert!(sender.free() + sender.in_flight() + sender.waiting() == 64);
+        }
+    }
+}
