@@ -363,7 +363,7 @@ impl Nals {
         self.read(piece, base, start.code, output);
         self.end_nal(start.code, output);
         let at = self.coding.boundary(start);
-        let leads = self.unit_nonzero.is_some_and(|nonzero| nonzero + 1 == start.nal);
+        let leads = self.unit_nonzero.is_some_and(|nonzero| nonzero == start.nal - 1);
         let near = |unit: &u64| *unit <= at && at - *unit <= LEADING_ZEROS_MAX;
         let at_unit = self.units.open().filter(|unit| leads && near(unit));
         let want = self.coding.header_bytes();
@@ -518,7 +518,8 @@ impl Nals {
         let whole = self.in_step || (first.at_unit.is_some() && tells);
         let doubtful_stamps = self.units.is_between(at, decisive);
         self.previous_start = Some(at);
-        self.open = Some(AccessUnit { stamps, doubtful_stamps, damaged: !whole, ..AccessUnit::default() });
+        self.open =
+            Some(AccessUnit { stamps, doubtful_stamps, damaged: !whole, ..AccessUnit::default() });
     }
 }
 

@@ -229,7 +229,7 @@ impl Frames {
             Structure::FirstField => flags |= FrameFlags::FIELD_FIRST,
             Structure::SecondField => flags |= FrameFlags::FIELD_SECOND,
         }
-        if let Some(dts) = stamps.dts {
+        if let Some(dts) = stamps.dts.filter(|_| !unit.doubtful_stamps) {
             let step = self.last_dts.map(|last| dts.wrapping_sub(last));
             if step.is_some_and(|step| step > STEP_MAX_TICKS) {
                 flags |= FrameFlags::DISCONTINUITY;

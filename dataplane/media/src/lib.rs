@@ -10,6 +10,8 @@ mod adts;
 mod counters;
 mod frame_rate;
 mod frames;
+#[cfg(any(test, fuzzing, feature = "fuzz"))]
+pub mod fuzz;
 mod h264;
 mod hevc;
 mod limits;

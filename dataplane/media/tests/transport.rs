@@ -256,3 +256,46 @@ fn a_start_over_a_border_is_stamped_as_by_ffmpeg() {
         }
     }
 }
+
+/// Encodes, and puts three access units in each PES packet: their stamps are derived.
+fn three_in_a_unit(encoder: &str, stream_type: u8, name: &str, rate: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let source = format!("-f lavfi -i testsrc2=s=160x96:r={rate}:d=3");
+    ffmpeg(folder.path(), &format!("{source} {encoder} -f mpegts a.ts"));
+    let elementary = ffmpeg(folder.path(), &format!("-i a.ts -c copy {name}"));
+    let truth = packets(&folder.path().join("a.ts"), "v:0");
+    let bytes = std::fs::read(&elementary).unwrap();
+    let places: Vec<usize> = packets(&elementary, "v:0")
+        .iter()
+        .map(|packet| usize::try_from(packet.pos).unwrap())
+        .collect();
+    let mut muxer = Muxer::new(&[(0x101, stream_type)]);
+    for (index, unit) in places.chunks(3).enumerate() {
+        let end = places.get(3 * index + 3).copied().unwrap_or(bytes.len());
+        let own = &truth[3 * index];
+        let stamps = Timestamps { pts: modulo(own.pts), dts: modulo(own.dts) };
+        muxer.pes(0x101, 0xe0, stamps, &bytes[unit[0]..end]);
+    }
+    let tracks = run(&muxer.bytes, None);
+    assert_eq!(tracks[0].len(), truth.len(), "{name}");
+    let derived = tracks[0].iter().filter(|got| got.has(FrameFlags::STAMPS_DERIVED));
+    assert_eq!(derived.count(), truth.len() - places.len().div_ceil(3), "{name}");
+    for (index, (got, truth)) in tracks[0].iter().zip(&truth).enumerate() {
+        let near = |ours: Option<u64>, truth: Option<i64>| {
+            ours.unwrap().abs_diff(modulo(truth).unwrap()) <= 1
+        };
+        let what = format!("{name} frame {index}: {:?}, not {truth:?}", got.frame);
+        assert!(near(got.frame.pts, truth.pts) && near(got.frame.dts, truth.dts), "{what}");
+    }
+}
+
+#[test]
+fn stamps_of_access_units_without_their_own_are_derived_from_order_and_rate() {
+    let x264 = "-c:v libx264 -bf 3 -g 25 -pix_fmt yuv420p";
+    let x265 = "-c:v libx265 -bf 3 -g 25 -pix_fmt yuv420p -x265-params log-level=none";
+    three_in_a_unit(x264, 0x1b, "a.h264", "25");
+    three_in_a_unit(x264, 0x1b, "a.h264", "30000/1001");
+    three_in_a_unit(x264, 0x1b, "a.h264", "24000/1001");
+    three_in_a_unit(x265, 0x24, "a.hevc", "25");
+    three_in_a_unit(x265, 0x24, "a.hevc", "60000/1001");
+}
