@@ -15,9 +15,6 @@ use tokio::time::Sleep;
 
 use crate::config::Server;
 
-/// While a request is under way its connection is looked at this often.
-const BUSY_LOOK: Duration = Duration::from_secs(1);
-
 /// One client connection.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -73,7 +70,7 @@ impl Connection {
     /// time, which bounds a client that trickles the HTTP/2 preface too.
     pub(super) fn patience(&self, limits: &Server) -> Duration {
         if self.is_busy() {
-            return BUSY_LOOK;
+            return Duration::MAX;
         }
         let limit = if self.is_new() { limits.header_timeout() } else { limits.max_idle_timeout };
         limit.saturating_sub(self.last_active().elapsed())

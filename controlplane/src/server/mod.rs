@@ -34,6 +34,8 @@ const BACKLOG: u32 = 1024;
 const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// Pause after a failed accept: descriptors are short, and others must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// A connection is looked at this often: what it may still do changes with its requests.
+const LOOK: Duration = Duration::from_secs(1);
 /// An idle connection that was asked to end gets this long.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -153,7 +155,7 @@ async fn serve(
     let mut stop = shared.stop.clone();
     let mut ending = false;
     loop {
-        let pause = if ending { GOODBYE } else { connection.patience(&shared.limits) };
+        let pause = if ending { GOODBYE } else { connection.patience(&shared.limits).min(LOOK) };
         tokio::select! {
             result = http.as_mut() => {
                 if let Err(error) = result {
