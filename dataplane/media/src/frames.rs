@@ -361,7 +361,7 @@ impl AudioOutput for AudioTrack<'_> {
     fn audio_frame(&mut self, frame: &AudioFrame<'_>) {
         let frames = &mut *self.frames;
         let sound_only = frames.video_track.is_none();
-        if !frames.gop.open && !(sound_only && self.leads) {
+        if !(frames.gop.open || sound_only && self.leads) {
             return frames.counters.drop_frame(DropReason::BeforeKey);
         }
         let mut flags = stamp_flags(&frame.stamps);

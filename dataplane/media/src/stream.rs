@@ -149,11 +149,12 @@ impl Stream {
     }
 
     fn note_audio(&mut self, track: usize, format: Option<codec::AudioFormat>) {
-        if let Some(state) = self.tracks.get_mut(track) {
-            if state.audio != format && format.is_some() {
-                state.audio = format;
-                self.tracks_changed = true;
-            }
+        if let Some(state) = self.tracks.get_mut(track)
+            && state.audio != format
+            && format.is_some()
+        {
+            state.audio = format;
+            self.tracks_changed = true;
         }
     }
 
@@ -216,12 +217,12 @@ impl Stream {
         }
         for (track, config) in tracks.iter().enumerate() {
             let free = (0..TRACKS_MAX).find(|slot| !audio_of.contains(&Some(*slot)));
-            if let Some(place) = audio_of.get_mut(track) {
-                if config.codec == Codec::Aac && place.is_none() {
-                    *place = free;
-                    if let Some(audio) = free.and_then(|slot| self.audio.get_mut(slot)) {
-                        audio.reset();
-                    }
+            if let Some(place @ None) = audio_of.get_mut(track)
+                && config.codec == Codec::Aac
+            {
+                *place = free;
+                if let Some(audio) = free.and_then(|slot| self.audio.get_mut(slot)) {
+                    audio.reset();
                 }
             }
         }

@@ -146,7 +146,7 @@ fn mux(pictures: &[Picture], cuts: &[usize], field_ticks: u64) -> Vec<u8> {
     for (index, start) in cuts.iter().enumerate() {
         let end = cuts.get(index + 1).copied().unwrap_or(bytes.len());
         let first = starts.iter().position(|place| (*start..end).contains(place));
-        let stamps = first.map_or(Timestamps::default(), |first| Timestamps {
+        let stamps = first.map_or_else(Timestamps::default, |first| Timestamps {
             pts: Some(90_000 + pictures[first].pts * field_ticks),
             dts: Some(90_000 + pictures[first].dts * field_ticks),
         });

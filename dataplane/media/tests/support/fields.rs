@@ -1,6 +1,4 @@
 //! H.264 field pictures by hand: no free encoder makes them.
-#![allow(dead_code, reason = "each test file uses a part")]
-
 use super::Random;
 
 /// A picture of a field-coded stream.
@@ -24,7 +22,7 @@ struct Bits {
 impl Bits {
     fn put(&mut self, value: u32, bits: u32) -> &mut Self {
         for shift in (0..bits).rev() {
-            if self.used % 8 == 0 {
+            if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
             }
             let bit = u8::try_from(value >> shift & 1).unwrap();
@@ -42,7 +40,7 @@ impl Bits {
     /// A NAL unit with its start code; `filling` follows the header as slice data.
     fn nal(&mut self, long_code: bool, header: u8, filling: &[u8]) -> Vec<u8> {
         self.put(1, 1);
-        while self.used % 8 != 0 {
+        while !self.used.is_multiple_of(8) {
             self.put(0, 1);
         }
         let mut nal = if long_code { vec![0, 0, 0, 1] } else { vec![0, 0, 1] };

@@ -1,5 +1,5 @@
 //! FFmpeg as encoder and as oracle, and a stream with its reader.
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 pub mod fields;
 pub mod muxer;

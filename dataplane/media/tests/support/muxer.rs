@@ -1,6 +1,4 @@
 //! A transport stream muxer that puts units where no encoder would.
-#![allow(dead_code, reason = "each test file uses a part")]
-
 use codec::sink::Timestamps;
 
 const PMT_PID: u16 = 0x100;

@@ -1,0 +1,57 @@
+//! Nothing is allocated once a stream is made.
+
+mod support;
+
+use assert_no_alloc::{AllocDisabler, assert_no_alloc};
+use codec::sink::{Codec, Sink};
+use memory::Time;
+use penstock_media::{Limits, Stream};
+use shm::{GopRing, RingId, RingSpec};
+use support::{fields, stamps, track};
+
+#[global_allocator]
+static ALLOCATOR: AllocDisabler = AllocDisabler;
+
+#[test]
+fn a_stream_allocates_nothing_after_it_is_made() {
+    let spec = RingSpec {
+        ring: RingId(1),
+        video_bytes: 1 << 20,
+        side_bytes: 1 << 18,
+        descriptors: 256,
+        pending_frames: 64,
+    };
+    let (mut ring, _reader) = GopRing::in_process(&spec).expect("a ring");
+    let mut stream = Stream::new(Limits { gop_count_max: 1, ..Limits::default() });
+    let pictures = fields::stream(100, true);
+    let mut sound = vec![0xff, 0xf1, 0x4c, 0x80, 0x0d, 0x7f, 0xfc];
+    sound.resize(107, 0x21);
+    let tracks = [track(Codec::H264, 1), track(Codec::Aac, 2), track(Codec::Ac3, 3)];
+    assert_no_alloc(|| {
+        ring.start_generation();
+        stream.open(ring);
+        Sink::tracks(&mut stream, &tracks);
+        for (index, picture) in pictures.iter().enumerate() {
+            let now = Time::from_micros(1_000 * u64::try_from(index).unwrap_or_default());
+            stream.input(now, now);
+            stream.unit_start(0, stamps(picture.pts * 1800, picture.dts * 1800));
+            for piece in picture.bytes.chunks(184) {
+                stream.unit_data(0, piece);
+            }
+            if index % 31 == 17 {
+                stream.gap(0);
+            }
+            stream.unit_start(1, stamps(picture.pts * 1800, picture.pts * 1800));
+            stream.unit_data(1, &sound);
+            stream.unit_data(2, &sound);
+            stream.publish_due(now);
+        }
+        Sink::tracks(&mut stream, &tracks[..1]);
+        stream.finish(Time::NEVER);
+        stream.abort();
+        if let Some(ring) = stream.close() {
+            std::mem::forget(ring);
+        }
+    });
+    assert!(stream.counters().frames_published > 200);
+}
