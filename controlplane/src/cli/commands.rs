@@ -88,7 +88,7 @@ fn show(stream: &Value, out: &mut impl Write) -> io::Result<()> {
     tracks(stream).write(out)?;
 
     writeln!(out, "\ncounters")?;
-    let mut counters = Table::new(&[]);
+    let mut counters = Table::without_heading();
     for (name, value) in stream["counters"].as_object().into_iter().flatten() {
         if value.as_i64() != Some(0) {
             counters.row(vec![format!("  {name}"), text(value)]);

@@ -13,6 +13,10 @@ impl Table {
         Self { rows: vec![heading.iter().map(|&cell| cell.to_owned()).collect()] }
     }
 
+    pub(super) fn without_heading() -> Self {
+        Self { rows: Vec::new() }
+    }
+
     pub(super) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
     }

@@ -131,7 +131,14 @@ impl Config {
             Some(path) => read(path)?,
             None => String::new(),
         };
-        Self::parse(&text, std::env::vars())
+        // Variables that are not UTF-8 cannot be ours.
+        let variables = std::env::vars_os();
+        Self::parse(
+            &text,
+            variables.filter_map(|(name, text)| {
+                Some((name.into_string().ok()?, text.into_string().ok()?))
+            }),
+        )
     }
 
     /// The same from a text and a list of environment variables.

@@ -27,7 +27,7 @@ fn the_embedded_default_listens_on_loopback_with_metrics_beside_the_api() {
 }
 
 #[test]
-fn the_complete_example_of_the_reference_is_accepted_without_a_warning() {
+fn a_complete_file_of_another_system_is_accepted_as_it_stands() {
     let yaml = include_str!("../../tests/vectors/reference-config.yaml");
     let config = parse(yaml).unwrap();
     assert_eq!(config.inert, Vec::<String>::new());

@@ -11,7 +11,7 @@ use super::{Freshness, float, ratio};
 use crate::clock;
 use crate::source::{Snapshot, is_live};
 
-/// `GET /stats`: both forms of the reference in one body, and what they leave out.
+/// `GET /stats`: what runs and what it carries, in one body.
 #[derive(Debug, Clone, Serialize)]
 pub struct SystemStats {
     /// Whether the dataplane runs.

@@ -144,7 +144,7 @@ impl Sampler {
         if trouble != self.trouble {
             tracing::warn!(socket = %self.socket.display(), error = %trouble, "no dataplane answers");
             if self.directory.is_none() {
-                self.show(View::Never(trouble.clone()));
+                self.show(View::Never(format!("no dataplane answers: {trouble}")));
             }
             self.trouble = trouble;
         }

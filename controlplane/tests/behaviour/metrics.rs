@@ -15,7 +15,7 @@ fn value(text: &str, series: &str) -> Option<f64> {
 }
 
 #[test]
-fn the_names_of_the_reference_carry_live_values() {
+fn ingestion_series_carry_live_values() {
     let system = System::start();
     system.publish(&["a"]);
     system.dataplane.world().workers[0].set(WorkerCounter::DatagramsReceived, 42);

@@ -80,7 +80,7 @@ fn page(port: u16, path: &str) -> Value {
 }
 
 #[test]
-fn check_accepts_the_default_and_the_complete_example_of_the_reference() {
+fn check_accepts_the_default_and_a_complete_file_of_another_system() {
     for yaml in ["", include_str!("../vectors/reference-config.yaml")] {
         let output = check(yaml);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

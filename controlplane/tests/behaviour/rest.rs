@@ -317,7 +317,7 @@ fn of_two_streams_with_one_id_the_live_one_is_shown() {
 }
 
 #[test]
-fn system_stats_have_both_forms_of_the_reference() {
+fn system_stats_tell_what_runs_and_what_it_carries() {
     let system = System::start();
     system.publish(&["a", "b", "c"]);
     {
