@@ -135,7 +135,7 @@ counters! {
         FramesPublished => "frames_published",
         /// Published frames that miss bytes.
         FramesDamaged => "frames_damaged",
-        /// Published key frames.
+        /// Published key frames of video.
         FramesKey => "frames_key",
         /// Published I frames, IDR included.
         FramesI => "frames_i",

@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn any_single_value_is_told_within_five_percent() {
-        for exponent in 0..36 {
+        for exponent in (0..36).step_by(if cfg!(miri) { 11 } else { 1 }) {
             for value in [1_u64 << exponent, (1 << exponent) + (1 << exponent) / 3] {
                 let (mut histogram, words) = histogram();
                 histogram.record(value);

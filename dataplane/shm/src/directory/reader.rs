@@ -47,7 +47,7 @@ impl Directory {
     }
 
     /// Where the first stream slot starts, for inputs that aim at it.
-    #[cfg(test)]
+    #[cfg(all(test, not(miri), not(loom)))]
     pub(crate) fn first_slot_word(&self) -> u16 {
         u16::try_from(self.geometry.streams_offset() / crate::layout::WORD).expect("a small one")
     }

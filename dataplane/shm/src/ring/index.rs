@@ -47,7 +47,7 @@ pub(crate) struct Seen {
     pub(crate) end: u64,
     pub(crate) tail: u64,
     pub(crate) head: u64,
-    /// Newest frame that starts with a key frame, [`NONE`] before the first; may lie below `tail`.
+    /// Newest video key frame, [`NONE`] before the first; may lie below `tail`.
     pub(crate) key: u64,
 }
 
@@ -84,12 +84,15 @@ impl Index {
         self.words.word(END).store(head, Ordering::Release);
     }
 
-    /// Reader: where things stand. `head` is looked at first, so that the rest is at least as new.
+    /// Reader: where things stand. What is looked at later is at least as new: the generation as
+    /// the head, the rest as the generation.
     pub(crate) fn look(&self) -> Seen {
         let head = self.words.load(HEAD);
         fence(Ordering::Acquire);
-        let [generation, end, tail] = [GENERATION, END, TAIL].map(|word| self.words.load(word));
-        Seen { generation, end, tail, head, key: self.words.load(KEY) }
+        let generation = self.words.load(GENERATION);
+        fence(Ordering::Acquire);
+        let [end, tail, key] = [END, TAIL, KEY].map(|word| self.words.load(word));
+        Seen { generation, end, tail, head, key }
     }
 
     /// Reader, after copying the frame at `position`: how far the writer has given frames up, when

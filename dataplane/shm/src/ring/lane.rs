@@ -90,7 +90,7 @@ impl Lane {
         let mut rest = bytes;
         if fill > 0 {
             let (first, others) = bytes.split_at(bytes.len().min(WORD - fill));
-            self.carry |= word_of(first) << (8 * fill);
+            self.carry |= first_word(bytes) << (8 * fill);
             if fill + first.len() < WORD {
                 self.open_len += bytes.len();
                 return;
@@ -112,7 +112,7 @@ impl Lane {
                 word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
             }
         }
-        self.carry = word_of(partial);
+        self.carry = last_word(bytes, partial.len());
         self.open_len += bytes.len();
     }
 
@@ -215,12 +215,27 @@ impl Lane {
     }
 }
 
-/// At most eight bytes as a word, zeros above.
+/// The first eight bytes as a word; zeros above when there are fewer.
 #[inline]
-fn word_of(bytes: &[u8]) -> u64 {
-    let mut word = [0; WORD];
-    word[..bytes.len()].copy_from_slice(bytes);
-    u64::from_le_bytes(word)
+fn first_word(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or_else(|| short_word(bytes), |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// The last `count` bytes, fewer than eight, as a word with zeros above. Where there are eight to
+/// load, the unwanted ones are shifted out: a copy of a few bytes costs more than all the rest of
+/// a small append.
+#[inline]
+fn last_word(bytes: &[u8], count: usize) -> u64 {
+    match bytes.last_chunk() {
+        _ if count == 0 => 0,
+        Some(eight) => u64::from_le_bytes(*eight) >> (8 * (WORD - count)),
+        None => short_word(&bytes[bytes.len() - count..]),
+    }
+}
+
+/// Fewer than eight bytes as a word, zeros above.
+fn short_word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte))
 }
 
 /// A mask of the lowest `count` bytes; `count` is below eight.

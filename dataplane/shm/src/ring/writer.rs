@@ -50,6 +50,12 @@ impl RingSpec {
         let page = if cfg!(miri) { 4096 } else { rustix::param::page_size() as u64 };
         Geometry::of(self, page).file_bytes
     }
+
+    /// Bytes the writer takes beside the segment, in its own memory.
+    pub fn writer_bytes(&self) -> u64 {
+        let kept = u64::from(self.descriptors) * size_of::<Kept>() as u64;
+        kept + u64::from(self.pending_frames) * size_of::<PendingFrame>() as u64
+    }
 }
 
 /// What the writer remembers of a visible frame.
