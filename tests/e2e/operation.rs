@@ -101,13 +101,14 @@ fn delete_ends_a_stream_and_keeps_its_encoder_out() -> Result<()> {
     )?;
     let refused = Publisher::connect(address, "cam", 2).expect_err("kept out");
     ensure!(refused.to_string().contains("2403"), "{refused}");
-    let (status, _) = system.request("GET", "/api/v1/streams/cam")?;
-    assert_eq!(status, 404);
+    eventually("the stream is gone", PATIENCE, || {
+        Ok((system.request("GET", "/api/v1/streams/cam")?.0 == 404).then_some(()))
+    })?;
     eventually("the block ends", PATIENCE, || {
         Ok(Publisher::connect(address, "cam", 3).ok().map(drop))
     })?;
     let (status, body) = system.request("DELETE", "/api/v1/streams/none")?;
-    assert_eq!((status, &body["code"]), (404, &json!("not_found")));
+    assert_eq!((status, &body["code"]), (404, &json!("stream_not_found")));
     system.stop()
 }
 

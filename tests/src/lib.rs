@@ -6,9 +6,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod clip;
 pub mod generate;
 pub mod oracle;
 pub mod process;
 pub mod publisher;
+pub mod raw;
 pub mod relay;
+pub mod senders;
 pub mod system;
+pub mod witness;

@@ -16,8 +16,16 @@ pub struct Process {
 impl Process {
     /// Starts `command`; `name` is used in errors.
     pub fn start(name: &str, command: &mut Command) -> Result<Self> {
-        let child =
-            command.stdin(Stdio::null()).spawn().with_context(|| format!("cannot start {name}"))?;
+        Self::spawn(name, command.stdin(Stdio::null()))
+    }
+
+    /// The same with a pipe to its standard input.
+    pub fn start_fed(name: &str, command: &mut Command) -> Result<Self> {
+        Self::spawn(name, command.stdin(Stdio::piped()))
+    }
+
+    fn spawn(name: &str, command: &mut Command) -> Result<Self> {
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         Ok(Self { name: name.to_owned(), child })
     }
 

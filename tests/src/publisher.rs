@@ -1,6 +1,7 @@
 //! A publisher of our own over a plain UDP socket: for what FFmpeg and libsrt cannot be made to
 //! send. It paces nothing by itself.
 
+use std::collections::HashSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,10 @@ pub struct Publisher {
     sender: Sender,
     connected: Connected,
     origin: Instant,
+    /// The sequence number of the next payload.
+    next: Sequence,
+    /// Sequence numbers of packets that never leave, not even when they are asked for.
+    withheld: HashSet<u32>,
 }
 
 fn now(origin: Instant) -> Time {
@@ -54,12 +59,18 @@ impl Publisher {
         let mut sender = Sender::new(SEND_BUFFER_PACKETS, 1_316);
         sender.open(&connected, now(origin));
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, sender, connected, origin })
+        let next = connected.initial_sequence;
+        Ok(Self { socket, sender, connected, origin, next, withheld: HashSet::new() })
     }
 
     /// The socket id that the listener gave.
     pub const fn listener_socket_id(&self) -> u32 {
         self.connected.peer_socket_id
+    }
+
+    /// Its first sequence number.
+    pub const fn initial_sequence(&self) -> Sequence {
+        self.connected.initial_sequence
     }
 
     /// This publisher's own address.
@@ -83,7 +94,14 @@ impl Publisher {
             self.pump()?;
             std::thread::yield_now();
         }
+        self.next = self.next.add(1);
         self.pump()
+    }
+
+    /// Takes a payload as [`Self::send`] does and loses it on every way to the listener.
+    pub fn withhold(&mut self, payload: &[u8]) -> Result<()> {
+        self.withheld.insert(self.next.value());
+        self.send(payload)
     }
 
     /// Sends raw bytes, whatever they are, from this publisher's address.
@@ -94,17 +112,19 @@ impl Publisher {
 
     /// Sends what is ready and takes what came.
     pub fn pump(&mut self) -> Result<()> {
-        let Self { socket, sender, origin, .. } = self;
+        let Self { socket, sender, origin, withheld, .. } = self;
         let now = now(*origin);
-        while let Some(run) = sender.next_run(now, 64) {
-            for segment in run.bytes.chunks(run.segment_bytes) {
-                socket.send(segment)?;
-            }
-        }
         let mut send = |packet: &[u8]| {
-            // What the kernel refuses is lost, as on any path.
-            let _ = socket.send(packet);
+            // A data packet begins with its sequence number, a control packet with a set bit.
+            let first = packet.first_chunk().map_or(0, |word| u32::from_be_bytes(*word));
+            if !withheld.contains(&first) {
+                // What the kernel refuses is lost, as on any path.
+                let _ = socket.send(packet);
+            }
         };
+        while let Some(run) = sender.next_run(now, 64) {
+            run.bytes.chunks(run.segment_bytes).for_each(&mut send);
+        }
         let mut buffer = [0; 2_048];
         while let Ok(len) = socket.recv(&mut buffer) {
             sender.handle_datagram(now, &buffer[..len], &mut send);
@@ -115,15 +135,29 @@ impl Publisher {
 
     /// Sends a transport stream at `bits_per_second`, then waits until all of it is acknowledged.
     pub fn send_stream(&mut self, stream: &[u8], bits_per_second: u64) -> Result<()> {
+        self.send_stream_without(stream, bits_per_second, |_| false)
+    }
+
+    /// The same; payloads whose number `is_lost` says yes to are withheld.
+    pub fn send_stream_without(
+        &mut self,
+        stream: &[u8],
+        bits_per_second: u64,
+        is_lost: impl Fn(u64) -> bool,
+    ) -> Result<()> {
         let start = Instant::now();
         let mut sent: u64 = 0;
-        for payload in stream.chunks(PAYLOAD_BYTES) {
+        for (number, payload) in (0..).zip(stream.chunks(PAYLOAD_BYTES)) {
             let due = Duration::from_nanos(sent * 8 * 1_000_000_000 / bits_per_second);
             while start.elapsed() < due {
                 self.pump()?;
                 std::thread::sleep(Duration::from_micros(200));
             }
-            self.send(payload)?;
+            if is_lost(number) {
+                self.withhold(payload)?;
+            } else {
+                self.send(payload)?;
+            }
             sent += payload.len() as u64;
         }
         self.drain()

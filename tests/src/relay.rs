@@ -44,6 +44,8 @@ pub struct Totals {
     pub duplicated: AtomicU64,
     /// Datagrams held back.
     pub reordered: AtomicU64,
+    /// The longest that a datagram left after its time, microseconds: the machine was busy.
+    pub late_us_max: AtomicU64,
 }
 
 /// A running relay; it ends when dropped.
@@ -67,7 +69,7 @@ impl Relay {
             front: socket,
             listener,
             impairment,
-            random: Random(impairment.seed.max(1)),
+            random: Random::new(impairment.seed),
             backs: HashMap::new(),
             queue: BinaryHeap::new(),
             order: 0,
@@ -105,10 +107,16 @@ impl Drop for Relay {
 
 /// xorshift64*: small, seeded, good enough to lose packets.
 #[derive(Debug)]
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    /// Every seed gives its own sequence.
+    pub const fn new(seed: u64) -> Self {
+        Self(if seed == 0 { 1 } else { seed })
+    }
+
+    /// The next 64 bits.
+    pub const fn draw(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -116,7 +124,7 @@ impl Random {
     }
 
     fn permille(&mut self, of_thousand: u32) -> bool {
-        self.next() >> 33 < u64::from(of_thousand) * ((1 << 31) / 1_000)
+        self.draw() >> 33 < u64::from(of_thousand) * ((1 << 31) / 1_000)
     }
 }
 
@@ -188,7 +196,9 @@ impl Run {
     fn land(&mut self) {
         let now = Instant::now();
         while self.queue.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
-            let Some(Reverse((_, _, encoder, forth, datagram))) = self.queue.pop() else { return };
+            let Some(Reverse((at, _, encoder, forth, datagram))) = self.queue.pop() else { return };
+            let late_us = u64::try_from((now - at).as_micros()).unwrap_or(u64::MAX);
+            self.totals.late_us_max.fetch_max(late_us, Ordering::Relaxed);
             // A refused datagram is one more lost.
             let _ = if forth {
                 self.backs.get(&encoder).map(|back| back.send(&datagram))
@@ -206,7 +216,7 @@ mod tests {
     #[test]
     fn the_same_seed_loses_the_same_datagrams() {
         let fates = |seed| {
-            let mut random = Random(seed);
+            let mut random = Random::new(seed);
             (0..1_000).map(|_| random.permille(50)).collect::<Vec<_>>()
         };
         assert_eq!(fates(7), fates(7));

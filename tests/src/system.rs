@@ -1,19 +1,26 @@
 //! Both processes of Penstock on loopback, with ports, socket and files of their own.
 
-use std::net::UdpSocket;
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use serde_json::Value;
+use shm::Directory;
+use shm::link::Link;
 use tempfile::TempDir;
 
+use crate::oracle::{self, Frame};
 use crate::process::{Process, eventually};
 
 /// Long enough for anything on a busy two-core machine; only failures take that long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What all processes write to standard error.
+const LOG: &str = "log";
 
 /// What a test may choose about the system it starts.
 #[derive(Debug, Clone)]
@@ -35,8 +42,9 @@ impl Default for Options {
         Self {
             workers: "[0]".into(),
             listen: "127.0.0.1".into(),
-            srt: String::new(),
-            ingestion: String::new(),
+            // Clips of a few Mbit/s: rings are small and quickly made.
+            srt: "    max_bandwidth: 10000000\n".into(),
+            ingestion: "  frame: {max_frame_size: 1048576}\n".into(),
             environment: Vec::new(),
         }
     }
@@ -54,6 +62,7 @@ pub struct Penstock {
     /// TCP port of REST.
     pub http_port: u16,
     directory: TempDir,
+    ended_well: bool,
 }
 
 /// The folder of the binaries that belong to this build: that of the test's own profile.
@@ -95,9 +104,19 @@ impl Penstock {
         )?;
         let dataplane = start_dataplane(directory.path(), options)?;
         let controlplane = start_controlplane(directory.path())?;
-        let system = Self { dataplane, controlplane, srt_port, http_port, directory };
+        let ended_well = false;
+        let system = Self { dataplane, controlplane, srt_port, http_port, directory, ended_well };
         system.wait_ready()?;
         Ok(system)
+    }
+
+    /// What `penstock-dataplane --check` says of a configuration.
+    pub fn check(options: &Options) -> Result<Output> {
+        let directory = tempfile::tempdir()?;
+        let file = directory.path().join("penstock.yaml");
+        std::fs::write(&file, config(options, directory.path(), free_udp_port()?, 8_080))?;
+        let mut command = Command::new(binary("penstock-dataplane")?);
+        Ok(command.arg("--config").arg(file).arg("--check").output()?)
     }
 
     /// Starts the control plane again.
@@ -123,6 +142,11 @@ impl Penstock {
     /// A scratch file of this system.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Where both processes, and senders beside them, write what is shown when the test fails.
+    pub fn log(&self) -> Result<File> {
+        log(self.directory.path())
     }
 
     /// The dataplane's unix socket.
@@ -172,7 +196,7 @@ impl Penstock {
         what: &str,
         condition: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
-        let path = format!("/api/v1/streams/{}", id.replace('/', "%2F"));
+        let path = stream_path(id);
         let mut last = Value::Null;
         let found = eventually(what, PATIENCE, || {
             let (status, body) = self.request("GET", &path)?;
@@ -180,6 +204,21 @@ impl Penstock {
             Ok((status == 200 && condition(&body)).then_some(body))
         });
         found.with_context(|| format!("the last answer was {last}"))
+    }
+
+    /// Counters and stream table, read straight from shared memory.
+    pub fn directory(&self) -> Result<Directory> {
+        Ok(self.link()?.directory()?)
+    }
+
+    /// A connection to the dataplane, as any local reader makes it.
+    pub fn link(&self) -> Result<Link> {
+        Ok(Link::connect(&self.socket(), PATIENCE)?)
+    }
+
+    /// Where the listener takes callers of this machine, over IPv4.
+    pub fn srt_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.srt_port).into()
     }
 
     /// A command of the operator's CLI.
@@ -192,12 +231,16 @@ impl Penstock {
     /// Starts `penstock tap ID …` with its output in a scratch file.
     pub fn tap(&self, id: &str, arguments: &[&str], output: &Path) -> Result<Process> {
         let mut command = self.cli(&["tap", id])?;
-        command
-            .args(arguments)
-            .arg("--socket")
-            .arg(self.socket())
-            .stdout(std::fs::File::create(output)?);
+        command.args(arguments).arg("--socket").arg(self.socket()).stdout(File::create(output)?);
         Process::start("penstock tap", &mut command)
+    }
+
+    /// Writes the frames of a stream to a scratch file from its first on, as soon as it appears.
+    pub fn frames_of(&self, id: &str) -> Result<Tap> {
+        let output = self.path(&format!("{}.frames", id.replace('/', "_")));
+        let patience = PATIENCE.as_secs().to_string();
+        let process = self.tap(id, &["--from", "oldest", "--wait", &patience], &output)?;
+        Ok(Tap { process, output })
     }
 
     /// Ends both processes as an operator would and checks that they end well.
@@ -209,7 +252,33 @@ impl Penstock {
         if self.socket().exists() {
             bail!("the dataplane left its socket behind");
         }
+        self.ended_well = true;
         Ok(())
+    }
+}
+
+/// A test that did not come to its end shows what both processes said.
+impl Drop for Penstock {
+    fn drop(&mut self) {
+        if !self.ended_well {
+            let log = std::fs::read_to_string(self.path(LOG)).unwrap_or_default();
+            eprintln!("the log of all processes:\n{log}");
+        }
+    }
+}
+
+/// A tap that is writing to a file.
+#[derive(Debug)]
+pub struct Tap {
+    process: Process,
+    output: PathBuf,
+}
+
+impl Tap {
+    /// All frames, once the stream has ended.
+    pub fn frames(mut self) -> Result<Vec<Frame>> {
+        self.process.succeed(PATIENCE)?;
+        oracle::frames(&std::fs::read_to_string(&self.output)?)
     }
 }
 
@@ -226,15 +295,36 @@ fn config(options: &Options, directory: &Path, srt_port: u16, http_port: u16) ->
     )
 }
 
+/// Where REST has a stream.
+pub fn stream_path(id: &str) -> String {
+    use std::fmt::Write as _;
+    let mut path = "/api/v1/streams/".to_owned();
+    for byte in id.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            path.push(char::from(byte));
+        } else {
+            write!(path, "%{byte:02X}").expect("a String takes everything");
+        }
+    }
+    path
+}
+
+/// All processes write to one file.
+fn log(directory: &Path) -> Result<File> {
+    Ok(File::options().create(true).append(true).open(directory.join(LOG))?)
+}
+
 fn start_dataplane(directory: &Path, options: &Options) -> Result<Process> {
     let mut command = Command::new(binary("penstock-dataplane")?);
     command.arg("--config").arg(directory.join("penstock.yaml"));
     command.envs(options.environment.iter().cloned()).stdout(Stdio::null());
+    command.stderr(log(directory)?);
     Process::start("penstock-dataplane", &mut command)
 }
 
 fn start_controlplane(directory: &Path) -> Result<Process> {
     let mut command = Command::new(binary("penstock-controlplane")?);
     command.arg("--config").arg(directory.join("penstock.yaml")).stdout(Stdio::null());
+    command.stderr(log(directory)?);
     Process::start("penstock-controlplane", &mut command)
 }

@@ -1,0 +1,142 @@
+//! Many datagrams that are nobody's.
+
+use std::net::UdpSocket;
+
+use anyhow::{Result, ensure};
+use penstock_tests::process::eventually;
+use penstock_tests::raw::{RawCaller, hello, message};
+use penstock_tests::relay::Random;
+use penstock_tests::system::{PATIENCE, Penstock};
+use shm::counters::{ConductorCounter, WorkerCounter};
+
+use super::{beside_a_witness, counter, flood};
+
+fn socket(system: &Penstock) -> Result<UdpSocket> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.connect(system.srt_address())?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Waits until every datagram sent was counted by one of `counters` or dropped by the kernel.
+fn all_counted(system: &Penstock, sent: u64, counters: &[WorkerCounter]) -> Result<u64> {
+    eventually("all are counted", PATIENCE, || {
+        let mut counted = 0;
+        for one in counters {
+            counted += counter(system, *one)?;
+        }
+        let dropped = counter(system, WorkerCounter::KernelDrops)?;
+        ensure!(counted <= sent, "{counted} counted of {sent}");
+        Ok((counted + dropped >= sent).then_some(counted))
+    })
+}
+
+#[test]
+fn a_flood_of_inductions_leaves_no_state_and_is_not_amplified() -> Result<()> {
+    const SENT: u32 = 20_000;
+    beside_a_witness(|system, _| {
+        let callers = (1..50)
+            .map(|id| RawCaller::new(system.srt_address(), id))
+            .collect::<Result<Vec<_>>>()?;
+        let before = counter(system, WorkerCounter::Inductions)?;
+        let request = message(&callers[0].induction(), &[]);
+        ensure!(callers[0].ask(&request)?.len() <= request.len(), "an answer outgrows its request");
+        flood(SENT, |number| {
+            let index = usize::try_from(number)? % callers.len();
+            callers[index].send(&request)
+        })?;
+        let sent = u64::from(SENT) + before + 1;
+        all_counted(system, sent, &[WorkerCounter::Inductions])?;
+        assert_eq!(counter(system, WorkerCounter::Sessions)?, 1, "sessions beside the flood");
+        let directory = system.directory()?;
+        assert_eq!(directory.streams().len(), 1);
+        assert_eq!(directory.conductor().counter(ConductorCounter::Accepted), 1);
+        Ok(())
+    })
+}
+
+#[test]
+fn conclusions_with_guessed_or_stolen_cookies_are_counted_and_not_answered() -> Result<()> {
+    const SENT: u32 = 8_000;
+    beside_a_witness(|system, _| {
+        let stolen = RawCaller::new(system.srt_address(), 3)?.cookie()?;
+        let caller = RawCaller::new(system.srt_address(), 4)?;
+        let mut random = Random::new(6);
+        flood(SENT, |number| {
+            let guess = u32::try_from(random.draw() >> 32)?;
+            let cookie = if number % 2 == 0 { stolen } else { guess };
+            caller.send(&message(&caller.conclusion(cookie), &hello(120, "thief")))
+        })?;
+        all_counted(system, SENT.into(), &[WorkerCounter::CookiesBad])?;
+        assert_eq!(caller.receive(), None, "an answer");
+        assert_eq!(counter(system, WorkerCounter::Sessions)?, 1);
+        Ok(())
+    })
+}
+
+#[test]
+fn empty_datagrams_end_no_reception() -> Result<()> {
+    const SENT: u32 = 2_000;
+    beside_a_witness(|system, _| {
+        let socket = socket(system)?;
+        flood(SENT, |_| Ok(socket.send(&[]).map(drop)?))?;
+        all_counted(system, SENT.into(), &[WorkerCounter::DroppedEmpty])?;
+        let rearmed = counter(system, WorkerCounter::RearmsEmpty)?;
+        ensure!(rearmed > 0, "no reception was armed again");
+        Ok(())
+    })
+}
+
+#[test]
+fn oversize_datagrams_are_cut_counted_and_dropped() -> Result<()> {
+    const SENT: u32 = 400;
+    beside_a_witness(|system, witness| {
+        let socket = socket(system)?;
+        let mut datagram = vec![0x47; 65_507];
+        datagram[12..16].copy_from_slice(&witness.socket_id().to_be_bytes());
+        flood(SENT, |number| {
+            let len = if number % 2 == 0 { 65_507 } else { 2_049 + usize::try_from(number)? };
+            Ok(socket.send(&datagram[..len]).map(drop)?)
+        })?;
+        all_counted(system, SENT.into(), &[WorkerCounter::DroppedTruncated])?;
+        Ok(())
+    })
+}
+
+#[test]
+fn random_bytes_are_dropped_each_under_its_reason() -> Result<()> {
+    const SENT: u32 = 20_000;
+    beside_a_witness(|system, _| {
+        let socket = socket(system)?;
+        let mut random = Random::new(7);
+        let mut datagram = [0; 1_472];
+        flood(SENT, |number| {
+            for chunk in datagram.chunks_exact_mut(8) {
+                chunk.copy_from_slice(&random.draw().to_be_bytes());
+            }
+            // Every third one to the listener, a few to places that exist.
+            match number % 6 {
+                0 | 1 => datagram[12..16].fill(0),
+                2 => datagram[12..14].fill(0),
+                _ => {}
+            }
+            if number % 4 == 0 {
+                datagram[..2].copy_from_slice(&[0x80, 0]);
+            }
+            let len = 1 + usize::try_from(random.draw() % 1_472)?;
+            Ok(socket.send(&datagram[..len]).map(drop)?)
+        })?;
+        all_counted(
+            system,
+            SENT.into(),
+            &[
+                WorkerCounter::DroppedShort,
+                WorkerCounter::DroppedInvalid,
+                WorkerCounter::DroppedUnknownSession,
+                WorkerCounter::CookiesBad,
+            ],
+        )?;
+        assert_eq!(counter(system, WorkerCounter::Sessions)?, 1);
+        Ok(())
+    })
+}

@@ -1,0 +1,110 @@
+//! Handshakes with a good cookie and anything else in them.
+
+use anyhow::{Result, ensure};
+use penstock_tests::process::eventually;
+use penstock_tests::raw::{RawCaller, block, hello, message, read};
+use penstock_tests::system::PATIENCE;
+use shm::counters::WorkerCounter;
+use srt::control::encode_shutdown;
+use srt::handshake::Kind;
+
+use super::{beside_a_witness, counter};
+
+/// Where things get close.
+const EDGES: [u32; 16] = [
+    0,
+    1,
+    2,
+    4,
+    5,
+    6,
+    31,
+    75,
+    1_500,
+    0x7fff,
+    0xffff,
+    0x1_0000,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_fffe,
+    0xffff_ffff,
+];
+/// Words of a handshake body before the cookie, which must stay, and after it.
+const WORDS: [usize; 11] = [0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11];
+/// Header in front of the body.
+const HEADER: usize = 16;
+
+/// Ends what was let in, so that there is always a place for the witness's equals.
+fn hang_up(caller: &RawCaller) -> Result<()> {
+    while let Some(answer) = caller.receive() {
+        if let Ok(handshake) = read(&answer)
+            && handshake.kind == Kind::Conclusion
+        {
+            caller.send(&encode_shutdown(9, handshake.socket_id))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_value_of_any_handshake_field_does_harm() -> Result<()> {
+    beside_a_witness(|system, _| {
+        let mut caller = RawCaller::new(system.srt_address(), 1)?;
+        let cookie = caller.cookie()?;
+        let mut sent = 0;
+        for word in WORDS {
+            for edge in EDGES {
+                caller.id += 1;
+                let mut conclusion = message(&caller.conclusion(cookie), &hello(120, ""));
+                let at = HEADER + word * 4;
+                conclusion[at..at + 4].copy_from_slice(&edge.to_be_bytes());
+                caller.send(&conclusion)?;
+                sent += 1;
+            }
+            hang_up(&caller)?;
+        }
+        eventually("all are judged", PATIENCE, || {
+            hang_up(&caller)?;
+            let handshakes = counter(system, WorkerCounter::DatagramsToListener)?;
+            let sessions = counter(system, WorkerCounter::Sessions)?;
+            Ok((handshakes >= sent && sessions <= 1).then_some(()))
+        })
+    })
+}
+
+#[test]
+fn no_length_and_no_extension_does_harm() -> Result<()> {
+    beside_a_witness(|system, _| {
+        let mut caller = RawCaller::new(system.srt_address(), 1)?;
+        let cookie = caller.cookie()?;
+        let whole = message(&caller.conclusion(cookie), &hello(120, "#!::r=some/id,m=publish"));
+        for len in 0..whole.len() {
+            caller.send(&whole[..len])?;
+        }
+        hang_up(&caller)?;
+        for kind in (0..=9).chain([0x7fff, 0xffff]) {
+            for words in [0, 1, 3, 128, 129, 250] {
+                caller.id += 1;
+                let extra = block(kind, &vec![0xffff_ffff; words]);
+                let front = [&extra[..], &hello(120, "")].concat();
+                let behind = [&hello(120, "")[..], &extra].concat();
+                // A length that reaches far beyond the packet.
+                let mut cut = behind.clone();
+                let at = hello(120, "").len() + 2;
+                cut[at..at + 2].fill(0xff);
+                for extensions in [front, behind, cut] {
+                    caller.send(&message(&caller.conclusion(cookie), &extensions))?;
+                }
+            }
+            hang_up(&caller)?;
+        }
+        let rejected = eventually("refusals", PATIENCE, || {
+            hang_up(&caller)?;
+            let sessions = counter(system, WorkerCounter::Sessions)?;
+            let rejected = counter(system, WorkerCounter::Rejections)?;
+            Ok((sessions <= 1 && rejected > 100).then_some(rejected))
+        })?;
+        ensure!(rejected < 1_000, "{rejected} refusals of fewer questions");
+        Ok(())
+    })
+}

@@ -1,0 +1,114 @@
+//! Packets into connections: another's from outside, and one's own that break the rules.
+
+use std::net::UdpSocket;
+
+use anyhow::{Context, Result, ensure};
+use penstock_tests::process::eventually;
+use penstock_tests::publisher::Publisher;
+use penstock_tests::system::PATIENCE;
+use shm::counters::{StreamCounter, WorkerCounter};
+use srt::control::{
+    AckRates, AckTiming, DropRequest, NakWriter, encode_ackack, encode_full_ack, encode_keepalive,
+    encode_shutdown,
+};
+use srt::packet::DataHeader;
+use srt::sequence::{Sequence, SequenceRange};
+
+use super::{beside_a_witness, counter};
+
+/// Everything that could change a connection with this socket id.
+fn packets(to: u32, first: Sequence) -> Vec<Vec<u8>> {
+    let timing = AckTiming { rtt_us: 1, rtt_variance_us: 1, available_packets: 0 };
+    let rates = AckRates { packets_per_s: 1, link_capacity_pps: 1, bytes_per_s: 1 };
+    let far = first.add(1 << 29);
+    let mut nak = [0; 64];
+    let mut writer = NakWriter::new(&mut nak, 1, to);
+    let all = SequenceRange::new(first, first.add((1 << 30) - 1)).expect("it runs forward");
+    assert!(writer.push(all));
+    let len = writer.finish().expect("it reports something");
+    let mut list = vec![
+        encode_shutdown(1, to).to_vec(),
+        encode_keepalive(1, to).to_vec(),
+        encode_ackack(1, 1, to).to_vec(),
+        encode_full_ack(1, far, &timing, &rates, 1, to).to_vec(),
+        DropRequest { message: 0, range: all }.encode(1, to).to_vec(),
+        nak[..len].to_vec(),
+    ];
+    for ahead in [0, 1, 1_000, 8_192, 25_600, 1 << 20, 1 << 29, 1 << 30, (1 << 31) - 1] {
+        let header = DataHeader::live(first.add(ahead), 1, 0, to).encode();
+        list.push([&header[..], &[0x47; 1_316]].concat());
+        list.push(header.to_vec());
+    }
+    list
+}
+
+#[test]
+fn packets_from_another_address_change_nothing_and_are_counted() -> Result<()> {
+    beside_a_witness(|system, witness| {
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        socket.connect(system.srt_address())?;
+        let mut sent = 0;
+        for first in [0, 1_000, 0x3fff_ffff, 0x7fff_ffff] {
+            for packet in packets(witness.socket_id(), Sequence::new(first)) {
+                socket.send(&packet)?;
+                sent += 1;
+            }
+        }
+        eventually("all are counted", PATIENCE, || {
+            let stream = system.directory()?.stream("witness").context("listed")?;
+            let dropped = counter(system, WorkerCounter::DroppedWrongSource)?;
+            let counted = stream.counter(StreamCounter::WrongSource);
+            ensure!(counted <= sent, "{counted} counted of {sent}");
+            Ok((counted == sent && dropped == sent).then_some(()))
+        })
+    })
+}
+
+#[test]
+fn sequence_numbers_far_ahead_are_refused_without_work() -> Result<()> {
+    beside_a_witness(|system, _| {
+        let mut publisher = Publisher::connect(system.srt_address(), "leaper", 8)?;
+        let (to, first) = (publisher.listener_socket_id(), publisher.initial_sequence());
+        publisher.send(&[0x47; 1_316])?;
+        publisher.drain()?;
+        let mut sent = 0;
+        for round in 0..200 {
+            for ahead in [30_000, 1 << 20, 1 << 29, (1 << 30) - 200] {
+                let header = DataHeader::live(first.add(ahead + round), 1, 0, to).encode();
+                publisher.send_raw(&[&header[..], &[0x47; 1_316]].concat())?;
+                sent += 1;
+            }
+        }
+        eventually("all are dropped", PATIENCE, || {
+            publisher.pump()?;
+            let stream = system.directory()?.stream("leaper").context("listed")?;
+            Ok((stream.counter(StreamCounter::PacketsDroppedWindow) == sent).then_some(()))
+        })?;
+        let stream = system.directory()?.stream("leaper").context("listed")?;
+        assert_eq!(stream.counter(StreamCounter::PacketsUnique), 1);
+        assert_eq!(stream.counter(StreamCounter::PacketsLost), 0, "holes that were believed");
+        publisher.send(&[0x47; 1_316])?;
+        publisher.drain().context("the connection goes on")?;
+        publisher.close()
+    })
+}
+
+#[test]
+fn a_publisher_that_breaks_every_rule_harms_only_itself() -> Result<()> {
+    beside_a_witness(|system, _| {
+        for (seed, packet) in (20..).zip(0..packets(1, Sequence::new(0)).len()) {
+            let publisher = Publisher::connect(system.srt_address(), &format!("bad{seed}"), seed)?;
+            let (to, first) = (publisher.listener_socket_id(), publisher.initial_sequence());
+            for first in [first, first.add(1 << 30)] {
+                let packet = &packets(to, first)[packet];
+                for len in (0..packet.len().min(48)).chain([packet.len()]) {
+                    publisher.send_raw(&packet[..len])?;
+                }
+            }
+            publisher.close()?;
+        }
+        eventually("they are gone", PATIENCE, || {
+            Ok((counter(system, WorkerCounter::Sessions)? <= 1).then_some(()))
+        })
+    })
+}

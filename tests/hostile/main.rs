@@ -1,0 +1,59 @@
+//! Senders that mean harm. Beside each attack a well-behaved publisher sends a clip, of which
+//! nothing may be missing at its end.
+
+mod death;
+mod flood;
+mod handshake;
+mod intruder;
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use penstock_tests::clip::Clip;
+use penstock_tests::system::{Options, Penstock};
+use penstock_tests::witness::Witness;
+use shm::counters::WorkerCounter;
+
+/// A system with time to recover what the kernel drops of the witness in a flood.
+fn start() -> Result<(Penstock, Clip)> {
+    let clip = Clip::in_folder(env!("CARGO_TARGET_TMPDIR"))?;
+    let options = Options {
+        srt: "    max_bandwidth: 10000000\n    latency: 800ms\n".into(),
+        ..Options::default()
+    };
+    Ok((Penstock::start(&options)?, clip))
+}
+
+/// One worker's counter; there is one worker.
+fn counter(system: &Penstock, counter: WorkerCounter) -> Result<u64> {
+    Ok(system.directory()?.workers()[0].counter(counter))
+}
+
+/// Sends so many datagrams in bursts that a loopback can bear.
+fn flood(count: u32, mut send: impl FnMut(u32) -> Result<()>) -> Result<()> {
+    for number in 0..count {
+        if number % 64 == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        send(number)?;
+    }
+    Ok(())
+}
+
+/// Runs an attack beside the witness. Whatever it was, no receive may have ended for want of
+/// buffers and no session by a fault.
+fn beside_a_witness(attack: impl FnOnce(&Penstock, &Witness) -> Result<()>) -> Result<()> {
+    let (system, clip) = start()?;
+    let witness = Witness::start(&system, &clip)?;
+    attack(&system, &witness)?;
+    witness.lost_nothing(&system, &clip)?;
+    for never in [
+        WorkerCounter::RearmsNoBuffers,
+        WorkerCounter::RearmsOther,
+        WorkerCounter::SessionsPanicked,
+        WorkerCounter::SlotsStarved,
+    ] {
+        ensure!(counter(&system, never)? == 0, "{}: {}", never.label(), counter(&system, never)?);
+    }
+    system.stop()
+}
