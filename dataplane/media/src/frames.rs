@@ -329,7 +329,9 @@ impl Output for Frames {
             let meta = frame_meta(track, unit.class(), flags, &stamps, input);
             let bytes = index(end.saturating_sub(self.open.from));
             let Some(ring) = &mut self.ring else { return };
-            let result = ring.split_open(bytes.min(ring.open_len()), &meta, input.due.nanos());
+            // Not before the datagram that told where the frame ends.
+            let due = input.due.max(self.input.arrival);
+            let result = ring.split_open(bytes.min(ring.open_len()), &meta, due.nanos());
             if self.finished(result) {
                 if starts_gop(unit) {
                     self.next_gop(stamps.pts);
@@ -364,14 +366,12 @@ impl AudioOutput for AudioTrack<'_> {
         if !(frames.gop.open || sound_only && self.leads) {
             return frames.counters.drop_frame(DropReason::BeforeKey);
         }
-        let mut flags = stamp_flags(&frame.stamps);
+        // A decoder can start at any of them.
+        let mut flags = stamp_flags(&frame.stamps) | FrameFlags::KEY;
         if frame.damaged {
             flags |= FrameFlags::DAMAGED;
         }
         let starts = sound_only && self.leads && frames.audio_starts_gop(frame.stamps.pts);
-        if sound_only {
-            flags |= FrameFlags::KEY;
-        }
         if starts {
             flags |= FrameFlags::GOP_START;
         }

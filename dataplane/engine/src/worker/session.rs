@@ -92,12 +92,10 @@ impl srt::Output for Discard {
 
 impl Session {
     /// Bytes of a session, for the memory sum.
-    pub(crate) const fn bytes(sizes: &Sizes) -> usize {
-        /// A place of the receive window.
-        const PLACE_BYTES: usize = 32;
+    pub(crate) fn bytes(sizes: &Sizes) -> usize {
         /// Section buffers, audio frames in the making, parameter sets.
         const BUFFERS_BYTES: usize = 512 << 10;
-        size_of::<Self>() + sizes.window_packets as usize * PLACE_BYTES + BUFFERS_BYTES
+        size_of::<Self>() + Connection::bytes(sizes.window_packets) + BUFFERS_BYTES
     }
 
     pub(crate) fn new(sizes: &Sizes) -> Self {
