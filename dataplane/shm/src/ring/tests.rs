@@ -251,6 +251,16 @@ fn closed_groups_leave_by_bytes_and_by_age_but_the_open_one_stays() {
 }
 
 #[test]
+fn making_everything_visible_at_the_end_makes_nothing_old() {
+    let (mut writer, _reader) = ring(4096, 64, 32);
+    writer.set_limits(GopLimits { age_max_ns: 10, ..GopLimits::default() });
+    publish(&mut writer, 1, 8, &gop_start());
+    publish(&mut writer, 2, 8, &gop_start());
+    writer.publish_due(FOREVER, 3, |_| ());
+    assert_eq!((writer.gops(), writer.frames()), (2, 2));
+}
+
+#[test]
 fn lack_of_room_takes_whole_groups_and_from_the_open_group_single_frames() {
     let (mut writer, mut reader) = ring(64, 64, 32);
     publish(&mut writer, 1, 16, &gop_start());

@@ -236,22 +236,25 @@ impl GopWriter {
         self.pending.insert(PendingFrame { lane, offset, length, meta: *meta, due_ns });
     }
 
-    /// Makes the frames visible that are due at `now_ns`, in the order of their due times, stamps
-    /// them with `published_ns` and tells `each`; then evicts what the limits say. Returns how many
-    /// became visible.
+    /// Makes the frames visible that are due until `until_ns`, in the order of their due times,
+    /// stamps them with `published_ns`, the present, and tells `each`; then evicts what the limits
+    /// say. Returns how many became visible.
+    ///
+    /// At the end of a stream everything is due, however late, and what is kept stays readable: ages
+    /// are counted to the present.
     pub fn publish_due(
         &mut self,
-        now_ns: u64,
+        until_ns: u64,
         published_ns: u64,
         mut each: impl FnMut(&Published),
     ) -> usize {
         let mut count = 0;
-        while let Some(frame) = self.pending.take_due(now_ns) {
+        while let Some(frame) = self.pending.take_due(until_ns) {
             let published = self.publish(&frame, published_ns);
             each(&published);
             count += 1;
         }
-        self.evict_by_limits(now_ns);
+        self.evict_by_limits(published_ns);
         count
     }
 
