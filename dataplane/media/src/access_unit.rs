@@ -321,7 +321,7 @@ impl AccessUnits {
         self.nals.open.is_some()
     }
 
-    /// Earliest byte at which a boundary may yet turn out to be. `position` when none can.
+    /// Earliest byte at which an access unit may yet turn out to begin.
     pub(crate) fn undecided_from(&self) -> u64 {
         let nals = &self.nals;
         let zeros = self.scanner.position().saturating_sub(3);

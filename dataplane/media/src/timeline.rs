@@ -95,8 +95,8 @@ pub(crate) struct Timeline {
     field_ticks: Ratio,
     /// Fields that one step of the picture order count stands for, in halves.
     half_fields_per_count: i64,
-    /// PTS - DTS of a picture that starts a coded video sequence.
-    delay: i64,
+    /// PTS - DTS of a picture that starts a coded video sequence, once one was seen from there.
+    delay: Option<i64>,
     /// Sequence that is being decoded and the fields decoded of it.
     sequence: Option<u32>,
     sequence_fields: i64,
@@ -108,7 +108,7 @@ impl Default for Timeline {
             anchor: None,
             field_ticks: FIELD_TICKS_UNKNOWN,
             half_fields_per_count: 2,
-            delay: 0,
+            delay: None,
             sequence: None,
             sequence_fields: 0,
         }
@@ -152,7 +152,8 @@ impl Timeline {
         self.learn_scale(pts, order);
         if order.is_none_or(|order| order.whole) {
             let shown = difference(pts, dts);
-            self.delay = shown - order.map_or(0, |order| self.offset_in_sequence(order));
+            let later = order.map_or(0, |order| self.offset_in_sequence(order));
+            self.delay = Some(shown - later);
         }
         self.anchor = Some(Anchor { pts, dts, order, fields: 0 });
         Stamps { pts: Some(pts), dts: Some(dts), derived: false }
@@ -168,11 +169,11 @@ impl Timeline {
                 let steps = order.count.saturating_sub(from.count);
                 Some(anchor.pts.saturating_add_signed(self.count_ticks(steps)))
             }
-            (Some(order), _) => order.whole.then(|| {
-                let offset = self.delay.saturating_add(self.offset_in_sequence(order));
-                dts.saturating_add_signed(offset)
+            (Some(order), _) => self.delay.filter(|_| order.whole).map(|delay| {
+                let later = delay.saturating_add(self.offset_in_sequence(order));
+                dts.saturating_add_signed(later)
             }),
-            (None, _) => Some(dts.saturating_add_signed(self.delay)),
+            (None, _) => self.delay.map(|delay| dts.saturating_add_signed(delay)),
         };
         Stamps { pts, dts: Some(dts), derived: true }
     }
