@@ -1,3 +1,6 @@
 //! Both real processes on loopback, as a user starts them. Modules are named by behaviour.
 
+mod loss;
+mod memory;
 mod operation;
+mod placement;
