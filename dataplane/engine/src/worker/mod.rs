@@ -119,13 +119,16 @@ impl Worker {
         Ok(())
     }
 
+    /// Waits for what comes next. `min_wait` is what a datagram or a timer may wait so that several
+    /// are handled in one cycle: each wake-up costs more than the work it brings.
     fn wait(&mut self) -> Result<(), uring::Error> {
-        if self.parts.wait.spin {
+        let WaitPolicy { min_wait, spin } = self.parts.wait;
+        if spin {
             return self.parts.ring.wait(Duration::ZERO, Duration::ZERO);
         }
-        let now = clock::now();
-        let timeout = self.wheel.next_deadline().since(now).min(WAIT_MAX);
-        self.parts.ring.wait(self.parts.wait.min_wait.min(timeout), timeout)
+        let next = self.wheel.next_deadline().since(clock::now());
+        let timeout = next.clamp(min_wait, WAIT_MAX);
+        self.parts.ring.wait(min_wait, timeout)
     }
 
     fn cycle(&mut self, now: Time) {
