@@ -21,8 +21,8 @@ pub(crate) struct H264 {
     idr: bool,
     /// First field that waits for its second.
     first_field: Option<SliceHeader>,
-    /// Picture order count of type 0. Memory management operation 5, which resets it within a
-    /// sequence, is not followed.
+    /// Picture order count of types 0 and 2. Memory management operation 5, which resets it within
+    /// a sequence, is not followed.
     order: OrderCounter,
     format: Option<VideoFormat>,
     /// Picture parameter set that `format` was taken from; `None` when sets changed since.
@@ -139,11 +139,17 @@ impl H264 {
     }
 
     fn picture_order(&mut self, header: &SliceHeader) -> Option<PictureOrder> {
-        let PicOrder::Lsb { bits } = self.sets.sps_of(header.pps_id)?.pic_order else {
-            return None;
-        };
-        let SlicePicOrder::Lsb { lsb, delta_bottom } = header.pic_order else {
-            return None;
+        let coding = self.sets.sps_of(header.pps_id)?.pic_order;
+        let (bits, lsb, delta_bottom) = match (coding, header.pic_order) {
+            (PicOrder::Lsb { bits }, SlicePicOrder::Lsb { lsb, delta_bottom }) => {
+                (bits, lsb, delta_bottom)
+            }
+            (PicOrder::Decoding, _) => {
+                let fields = if header.field_pic { 1 } else { 2 };
+                let count = self.order.picture_in_order(header.idr, fields);
+                return Some(self.order.order(count));
+            }
+            _ => return None,
         };
         let top = self.order.picture(header.idr, lsb, bits, header.nal_ref_idc != 0);
         let count = if header.field_pic { top } else { top.min(top + i64::from(delta_bottom)) };

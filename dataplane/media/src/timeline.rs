@@ -64,6 +64,22 @@ impl OrderCounter {
         msb + lsb
     }
 
+    /// The same for a picture whose place in decoding order is its place in output order, and that
+    /// codes `fields` fields.
+    pub(crate) const fn picture_in_order(&mut self, starts: bool, fields: u8) -> i64 {
+        if starts {
+            self.sequence = self.sequence.wrapping_add(1);
+            self.whole = true;
+            self.reference = None;
+        }
+        let (count, _) = match self.reference {
+            Some(reference) => reference,
+            None => (0, 0),
+        };
+        self.reference = Some((count + fields as i64, 0));
+        count
+    }
+
     /// The order of the picture with this count.
     pub(crate) const fn order(&self, count: i64) -> PictureOrder {
         PictureOrder { sequence: self.sequence, count, whole: self.whole }
@@ -150,10 +166,8 @@ impl Timeline {
 
     fn carried(&mut self, pts: u64, dts: u64, order: Option<PictureOrder>) -> Stamps {
         self.learn_scale(pts, order);
-        if order.is_none_or(|order| order.whole) {
-            let shown = difference(pts, dts);
-            let later = order.map_or(0, |order| self.offset_in_sequence(order));
-            self.delay = Some(shown - later);
+        if let Some(order) = order.filter(|order| order.whole) {
+            self.delay = Some(difference(pts, dts) - self.offset_in_sequence(order));
         }
         self.anchor = Some(Anchor { pts, dts, order, fields: 0 });
         Stamps { pts: Some(pts), dts: Some(dts), derived: false }
@@ -173,7 +187,7 @@ impl Timeline {
                 let later = delay.saturating_add(self.offset_in_sequence(order));
                 dts.saturating_add_signed(later)
             }),
-            (None, _) => self.delay.map(|delay| dts.saturating_add_signed(delay)),
+            (None, _) => None,
         };
         Stamps { pts, dts: Some(dts), derived: true }
     }
@@ -276,6 +290,16 @@ mod tests {
         timeline.stamp(own(25_015, 13_003), order(0, 3), 2);
         let b = timeline.stamp(Timestamps::default(), order(0, 1), 2);
         assert_eq!((b.pts, b.dts), (Some(19_009), Some(16_006)));
+    }
+
+    #[test]
+    fn no_pts_is_derived_where_the_order_is_unknown_or_the_delay_was_never_seen() {
+        let mut timeline = timeline();
+        timeline.stamp(own(16_006, 10_000), None, 2);
+        let blind = timeline.stamp(Timestamps::default(), None, 2);
+        assert_eq!((blind.pts, blind.dts), (None, Some(13_003)));
+        let idr = timeline.stamp(Timestamps::default(), order(1, 0), 2);
+        assert_eq!((idr.pts, idr.dts), (None, Some(16_006)));
     }
 
     #[test]

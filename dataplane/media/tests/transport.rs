@@ -296,6 +296,8 @@ fn stamps_of_access_units_without_their_own_are_derived_from_order_and_rate() {
     three_in_a_unit(x264, 0x1b, "a.h264", "25");
     three_in_a_unit(x264, 0x1b, "a.h264", "30000/1001");
     three_in_a_unit(x264, 0x1b, "a.h264", "24000/1001");
+    let in_order = "-c:v libx264 -profile:v baseline -g 25 -pix_fmt yuv420p";
+    three_in_a_unit(in_order, 0x1b, "a.h264", "25");
     three_in_a_unit(x265, 0x24, "a.hevc", "25");
     three_in_a_unit(x265, 0x24, "a.hevc", "60000/1001");
 }
