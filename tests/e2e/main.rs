@@ -1,5 +1,6 @@
 //! Both real processes on loopback, as a user starts them. Modules are named by behaviour.
 
+mod frames;
 mod loss;
 mod memory;
 mod operation;

@@ -9,7 +9,9 @@
 //! - stamps modulo 2^33, since FFmpeg turns negative near the wrap; sound within a tick, because
 //!   ADTS frames without a stamp of their own are rounded;
 //! - stamps that FFmpeg does not give, against the generator's truth;
-//! - the key flag of pictures, and the picture type where a picture has one slice.
+//! - the key flag of pictures, and the picture type where a picture has one slice;
+//! - the place of a field in its pair, by the generator's truth;
+//! - no mark of damage, and none of a timeline that jumps.
 
 use std::{collections::HashMap, path::Path};
 
@@ -17,7 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::generate::{AccessUnit, clips::run, sha256};
+use crate::generate::{AccessUnit, Field, clips::run, sha256};
 
 /// Wire stamps are modulo 2^33.
 const MODULUS: u64 = 1 << 33;
@@ -39,6 +41,8 @@ pub struct Packet {
     pub dts: Option<u64>,
     /// A decoder can start here.
     pub key: bool,
+    /// Where in the file the PES packet begins that it begins in, where FFmpeg says so.
+    pub position: Option<u64>,
     /// Bytes.
     pub size: usize,
     /// SHA-256 of the bytes.
@@ -70,6 +74,12 @@ pub struct Frame {
     pub size: usize,
     /// SHA-256 of the bytes.
     pub sha256: String,
+    /// `first` or `second` of a pair of fields.
+    #[serde(default)]
+    pub field: Option<String>,
+    /// The timeline jumped before it.
+    #[serde(default)]
+    pub discontinuity: bool,
 }
 
 /// Reads the lines of a tap.
@@ -117,6 +127,7 @@ pub fn packets(path: &Path) -> Result<Vec<Packet>> {
             pts: stamp(&packet["pts"]),
             dts: stamp(&packet["dts"]),
             key: packet["flags"].as_str().is_some_and(|flags| flags.contains('K')),
+            position: packet["pos"].as_str().and_then(|text| text.parse().ok()),
             size: packet["size"].as_str().context("no size")?.parse()?,
             sha256: hash.trim_start_matches("SHA256:").to_lowercase(),
         })
@@ -279,6 +290,7 @@ fn same(
     check: &Check<'_>,
 ) -> Result<()> {
     ensure!(!frame.damaged, "marked damaged");
+    ensure!(check.lossy || !frame.discontinuity, "marked as a jump of the timeline");
     ensure!(frame.sha256 == packet.sha256, "other bytes");
     ensure!(frame.size == packet.size, "other size");
     // FFmpeg marks all sound; beside pictures, a decoder of the stream cannot start there.
@@ -299,6 +311,8 @@ fn same(
     }
     if let Some(unit) = truth {
         ensure!(frame.class == unit.class, "the class is {}", unit.class);
+        let field = unit.field.map(Field::label);
+        ensure!(frame.field.as_deref() == field, "its place in a pair is {field:?}");
     }
     let kind = check.picture_types.zip(packet.pts);
     if let Some(kind) = kind.and_then(|(types, pts)| types.get(&pts)) {
@@ -337,6 +351,8 @@ pub fn as_frames(packets: &[Packet], kind: &str, class: impl Fn(usize) -> String
         damaged: false,
         size: packet.size,
         sha256: packet.sha256.clone(),
+        field: None,
+        discontinuity: false,
     };
     packets.iter().enumerate().map(frame).collect()
 }
@@ -519,6 +535,7 @@ mod tests {
                 pts: Some(number * 3000),
                 dts: (number % 4 != 3).then_some(number * 3000),
                 key: number.is_multiple_of(4),
+                position: None,
                 size: 10,
                 sha256: format!("{number}"),
             };
@@ -577,13 +594,14 @@ mod tests {
 
         #[test]
         fn every_difference_is_found() {
-            let changes: [fn(&mut Vec<Frame>); 9] = [
+            let changes: [fn(&mut Vec<Frame>); 10] = [
                 |frames| frames[5].sha256.push('x'),
                 |frames| frames[5].size += 1,
                 |frames| frames[5].key = true,
                 |frames| frames[5].pts = Some(1),
                 |frames| frames[5].dts = None,
                 |frames| frames[5].damaged = true,
+                |frames| frames[5].discontinuity = true,
                 |frames| drop(frames.remove(5)),
                 |frames| drop(frames.pop()),
                 |frames| frames.push(frames[18].clone()),
@@ -627,9 +645,16 @@ mod tests {
                 .collect();
             let check = Check { truth: Some(&truth), ..Check::default() };
             assert_eq!(compare(&frames, &packets, &check).unwrap().frames, 16);
-            let mut wrong = frames;
-            wrong[6].dts = Some(1); // FFmpeg gives none here
-            assert!(compare(&wrong, &packets, &check).is_err());
+            let changes: [fn(&mut Frame); 3] = [
+                |frame| frame.dts = Some(1), // FFmpeg gives none here
+                |frame| frame.class = "b".to_owned(),
+                |frame| frame.field = Some("first".to_owned()),
+            ];
+            for (number, change) in changes.into_iter().enumerate() {
+                let mut wrong = frames.clone();
+                change(&mut wrong[6]);
+                assert!(compare(&wrong, &packets, &check).is_err(), "change {number}");
+            }
         }
     }
 }

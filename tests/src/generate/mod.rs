@@ -26,6 +26,16 @@ pub enum Field {
     Second,
 }
 
+impl Field {
+    /// As `penstock tap` names it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Second => "second",
+        }
+    }
+}
+
 /// One access unit and all that is known about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessUnit {
