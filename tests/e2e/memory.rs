@@ -55,6 +55,7 @@ fn memory_stays_within_the_printed_sum_and_threads_stay_as_they_are() -> Result<
     let streams = system.get("/api/v1/streams")?;
     assert_eq!(streams["count"], u64::from(PUBLISHERS), "{streams}");
     most = most.max(proportional_set_size(pid)?);
+    eprintln!("the process holds {most} bytes, the sum is {budget}");
     ensure!(most <= budget, "the process holds {most} bytes, the sum is {budget}:\n{printed}");
 
     assert_eq!(threads(pid)?, at_start, "threads before and under load");

@@ -13,6 +13,7 @@ use serde_json::json;
 /// A live test stream pushed by FFmpeg.
 fn ffmpeg(system: &Penstock, id: &str) -> Result<Process> {
     let mut command = std::process::Command::new("ffmpeg");
+    command.stderr(system.log()?);
     command
         .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-re"])
         .args(["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25"])
@@ -84,6 +85,35 @@ fn a_live_publisher_keeps_its_id_against_a_second() -> Result<()> {
     let refused = Publisher::connect(address, "cam", 1).expect_err("the id is taken");
     ensure!(refused.to_string().contains("2409"), "{refused}");
     system.stop()
+}
+
+#[test]
+fn a_silent_publisher_is_lost_and_after_its_grace_forgotten() -> Result<()> {
+    let options = Options {
+        srt: "    max_bandwidth: 10000000\n    peer_idle_timeout: 1s\n".into(),
+        ingestion: "  reconnect_grace: 2s\n".into(),
+        ..Options::default()
+    };
+    let system = Penstock::start(&options)?;
+    let _silent = Publisher::connect(system.srt_address(), "cam", 1)?;
+    let lost = system.wait_stream("cam", "lost", |stream| stream["status"] == "lost")?;
+    assert_eq!(lost["status_reason"], "idle", "{lost}");
+    eventually("forgotten", PATIENCE, || {
+        Ok((system.request("GET", "/api/v1/streams/cam")?.0 == 404).then_some(()))
+    })?;
+    Publisher::connect(system.srt_address(), "cam", 2)?;
+    system.stop()
+}
+
+#[test]
+fn a_dataplane_that_is_stopped_says_goodbye_to_its_publishers() -> Result<()> {
+    let mut system = Penstock::start(&Options::default())?;
+    let mut publisher = Publisher::connect(system.srt_address(), "cam", 1)?;
+    system.dataplane.signal(Signal::TERM)?;
+    system.dataplane.succeed(PATIENCE)?;
+    // Its idle timeout is 5 s: whoever is told knows at once.
+    ensure!(!publisher.is_open()?, "the publisher heard nothing");
+    Ok(())
 }
 
 #[test]

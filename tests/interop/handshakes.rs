@@ -6,7 +6,6 @@ use penstock_tests::process::eventually;
 use penstock_tests::publisher::Publisher;
 use penstock_tests::raw::{RawCaller, block, hello, hello_with, message};
 use penstock_tests::system::{Options, PATIENCE, Penstock};
-use serde_json::Value;
 use shm::counters::{ConductorCounter, WorkerCounter};
 use srt::handshake::{extension, field, flag};
 
@@ -99,13 +98,15 @@ fn stream_ids_of_every_form_name_the_stream() -> Result<()> {
     }
     publishers.push(Publisher::connect(address, "", 90)?);
     publishers.push(Publisher::connect(address, "", 91)?);
-    let list = system.get("/api/v1/streams")?;
-    let ids = list["streams"].as_array().map_or(&[][..], Vec::as_slice).iter();
-    let derived: Vec<&str> = ids
-        .filter_map(|stream: &Value| stream["id"].as_str())
-        .filter(|id| id.starts_with("srt_"))
-        .collect();
-    ensure!(derived.len() == 2 && derived[0] != derived[1], "derived ids {derived:?}");
+    let derived = eventually("two derived ids", PATIENCE, || {
+        let list = system.get("/api/v1/streams")?;
+        let streams = list["streams"].as_array().map_or(&[][..], Vec::as_slice);
+        let ids = streams.iter().filter_map(|stream| stream["id"].as_str());
+        let derived: Vec<String> =
+            ids.filter(|id| id.starts_with("srt_")).map(str::to_owned).collect();
+        Ok((derived.len() == 2).then_some(derived))
+    })?;
+    ensure!(derived[0] != derived[1], "derived ids {derived:?}");
     drop(publishers);
     system.stop()
 }
