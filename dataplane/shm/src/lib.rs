@@ -52,6 +52,8 @@
 //! assert_eq!((frame.class, &bytes[..]), (FrameClass::Idr, &b"\0\0\0\x01\x65slice"[..]));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+#![cfg_attr(loom, allow(dead_code, unused_imports, reason = "only the models run"))]
+
 pub mod counters;
 mod directory;
 mod error;
