@@ -165,3 +165,15 @@ pub fn access_units(path: &Path, pid: u16) -> Result<Vec<AccessUnit>> {
     };
     packets.iter().zip(pieces).map(unit).collect()
 }
+
+/// The AAC frames of one PID as FFmpeg finds them, with their ADTS headers.
+pub fn adts_frames(path: &Path, pid: u16) -> Result<Vec<AccessUnit>> {
+    let mut packets = oracle::packets(path)?;
+    packets.retain(|packet| packet.pid == pid);
+    let pieces = oracle::payloads(path, pid, &packets.iter().collect::<Vec<_>>())?;
+    let unit = |(packet, bytes): (&oracle::Packet, Vec<u8>)| {
+        let pts = packet.pts.context("a packet without PTS")?;
+        Ok(AccessUnit { bytes, pts, dts: pts, key: true, class: "audio", field: None })
+    };
+    packets.iter().zip(pieces).map(unit).collect()
+}

@@ -1,0 +1,159 @@
+//! Programs, packet sizes, the wrap of the stamps, and where a stream is joined.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use penstock_tests::generate::clips::{self, AAC, H264, Shape, run};
+use penstock_tests::generate::h264::{Paff, paff};
+use penstock_tests::generate::mux::Stream;
+use penstock_tests::generate::pack::{Packing, mux, pack};
+use penstock_tests::generate::sha256;
+use penstock_tests::oracle::Frame;
+use penstock_tests::system::{Options, Penstock};
+
+use super::{AUDIO, Expected, Tap, VIDEO, clip_is_true, is_true, options, publish, tracks};
+
+/// Stamps on the wire are modulo this.
+const WRAP: u64 = 1 << 33;
+
+#[test]
+fn the_first_program_is_taken_and_another_one_by_its_number() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = clips::two_programs(folder.path())?;
+    let program = |number: u16| Options {
+        ingestion: options().ingestion + &format!("  mpegts: {{program: {number}}}\n"),
+        ..options()
+    };
+    for (options, video, audio) in
+        [(options(), 0x100, 0x101), (program(9), 0x102, 0x103), (program(7), 0x100, 0x101)]
+    {
+        let system = Penstock::start(&options)?;
+        let expected = Expected { video: Some(video), audio: &[audio], ..Expected::clip(&path) };
+        is_true(&system, "programs", &expected).with_context(|| format!("PID {video:#x}"))?;
+        system.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn tracks_of_sound_beside_each_other() -> Result<()> {
+    let make = |folder: &Path| {
+        let maps = ["-map", "0:v", "-map", "1:a", "-map", "1:a", "-b:a:1", "96k"];
+        clips::make(folder, "two.ts", Shape::default(), &[&maps, &H264[..], &AAC].concat())
+    };
+    clip_is_true(make, &[0x101, 0x102])?;
+    Ok(())
+}
+
+#[test]
+fn sound_without_pictures() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let options_of_sound = [&AAC[..], &["-vn", "-ar", "44100"]].concat();
+    let path = clips::make(folder.path(), "sound.ts", Shape::default(), &options_of_sound)?;
+    let system = Penstock::start(&options())?;
+    let expected = Expected { video: None, audio: &[VIDEO], ..Expected::clip(&path) };
+    is_true(&system, "sound", &expected)?;
+    system.stop()
+}
+
+/// The stamps rise from the wire's below 2^33 to values beyond it.
+fn passes_the_wrap(frames: &[Frame]) -> Result<()> {
+    let stamps: Vec<u64> = frames.iter().filter_map(|frame| frame.dts).collect();
+    ensure!(stamps.len() == frames.len() && stamps.is_sorted(), "DTS {stamps:?}");
+    let (first, last) = (stamps.first(), stamps.last());
+    ensure!(first.is_some_and(|first| *first < WRAP), "begins with {first:?}");
+    ensure!(last.is_some_and(|last| (WRAP..WRAP + 90_000 * 60).contains(last)), "{last:?}");
+    Ok(())
+}
+
+#[test]
+fn stamps_of_pictures_and_sound_go_on_past_the_wrap() -> Result<()> {
+    let frames = clip_is_true(clips::wrap, &[AUDIO])?;
+    for kind in ["video", "audio"] {
+        for track in tracks(&frames, kind) {
+            passes_the_wrap(&track).context(kind)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn stamps_that_are_derived_go_on_past_the_wrap() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let units = paff(&Paff { start: WRAP - 20 * 3_600, ..Paff::default() });
+    let path = folder.path().join("fields.ts");
+    let packed = pack(&units, Packing::UnitsPerPes(5), true);
+    std::fs::write(&path, mux(&[(Stream::h264(VIDEO), packed)], 20))?;
+    let system = Penstock::start(&options())?;
+    let frames = is_true(&system, "fields", &Expected::generated(&path, &units))?;
+    passes_the_wrap(&frames)?;
+    system.stop()
+}
+
+/// Packets of 188 bytes, each with so many bytes before and behind it.
+fn repacked(folder: &Path, path: &Path, before: usize, behind: usize) -> Result<PathBuf> {
+    let mut out = Vec::new();
+    for packet in std::fs::read(path)?.chunks(188) {
+        // Never a sync byte.
+        out.extend(std::iter::repeat_n(0x11, before));
+        out.extend(packet);
+        out.extend(std::iter::repeat_n(0x22, behind));
+    }
+    let path = folder.join(format!("{}.ts", before + 188 + behind));
+    std::fs::write(&path, out)?;
+    Ok(path)
+}
+
+#[test]
+fn packets_of_192_and_204_bytes_carry_the_same_frames() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = clips::h264_aac(folder.path())?;
+    let system = Penstock::start(&options())?;
+    for (before, behind) in [(4, 0), (0, 16)] {
+        let path = repacked(folder.path(), &path, before, behind)?;
+        is_true(&system, &format!("packets_{before}_{behind}"), &Expected::clip(&path))?;
+    }
+    system.stop()
+}
+
+/// A clip in this coding, without its first half second.
+fn joined_late(folder: &Path, coder: &[&str]) -> Result<PathBuf> {
+    let path = clips::make(folder, "whole.ts", Shape::default(), &[coder, &AAC[..]].concat())?;
+    let bytes = std::fs::read(path)?;
+    let path = folder.join("late.ts");
+    std::fs::write(&path, &bytes[bytes.len() / 8 / 188 * 188..])?;
+    Ok(path)
+}
+
+#[test]
+fn a_stream_joined_between_key_frames_begins_with_the_next_one() -> Result<()> {
+    let make = |folder: &Path| joined_late(folder, &H264);
+    clip_is_true(make, &[AUDIO])?;
+    Ok(())
+}
+
+/// What FFmpeg takes out of a file as an elementary stream.
+fn elementary(path: &Path, format: &str) -> Result<Vec<u8>> {
+    run("ffmpeg", &["-i", &path.to_string_lossy(), "-map", "0:v", "-c", "copy", "-f", format, "-"])
+}
+
+#[test]
+fn annexb_is_the_elementary_stream_from_the_first_key_frame_on() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let system = Penstock::start(&options())?;
+    let hevc = ["-c:v", "libx265", "-preset", "veryfast", "-x265-params", "log-level=none"];
+    for (format, coder) in [("h264", &H264[..]), ("hevc", &hevc)] {
+        let path = joined_late(folder.path(), coder)?;
+        let tap = Tap::start(&system, format, "annexb")?;
+        publish(&system, format, &std::fs::read(&path)?, &[&tap])?;
+        let (ours, theirs) = (tap.end()?, elementary(&path, format)?);
+        ensure!(
+            sha256(&ours) == sha256(&theirs),
+            "{format}: {} bytes, FFmpeg extracts {}, equal up to {:?}",
+            ours.len(),
+            theirs.len(),
+            ours.iter().zip(&theirs).position(|(a, b)| a != b)
+        );
+    }
+    system.stop()
+}
