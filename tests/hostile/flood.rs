@@ -41,7 +41,7 @@ fn a_flood_of_inductions_leaves_no_state_and_is_not_amplified() -> Result<()> {
         let before = counter(system, WorkerCounter::Inductions)?;
         let request = message(&callers[0].induction(), &[]);
         ensure!(callers[0].ask(&request)?.len() <= request.len(), "an answer outgrows its request");
-        flood(SENT, |number| {
+        flood(system, SENT, |number| {
             let index = usize::try_from(number)? % callers.len();
             callers[index].send(&request)
         })?;
@@ -62,7 +62,7 @@ fn conclusions_with_guessed_or_stolen_cookies_are_counted_and_not_answered() -> 
         let stolen = RawCaller::new(system.srt_address(), 3)?.cookie()?;
         let caller = RawCaller::new(system.srt_address(), 4)?;
         let mut random = Random::new(6);
-        flood(SENT, |number| {
+        flood(system, SENT, |number| {
             let guess = u32::try_from(random.draw() >> 32)?;
             let cookie = if number % 2 == 0 { stolen } else { guess };
             caller.send(&message(&caller.conclusion(cookie), &hello(120, "thief")))
@@ -79,7 +79,7 @@ fn empty_datagrams_end_no_reception() -> Result<()> {
     const SENT: u32 = 2_000;
     beside_a_witness(|system, _| {
         let socket = socket(system)?;
-        flood(SENT, |_| Ok(socket.send(&[]).map(drop)?))?;
+        flood(system, SENT, |_| Ok(socket.send(&[]).map(drop)?))?;
         all_counted(system, SENT.into(), &[WorkerCounter::DroppedEmpty])?;
         let rearmed = counter(system, WorkerCounter::RearmsEmpty)?;
         ensure!(rearmed > 0, "no reception was armed again");
@@ -94,7 +94,7 @@ fn oversize_datagrams_are_cut_counted_and_dropped() -> Result<()> {
         let socket = socket(system)?;
         let mut datagram = vec![0x47; 65_507];
         datagram[12..16].copy_from_slice(&witness.socket_id().to_be_bytes());
-        flood(SENT, |number| {
+        flood(system, SENT, |number| {
             let len = if number % 2 == 0 { 65_507 } else { 2_049 + usize::try_from(number)? };
             Ok(socket.send(&datagram[..len]).map(drop)?)
         })?;
@@ -110,7 +110,7 @@ fn random_bytes_are_dropped_each_under_its_reason() -> Result<()> {
         let socket = socket(system)?;
         let mut random = Random::new(7);
         let mut datagram = [0; 1_472];
-        flood(SENT, |number| {
+        flood(system, SENT, |number| {
             for chunk in datagram.chunks_exact_mut(8) {
                 chunk.copy_from_slice(&random.draw().to_be_bytes());
             }

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use penstock_tests::process::eventually;
 use penstock_tests::raw::{RawCaller, block, hello, message, read};
 use penstock_tests::system::PATIENCE;
-use shm::counters::WorkerCounter;
+use shm::counters::{ConductorCounter, WorkerCounter};
 use srt::control::encode_shutdown;
 use srt::handshake::Kind;
 
@@ -105,6 +105,43 @@ fn no_length_and_no_extension_does_harm() -> Result<()> {
             Ok((sessions <= 1 && rejected > 100).then_some(rejected))
         })?;
         ensure!(rejected < 1_000, "{rejected} refusals of fewer questions");
+        Ok(())
+    })
+}
+
+#[test]
+fn callers_that_race_for_one_name_get_it_once_and_the_limit_holds() -> Result<()> {
+    // `ingestion.max_connections`, of which the witness has one.
+    const PLACES: u32 = 25;
+    beside_a_witness(|system, _| {
+        let callers = (1..40)
+            .map(|id| RawCaller::new(system.srt_address(), id))
+            .collect::<Result<Vec<_>>>()?;
+        let cookies = callers.iter().map(RawCaller::cookie).collect::<Result<Vec<_>>>()?;
+        let ask = |index: usize, id: &str| {
+            let caller = &callers[index];
+            caller.refusal(&caller.conclusion(cookies[index]), &hello(120, id))
+        };
+        let race = std::thread::scope(|scope| {
+            let runners: Vec<_> =
+                (0..8).map(|index| scope.spawn(move || ask(index, "one"))).collect();
+            let arrived = runners.into_iter().map(|it| it.join().expect("no panic"));
+            arrived.collect::<Result<Vec<_>>>()
+        })?;
+        // Whoever has it and sends nothing loses it to the next one of the same host.
+        ensure!(race.iter().all(|code| matches!(code, None | Some(2_409))), "answers {race:?}");
+        let winners = race.iter().filter(|code| code.is_none()).count();
+        ensure!(winners > 0, "nobody got it: {race:?}");
+        eventually("one has it", PATIENCE, || {
+            let replaced = system.directory()?.conductor().counter(ConductorCounter::EndedReplaced);
+            let sessions = counter(system, WorkerCounter::Sessions)?;
+            Ok((replaced == winners as u64 - 1 && sessions == 2).then_some(()))
+        })?;
+        for number in 2..PLACES {
+            let index = usize::try_from(number)? + 6;
+            assert_eq!(ask(index, &format!("cam{number}"))?, None, "place {number}");
+        }
+        assert_eq!(ask(38, "too-many")?, Some(2_402));
         Ok(())
     })
 }

@@ -94,6 +94,37 @@ fn sequence_numbers_far_ahead_are_refused_without_work() -> Result<()> {
 }
 
 #[test]
+fn tiny_packets_behind_a_hole_hold_no_more_slots_than_the_share_of_one() -> Result<()> {
+    beside_a_witness(|system, _| {
+        let free = counter(system, WorkerCounter::SlotsFree)?;
+        let publisher = Publisher::connect(system.srt_address(), "hoarder", 9)?;
+        let (to, first) = (publisher.listener_socket_id(), publisher.initial_sequence());
+        let mut least = free;
+        // The first one never comes, and no flow window is heeded.
+        for number in 1..6_000 {
+            let header = DataHeader::live(first.add(number), number, 0, to).encode();
+            publisher.send_raw(&[&header[..], &[0x47]].concat())?;
+            if number % 64 == 0 {
+                least = least.min(counter(system, WorkerCounter::SlotsFree)?);
+            }
+        }
+        let dropped = eventually("the hoard is dropped", PATIENCE, || {
+            least = least.min(counter(system, WorkerCounter::SlotsFree)?);
+            let stream = system.directory()?.stream("hoarder").context("listed")?;
+            let dropped = stream.counter(StreamCounter::PacketsDroppedSlots)
+                + stream.counter(StreamCounter::PacketsDroppedWindow);
+            let settled = stream.counter(StreamCounter::PacketsHeld) == 0;
+            Ok((settled && dropped > 0).then_some(dropped))
+        })?;
+        ensure!(dropped > 1_000, "only {dropped} were dropped");
+        // 10 Mbit/s for 800 ms, and half as long again.
+        let share = 1_140;
+        ensure!(free - least < 2 * share, "of {free} free slots {least} were left");
+        publisher.close()
+    })
+}
+
+#[test]
 fn a_publisher_that_breaks_every_rule_harms_only_itself() -> Result<()> {
     beside_a_witness(|system, _| {
         for (seed, packet) in (20..).zip(0..packets(1, Sequence::new(0)).len()) {

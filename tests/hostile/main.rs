@@ -6,11 +6,10 @@ mod flood;
 mod handshake;
 mod intruder;
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use penstock_tests::clip::Clip;
-use penstock_tests::system::{Options, Penstock};
+use penstock_tests::process::eventually;
+use penstock_tests::system::{Options, PATIENCE, Penstock};
 use penstock_tests::witness::Witness;
 use shm::counters::WorkerCounter;
 
@@ -18,7 +17,7 @@ use shm::counters::WorkerCounter;
 fn start() -> Result<(Penstock, Clip)> {
     let clip = Clip::in_folder(env!("CARGO_TARGET_TMPDIR"))?;
     let options = Options {
-        srt: "    max_bandwidth: 10000000\n    latency: 800ms\n".into(),
+        srt: "    max_bandwidth: 10000000\n    latency: 800ms\n    peer_idle_timeout: 20s\n".into(),
         ..Options::default()
     };
     Ok((Penstock::start(&options)?, clip))
@@ -29,11 +28,22 @@ fn counter(system: &Penstock, counter: WorkerCounter) -> Result<u64> {
     Ok(system.directory()?.workers()[0].counter(counter))
 }
 
-/// Sends so many datagrams in bursts that a loopback can bear.
-fn flood(count: u32, mut send: impl FnMut(u32) -> Result<()>) -> Result<()> {
+/// Sends so many datagrams, as fast as the worker takes them: however long it was kept from its
+/// CPU, it has buffers for those that wait.
+fn flood(system: &Penstock, count: u32, mut send: impl FnMut(u32) -> Result<()>) -> Result<()> {
+    const WAITING_MAX: u64 = 2_048;
+    let directory = system.directory()?;
+    let taken = || {
+        let worker = &directory.workers()[0];
+        worker.counter(WorkerCounter::DatagramsReceived)
+            + worker.counter(WorkerCounter::KernelDrops)
+    };
+    let before = taken();
     for number in 0..count {
         if number % 64 == 0 {
-            std::thread::sleep(Duration::from_millis(1));
+            eventually("the worker goes on", PATIENCE, || {
+                Ok((before + u64::from(number) <= taken() + WAITING_MAX).then_some(()))
+            })?;
         }
         send(number)?;
     }
