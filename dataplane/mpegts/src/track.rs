@@ -144,7 +144,10 @@ impl Track {
     /// A start or the end comes before the unit's end.
     fn cut_short<S: Sink + ?Sized>(&mut self, out: &mut Output<'_, S>) {
         match self.unit {
-            Unit::Header => out.counters.pes_invalid += 1,
+            Unit::Header => {
+                out.counters.pes_invalid += 1;
+                self.gap(out);
+            }
             Unit::Bounded(_) => {
                 out.counters.pes_invalid += 1;
                 self.gap(out);
@@ -203,8 +206,8 @@ impl Track {
                 Ok(Parsed::Need(wanted)) => rest = self.gather(wanted, rest),
                 Err(_) => {
                     out.counters.pes_invalid += 1;
-                    self.unit = Unit::Waiting;
-                    return;
+                    // Its bytes may have belonged to the access unit that is open.
+                    return self.gap(out);
                 }
             }
         }

@@ -389,6 +389,17 @@ mod units {
     }
 
     #[test]
+    fn bytes_lost_with_a_refused_header_are_a_gap_in_what_is_open() {
+        let mut bench = Bench::new();
+        bench.pes(VIDEO, pts(5), &[1; 10]);
+        let packets = bench.writer.split(VIDEO, &[9; 300], 184);
+        bench.push(&packets);
+        bench.pes(VIDEO, pts(6), &[2; 10]);
+        let wanted = [start(0, 5), data(0, 1, 10), Event::Gap(0), start(0, 6), data(0, 2, 10)];
+        assert_eq!(bench.events(), wanted);
+    }
+
+    #[test]
     fn header_cut_by_the_next_start_is_counted() {
         let mut bench = Bench::new();
         let header = pts(5).bytes(0xE0, &[]);
