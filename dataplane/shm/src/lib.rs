@@ -24,7 +24,7 @@
 //!
 //! The drawing of the bytes is in `layout.rs`, of the order of stores and loads in `ring/index.rs`
 //! and `seqlock.rs`. `RUSTFLAGS="--cfg loom" cargo test -p penstock-shm --lib` checks those two
-//! orders over all interleavings; `cargo +nightly miri test -p penstock-shm --lib` the rest on the
+//! orders over all interleavings; `cargo +nightly miri test -p penstock-shm` the rest on the
 //! heap.
 //!
 //! ```

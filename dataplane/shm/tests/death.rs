@@ -1,6 +1,9 @@
 //! The dataplane dies in the middle of things: what readers have then. The dataplane is this test
 //! program again, started with a role in its environment.
 
+// System calls that neither the interpreter nor the models know.
+#![cfg(not(any(miri, loom)))]
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

@@ -1,6 +1,9 @@
 //! Too little memory is an error that names size and cause. A file of its own: the limit holds for
 //! the whole process.
 
+// System calls that neither the interpreter nor the models know.
+#![cfg(not(any(miri, loom)))]
+
 use penstock_shm::{DirectoryConfig, DirectoryWriter, GopRing, RingId, RingSpec};
 use rustix::process::{Resource, Rlimit, setrlimit};
 

@@ -1,5 +1,8 @@
 //! Both segments over real memory files: what a reader in any process sees, and what it cannot do.
 
+// System calls that neither the interpreter nor the models know.
+#![cfg(not(any(miri, loom)))]
+
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -8,7 +8,7 @@ use crate::{Error, FrameClass, RingId};
 
 const FOREVER: u64 = u64::MAX;
 /// Lengths tried one by one; the interpreter is slow.
-const LENGTHS: usize = if cfg!(miri) { 18 } else { 40 };
+const LENGTHS: usize = if cfg!(miri) { 10 } else { 40 };
 
 fn spec(video_bytes: u64, side_bytes: u64, descriptors: u32) -> RingSpec {
     RingSpec { ring: RingId(3), video_bytes, side_bytes, descriptors, pending_frames: 8 }
@@ -567,7 +567,7 @@ fn run(steps: &[Step]) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 4 } else { 500 },
+        cases: if cfg!(miri) { 2 } else { 500 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
