@@ -1,8 +1,9 @@
 //! Shared parts of the whole-system tests: both processes on loopback, real senders, an impairing
 //! relay, generated streams and FFmpeg as the oracle.
 //!
-//! What is tested is what a user starts. Of the product's own code only the sending side of SRT is
-//! used, for what FFmpeg and libsrt cannot be made to send.
+//! What is tested is what a user starts. Of the product's own code two parts are used: the sending
+//! side of SRT, for what FFmpeg and libsrt cannot be made to send, and the reader of shared memory,
+//! which every local program may use.
 
 #![forbid(unsafe_code)]
 
