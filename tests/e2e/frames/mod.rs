@@ -24,6 +24,8 @@ const VIDEO: u16 = 0x100;
 const AUDIO: u16 = 0x101;
 /// About three times the rate of the clips.
 const BITS_PER_SECOND: u64 = 1_000_000;
+/// Larger clips are sent faster, so that none lasts longer.
+const SECONDS_MAX: u64 = 3;
 
 /// Rings that hold a whole clip: a reader that the machine keeps waiting misses nothing.
 fn options() -> Options {
@@ -154,7 +156,8 @@ impl Tap {
 /// Sends bytes by a publisher of ours and ends in order.
 fn publish(system: &Penstock, id: &str, bytes: &[u8], taps: &[&Tap]) -> Result<()> {
     let mut publisher = Publisher::connect(system.srt_address(), id, 1)?;
-    publisher.send_stream(bytes, BITS_PER_SECOND)?;
+    let rate = bytes.len() as u64 * 8 / SECONDS_MAX;
+    publisher.send_stream(bytes, rate.max(BITS_PER_SECOND))?;
     eventually("every tap reads", PATIENCE, || {
         publisher.pump()?;
         let begun = taps.iter().map(|tap| tap.has_begun()).collect::<Result<Vec<bool>>>()?;

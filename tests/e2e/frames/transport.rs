@@ -46,6 +46,53 @@ fn tracks_of_sound_beside_each_other() -> Result<()> {
 }
 
 #[test]
+fn sound_that_is_listed_before_the_pictures() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let coder = [&["-map", "1:a", "-map", "0:v"], &H264[..], &AAC].concat();
+    let path = clips::make(folder.path(), "order.ts", Shape::default(), &coder)?;
+    let system = Penstock::start(&options())?;
+    let expected = Expected { video: Some(0x101), audio: &[0x100], ..Expected::clip(&path) };
+    is_true(&system, "order", &expected)?;
+    system.stop()
+}
+
+#[test]
+fn codings_that_are_only_listed_disturb_nothing() -> Result<()> {
+    let make = |folder: &Path| {
+        let maps = ["-map", "1:a", "-map", "0:v", "-map", "1:a", "-map", "0:v"];
+        let order = ["-streamid", "0:300", "-streamid", "1:256", "-streamid", "2:257"];
+        let codings = ["-c:a:0", "mp2", "-c:v:1", "mpeg2video", "-streamid", "3:301"];
+        let coder = [&maps, &H264[..], &AAC, &codings, &order].concat();
+        clips::make(folder, "listed.ts", Shape::default(), &coder)
+    };
+    clip_is_true(make, &[AUDIO])?;
+    Ok(())
+}
+
+#[test]
+fn a_multiplex_of_constant_rate_with_null_packets() -> Result<()> {
+    let make = |folder: &Path| {
+        let coder = [&H264[..], &AAC, &["-muxrate", "1500k"]].concat();
+        clips::make(folder, "constant.ts", Shape::default(), &coder)
+    };
+    clip_is_true(make, &[AUDIO])?;
+    Ok(())
+}
+
+#[test]
+fn pictures_of_more_bytes_than_a_pes_packet_can_tell() -> Result<()> {
+    let noise = ["-vf", "noise=alls=60:allf=t", "-qp", "34"];
+    let shape = Shape { width: 640, height: 360, seconds: 1, ..Shape::default() };
+    let make = |folder: &Path| {
+        clips::make(folder, "large.ts", shape, &[&H264[..], &AAC, &noise].concat())
+    };
+    let frames = clip_is_true(make, &[AUDIO])?;
+    let largest = frames.iter().map(|frame| frame.size).max();
+    ensure!(largest > Some(1 << 16), "the largest has {largest:?} bytes");
+    Ok(())
+}
+
+#[test]
 fn sound_without_pictures() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let options_of_sound = [&AAC[..], &["-vn", "-ar", "44100"]].concat();
@@ -75,6 +122,20 @@ fn stamps_of_pictures_and_sound_go_on_past_the_wrap() -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[test]
+fn a_stream_may_begin_with_stamps_on_both_sides_of_the_wrap() -> Result<()> {
+    let make = |folder: &Path| {
+        // 2^33 ticks are 95,443.717 s; the multiplexer adds 1.4 s, and the first PTS is 80 ms later.
+        let coder = [&H264[..], &AAC, &["-output_ts_offset", "95442.36"]].concat();
+        clips::make(folder, "both.ts", Shape::default(), &coder)
+    };
+    let frames = clip_is_true(make, &[AUDIO])?;
+    let first = frames.iter().find(|frame| frame.key && frame.kind == "video");
+    let stamps = first.and_then(|first| first.dts.zip(first.pts));
+    ensure!(stamps.is_some_and(|(dts, pts)| dts < WRAP && pts >= WRAP), "{first:?}");
+    passes_the_wrap(&tracks(&frames, "video")[0])
 }
 
 #[test]
@@ -121,7 +182,8 @@ fn joined_late(folder: &Path, coder: &[&str]) -> Result<PathBuf> {
     let path = clips::make(folder, "whole.ts", Shape::default(), &[coder, &AAC[..]].concat())?;
     let bytes = std::fs::read(path)?;
     let path = folder.join("late.ts");
-    std::fs::write(&path, &bytes[bytes.len() / 8 / 188 * 188..])?;
+    // In the middle of a packet.
+    std::fs::write(&path, &bytes[bytes.len() / 8 / 188 * 188 + 77..])?;
     Ok(path)
 }
 
