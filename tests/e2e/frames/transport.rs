@@ -83,9 +83,8 @@ fn a_multiplex_of_constant_rate_with_null_packets() -> Result<()> {
 fn pictures_of_more_bytes_than_a_pes_packet_can_tell() -> Result<()> {
     let noise = ["-vf", "noise=alls=60:allf=t", "-qp", "34"];
     let shape = Shape { width: 640, height: 360, seconds: 1, ..Shape::default() };
-    let make = |folder: &Path| {
-        clips::make(folder, "large.ts", shape, &[&H264[..], &AAC, &noise].concat())
-    };
+    let make =
+        |folder: &Path| clips::make(folder, "large.ts", shape, &[&H264[..], &AAC, &noise].concat());
     let frames = clip_is_true(make, &[AUDIO])?;
     let largest = frames.iter().map(|frame| frame.size).max();
     ensure!(largest > Some(1 << 16), "the largest has {largest:?} bytes");
