@@ -9,7 +9,7 @@
 //! - stamps modulo 2^33, since FFmpeg turns negative near the wrap; sound within a tick, because
 //!   ADTS frames without a stamp of their own are rounded;
 //! - stamps that FFmpeg does not give, against the generator's truth;
-//! - the key flag of pictures, and the picture type where a picture has one slice;
+//! - the codec and the key flag, and the picture type where a picture has one slice;
 //! - the place of a field in its pair, by the generator's truth;
 //! - no mark of damage, and none of a timeline that jumps.
 
@@ -293,9 +293,8 @@ fn same(
     ensure!(check.lossy || !frame.discontinuity, "marked as a jump of the timeline");
     ensure!(frame.sha256 == packet.sha256, "other bytes");
     ensure!(frame.size == packet.size, "other size");
-    // FFmpeg marks all sound; beside pictures, a decoder of the stream cannot start there.
-    let sound = frame.kind == "audio";
-    ensure!(sound || frame.key == packet.key, "other key flag");
+    ensure!(frame.codec == packet.codec, "other codec");
+    ensure!(frame.key == packet.key, "other key flag");
     for (name, ours, theirs, known) in [
         ("PTS", frame.pts, packet.pts, truth.map(|unit| unit.pts)),
         ("DTS", frame.dts, packet.dts, truth.map(|unit| unit.dts)),
@@ -571,7 +570,6 @@ mod tests {
                     frames.drain(..5);
                     for frame in frames {
                         frame.kind = "audio".to_owned();
-                        frame.key = false;
                         frame.pts = frame.pts.map(|pts| pts + ticks);
                         frame.dts = frame.pts;
                     }
@@ -594,10 +592,11 @@ mod tests {
 
         #[test]
         fn every_difference_is_found() {
-            let changes: [fn(&mut Vec<Frame>); 10] = [
+            let changes: [fn(&mut Vec<Frame>); 11] = [
                 |frames| frames[5].sha256.push('x'),
                 |frames| frames[5].size += 1,
                 |frames| frames[5].key = true,
+                |frames| frames[5].codec = "hevc".to_owned(),
                 |frames| frames[5].pts = Some(1),
                 |frames| frames[5].dts = None,
                 |frames| frames[5].damaged = true,

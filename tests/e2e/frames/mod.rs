@@ -22,6 +22,8 @@ use penstock_tests::system::{Options, PATIENCE, Penstock};
 /// FFmpeg's multiplexer begins with these.
 const VIDEO: u16 = 0x100;
 const AUDIO: u16 = 0x101;
+/// Stamps on the wire are modulo this.
+const WRAP: u64 = 1 << 33;
 /// About three times the rate of the clips.
 const BITS_PER_SECOND: u64 = 1_000_000;
 /// Larger clips are sent faster, so that none lasts longer.
@@ -63,6 +65,8 @@ impl<'a> Expected<'a> {
         for (number, frame) in (0..).zip(frames) {
             ensure!(frame.seq == number, "frame {number} has the number {}", frame.seq);
         }
+        let first = frames.first().context("no frames")?;
+        ensure!(first.dts.is_some_and(|dts| dts < WRAP), "begins beyond the wire's stamps");
         let mut rest = frames.len();
         let mut pictures = Vec::new();
         let video = tracks(frames, "video");
@@ -104,6 +108,7 @@ impl<'a> Expected<'a> {
 /// in the file must be there.
 fn check_audio(frames: &[Frame], packets: &[Packet], pictures: &[Packet]) -> Result<()> {
     let compared = compare(frames, packets, &Check::default())?;
+    ensure!(frames.iter().all(|frame| frame.class == "audio"), "other classes");
     let mut first = 0;
     if let Some(key) = pictures.iter().position(|picture| picture.key) {
         let end = pictures.get(key + 1).and_then(|next| next.position).context("one picture")?;

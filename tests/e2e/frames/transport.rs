@@ -11,10 +11,7 @@ use penstock_tests::generate::sha256;
 use penstock_tests::oracle::Frame;
 use penstock_tests::system::{Options, Penstock};
 
-use super::{AUDIO, Expected, Tap, VIDEO, clip_is_true, is_true, options, publish, tracks};
-
-/// Stamps on the wire are modulo this.
-const WRAP: u64 = 1 << 33;
+use super::{AUDIO, Expected, Tap, VIDEO, WRAP, clip_is_true, is_true, options, publish, tracks};
 
 #[test]
 fn the_first_program_is_taken_and_another_one_by_its_number() -> Result<()> {
