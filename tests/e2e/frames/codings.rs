@@ -113,6 +113,49 @@ fn h264_in_ten_bits_of_4_2_2_at_a_rate_of_fractions() -> Result<()> {
     Ok(())
 }
 
+/// Each of these forms of a coding, one second long.
+fn forms_are_true(coder: &[&str], forms: &[(&str, &[&str])]) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let system = Penstock::start(&options())?;
+    let shape = Shape { seconds: 1, ..Shape::default() };
+    for (id, form) in forms {
+        let options = [coder, &["-preset", "veryfast", "-g", "10", "-an"], form].concat();
+        let path = clips::make(folder.path(), &format!("{id}.ts"), shape, &options)?;
+        is_true(&system, id, &Expected { audio: &[], ..Expected::clip(&path) })?;
+    }
+    system.stop()
+}
+
+#[test]
+fn h264_in_other_forms() -> Result<()> {
+    let interlaced = ["-flags", "+ilme+ildct", "-x264-params", "tff=1:slices=4:bframes=3"];
+    forms_are_true(
+        &["-c:v", "libx264"],
+        &[
+            ("interlaced_slices", &interlaced),
+            ("pyramid", &["-bf", "8", "-x264-params", "b-pyramid=normal:ref=8:b-adapt=2"]),
+            ("slices_of_200_bytes", &["-x264-params", "slice-max-size=200:cabac=0"]),
+            ("baseline", &["-profile:v", "baseline", "-pix_fmt", "yuv420p"]),
+            ("lossless_4_4_4", &["-qp", "0", "-pix_fmt", "yuv444p"]),
+            ("sets_in_each_picture", &["-bf", "2", "-bsf:v", "dump_extra=freq=all"]),
+        ],
+    )
+}
+
+#[test]
+fn hevc_in_other_forms() -> Result<()> {
+    forms_are_true(
+        &["-c:v", "libx265"],
+        &[
+            ("ends_of_sequences", &["-x265-params", "log-level=none:eos=1:eob=1:open-gop=0"]),
+            ("leading_pictures", &["-x265-params", "log-level=none:open-gop=0:radl=2:bframes=3"]),
+            ("delimiters", &["-x265-params", "log-level=none:aud=1:repeat-headers=1"]),
+            ("refresh", &["-x265-params", "log-level=none:intra-refresh=1:bframes=0"]),
+            ("twelve_bits", &["-pix_fmt", "yuv444p12le", "-x265-params", "log-level=none"]),
+        ],
+    )
+}
+
 /// A clip that GStreamer codes and multiplexes: 60 pictures, and sound of their length.
 fn by_gstreamer(folder: &Path, coder: &[&str]) -> Result<PathBuf> {
     let path = folder.join("gstreamer.ts");
