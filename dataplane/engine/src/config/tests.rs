@@ -116,3 +116,13 @@ fn keys_without_effect_are_named() {
         parse("ingestion:\n  rtp: {port: 5004}\n  sync: {enabled: true}\n").expect("valid");
     assert_eq!(config.without_effect, ["ingestion.rtp", "ingestion.sync"]);
 }
+
+#[test]
+fn the_complete_example_is_accepted_as_it_stands() {
+    let text = include_str!("../../../../controlplane/tests/vectors/reference-config.yaml");
+    let config = parse(text).expect("accepted");
+    let srt = config.srt.expect("srt is on");
+    assert_eq!((srt.flow_window, srt.peer_idle_timeout.as_secs()), (25_600, 30));
+    assert_eq!((config.gop_count_max, config.frame_bytes_max), (3, 10_485_760));
+    assert!(config.without_effect.contains(&"ingestion.rtp".to_owned()));
+}
