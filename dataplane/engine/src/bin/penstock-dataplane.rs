@@ -62,6 +62,7 @@ fn check(config: &Config) -> Result<()> {
 
 fn run(config: &Config) -> Result<()> {
     start_logging(config);
+    std::panic::set_hook(Box::new(record_panic));
     if !config.without_effect.is_empty() {
         let keys = config.without_effect.join(", ");
         tracing::warn!("accepted, without effect in this version: {keys}");
@@ -91,5 +92,15 @@ fn start_logging(config: &Config) {
     match config.logging.format.as_deref() {
         Some("json") => builder.json().init(),
         _ => builder.with_target(false).with_ansi(false).init(),
+    }
+}
+
+/// One line without a backtrace: resolving symbols would hold a worker up for as long as it takes to
+/// read the debug information, and with it every other session on it.
+fn record_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("no message");
+    match panic.location() {
+        Some(location) => eprintln!("penstock-dataplane: panic at {location}: {message}"),
+        None => eprintln!("penstock-dataplane: panic: {message}"),
     }
 }

@@ -229,9 +229,9 @@ impl Worker {
     /// What outlives the session (slab, timers, ring) is never inside the fence in a half-changed
     /// state: slots go back when their handles drop, sends are queued whole.
     fn guarded(&mut self, place: u16, f: impl FnOnce(&mut Session, &mut Wire<'_>)) {
-        let Parts { sessions, ring, socket, .. } = &mut self.parts;
+        let Parts { sessions, ring, socket, block, .. } = &mut self.parts;
         let session = &mut sessions[usize::from(place)];
-        let mut wire = Wire { ring, socket: *socket };
+        let mut wire = Wire { ring, socket: *socket, latency: block.latency() };
         if catch_unwind(AssertUnwindSafe(|| f(session, &mut wire))).is_err() {
             // What it left half changed may fail once more; then its place rests as it is until a
             // next session opens it anew.
@@ -364,10 +364,9 @@ impl Worker {
 
     fn settle(&mut self, now: Time) {
         while let Some(place) = self.touched.pop() {
-            let Parts { sessions, block, .. } = &mut self.parts;
-            let session = &mut sessions[usize::from(place)];
-            session.touched = false;
-            session.settle(now, block.latency());
+            self.parts.sessions[usize::from(place)].touched = false;
+            self.guarded(place, |session, wire| session.settle(now, wire));
+            let session = &self.parts.sessions[usize::from(place)];
             match session.over() {
                 Some(reason) => self.finish(place, reason, now),
                 None => self.wheel.set(place.into(), session.next_timeout()),

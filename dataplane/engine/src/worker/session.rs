@@ -47,10 +47,12 @@ pub(crate) struct Session {
     publish_at: Time,
 }
 
-/// What a session needs of the worker to handle its input.
+/// What a session needs of its worker.
 pub(crate) struct Wire<'a> {
     pub(crate) ring: &'a mut Ring,
     pub(crate) socket: SocketIndex,
+    /// How late frames are published.
+    pub(crate) latency: &'a mut Histogram,
 }
 
 /// Where a connection's output goes: packets to the ring, payload to the demultiplexer and on
@@ -188,10 +190,10 @@ impl Session {
     }
 
     /// Publishes what is due and shows counters when it is time to.
-    pub(crate) fn settle(&mut self, now: Time, latency: &mut Histogram) {
+    pub(crate) fn settle(&mut self, now: Time, wire: &mut Wire<'_>) {
         let (published, published_at) = (&mut self.published, &mut self.published_at);
         let next = self.stream.publish_due_with(now, |frame: &Published| {
-            latency.record(frame.published_ns.saturating_sub(frame.due_ns));
+            wire.latency.record(frame.published_ns.saturating_sub(frame.due_ns));
             *published += 1;
             *published_at = now;
         });
