@@ -16,13 +16,14 @@ use uring::socket::open_steered_group;
 use uring::{Ring, Steering, Waker};
 
 use crate::budget::Budget;
+use crate::clock::{self, ArrivalClock};
 use crate::conductor::placement::Placement;
 use crate::conductor::{self, Conductor, WorkerLink};
 use crate::config::{Config, SrtConfig};
 use crate::cpu;
 use crate::messages::{Berth, Order, Report};
 use crate::plan::Plan;
-use crate::socket_id::SocketIds;
+use crate::socket_id::{Salts, SocketIds};
 use crate::wake::Wake;
 use crate::worker::handover::Neighbours;
 use crate::worker::session::Session;
@@ -159,6 +160,7 @@ impl Dataplane {
             reconnect_grace: config.reconnect_grace,
             window_packets: plan.session.window_packets,
             ids,
+            salts: Salts::new(&random_key()?),
             placement: Placement::new(plan.workers(), plan.sessions, plan.session_slots),
             workers: links,
             berths,
@@ -337,14 +339,14 @@ impl Recruit {
         // The others were not made: leave.
         let Ok(wakers) = start.recv() else { return Ok(()) };
         parts.neighbour_wakers = wakers;
-        let mut worker = Worker::new(parts);
+        let mut worker = Worker::new(parts, clock::now());
         let mut ended = Ok(());
         run(&mut || ended = worker.run());
         let left = worker.leave();
         ended.and(left)
     }
 
-    fn make(mut self) -> Result<worker::Parts, Error> {
+    fn make(mut self) -> Result<worker::Parts<Ring>, Error> {
         cpu::pin(self.cpu)?;
         let thread_id = rustix::thread::gettid().as_raw_nonzero().get();
         self.block.set_identity(self.cpu.into(), u32::try_from(thread_id).unwrap_or(0));
@@ -355,6 +357,7 @@ impl Recruit {
         Ok(worker::Parts {
             worker: self.worker,
             ring,
+            arrival: ArrivalClock::new(),
             slab,
             socket,
             listener: Listener::new(self.cookie_key),

@@ -29,6 +29,7 @@ pub mod config;
 pub mod cpu;
 mod dataplane;
 mod messages;
+mod network;
 mod plan;
 mod socket_id;
 mod stream_id;

@@ -8,6 +8,8 @@
 //! a table. The salt is random, so a former session's id seldom meets the session that has its
 //! place now, and an id from another address cannot be guessed from one's own.
 
+use siphasher::sip::SipHasher24;
+
 /// Bit 30 marks groups in libsrt; ids of sockets lie below.
 const ID_LIMIT: u32 = 1 << 30;
 
@@ -45,6 +47,27 @@ impl SocketIds {
     }
 }
 
+/// The salts of ids: a keyed hash of their count, so that guessing one is not easier than guessing
+/// an address and port, and a simulation that knows the key knows the ids.
+#[derive(Debug)]
+pub(crate) struct Salts {
+    hasher: SipHasher24,
+    count: u64,
+}
+
+impl Salts {
+    pub(crate) fn new(key: &[u8; 16]) -> Self {
+        Self { hasher: SipHasher24::new_with_key(key), count: 0 }
+    }
+
+    /// The next salt.
+    pub(crate) fn next(&mut self) -> u32 {
+        self.count += 1;
+        let [a, b, c, d, ..] = self.hasher.hash(&self.count.to_ne_bytes()).to_ne_bytes();
+        u32::from_ne_bytes([a, b, c, d])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +84,16 @@ mod tests {
                 }
             }
         }
+    }
+    #[test]
+    fn salts_depend_on_the_key_and_do_not_repeat_at_once() {
+        let salts = |key| {
+            let mut salts = Salts::new(&[key; 16]);
+            [salts.next(), salts.next(), salts.next()]
+        };
+        assert_eq!(salts(1), salts(1));
+        let [first, second, third] = salts(1);
+        assert!(first != second && second != third && first != third);
+        assert_ne!(salts(1), salts(2));
     }
 }

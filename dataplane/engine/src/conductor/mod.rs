@@ -33,7 +33,7 @@ use self::streams::{Claim, State, Streams};
 use crate::clock;
 use crate::config::SrtConfig;
 use crate::messages::{Berth, Order, Report, Tenancy, Verdict};
-use crate::socket_id::SocketIds;
+use crate::socket_id::{Salts, SocketIds};
 use crate::stream_id::DerivedIds;
 
 /// Longest wait of a turn: the heartbeat's period, and a fifth of what readers call stale.
@@ -83,6 +83,7 @@ pub(crate) struct Parts {
     pub(crate) reconnect_grace: Duration,
     pub(crate) window_packets: u32,
     pub(crate) ids: SocketIds,
+    pub(crate) salts: Salts,
     pub(crate) placement: Placement,
     pub(crate) workers: Vec<WorkerLink>,
     pub(crate) berths: Vec<Berth>,
@@ -281,10 +282,11 @@ impl Conductor {
             return self.refuse_ticket(number, &Refusal::Limit, now);
         };
         let Some(ticket) = self.tickets.get_mut(&number) else { return };
-        let socket_id = self.parts.ids.encode(place.worker, place.session, random());
+        let salt = self.parts.salts.next();
+        let socket_id = self.parts.ids.encode(place.worker, place.session, salt);
         let slot = berth.slot.slot();
         ticket.phase = Phase::Installing { place, socket_id, slot };
-        show_connecting(&mut berth, &id, &ticket.request, place.worker, resumed);
+        show_connecting(&mut berth, &id, &ticket.request, place.worker, resumed, now);
         let tenancy = Tenancy {
             ticket: number,
             place,
@@ -478,9 +480,10 @@ fn show_connecting(
     request: &ConnectRequest,
     worker: u16,
     resumed: bool,
+    now: Time,
 ) {
     let ring = berth.ring.as_mut().expect("a berth at the conductor holds its ring");
-    let now = clock::unix_nanos();
+    let unix_ns = clock::unix_nanos();
     let mut info = if resumed { berth.info } else { StreamInfo::default() };
     info.id = shm::StreamId::new(id).expect("an id that was examined fits");
     info.kind = StreamKind::Srt;
@@ -488,8 +491,8 @@ fn show_connecting(
     info.end = EndReason::None;
     info.source = Some(request.peer);
     info.worker = worker;
-    info.created_unix_ns = if resumed { info.created_unix_ns } else { now };
-    info.connected_unix_ns = now;
+    info.created_unix_ns = if resumed { info.created_unix_ns } else { unix_ns };
+    info.connected_unix_ns = unix_ns;
     info.ended_unix_ns = 0;
     info.ring = Some(ring.ring());
     info.ring_generation = ring.start_generation();
@@ -502,7 +505,7 @@ fn show_connecting(
     }
     berth.slot.add(StreamCounter::Connections, 1);
     // From here on silence counts.
-    berth.slot.set(StreamCounter::LastReceivedNs, clock::now().nanos());
+    berth.slot.set(StreamCounter::LastReceivedNs, now.nanos());
 }
 
 fn last_received(view: &Directory, slot: u32) -> Time {
@@ -522,12 +525,4 @@ const fn end_counter(end: EndReason) -> ConductorCounter {
             ConductorCounter::EndedShutdown
         }
     }
-}
-
-/// A salt for socket ids: guessing one must not be easier than guessing an address and port.
-fn random() -> u32 {
-    let mut bytes = [0; 4];
-    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    debug_assert_eq!(filled, Ok(4), "the kernel's random pool is ready after boot");
-    u32::from_ne_bytes(bytes)
 }

@@ -23,7 +23,7 @@ use memory::{Datagram, Slab, Time};
 use shm::counters::WorkerCounter;
 use shm::{EndReason, WorkerBlock};
 use srt::{ConnectRequest, Listener, ListenerEvent};
-use uring::{Received, Ring, SocketIndex, Waker};
+use uring::{Received, SocketIndex, Waker};
 
 use self::attempts::{Attempts, Known};
 use self::handover::{Handover, Neighbours};
@@ -31,6 +31,7 @@ use self::session::{Session, Wire};
 use crate::clock::{self, ArrivalClock};
 use crate::conductor::placement::Place;
 use crate::messages::{Order, Report, Tenancy, Verdict};
+use crate::network::Network;
 use crate::socket_id::SocketIds;
 use crate::wake::Wake;
 use crate::wheel::Wheel;
@@ -58,9 +59,10 @@ pub(crate) struct WaitPolicy {
 }
 
 /// What a worker is made of, gathered on its own thread.
-pub(crate) struct Parts {
+pub(crate) struct Parts<N> {
     pub(crate) worker: u16,
-    pub(crate) ring: Ring,
+    pub(crate) ring: N,
+    pub(crate) arrival: ArrivalClock,
     pub(crate) slab: Slab,
     pub(crate) socket: SocketIndex,
     pub(crate) listener: Listener,
@@ -76,29 +78,27 @@ pub(crate) struct Parts {
 }
 
 /// See the module.
-pub(crate) struct Worker {
-    parts: Parts,
+pub(crate) struct Worker<N> {
+    parts: Parts<N>,
     attempts: Attempts,
     wheel: Wheel,
     /// Sessions to be settled in this cycle.
     touched: Vec<u16>,
-    arrival: ArrivalClock,
     reported: bool,
     stopping: bool,
     cycle_max_ns: u64,
 }
 
-impl Worker {
-    pub(crate) fn new(parts: Parts) -> Self {
+impl<N: Network> Worker<N> {
+    pub(crate) fn new(parts: Parts<N>, now: Time) -> Self {
         let sessions = parts.sessions.len();
         let keys = u32::try_from(sessions).expect("places are numbered in 16 bits");
-        let wheel = Wheel::new(keys, clock::now());
+        let wheel = Wheel::new(keys, now);
         Self {
             parts,
             attempts: Attempts::new(),
             wheel,
             touched: Vec::with_capacity(sessions),
-            arrival: ArrivalClock::new(),
             reported: false,
             stopping: false,
             cycle_max_ns: 0,
@@ -132,7 +132,7 @@ impl Worker {
     }
 
     fn cycle(&mut self, now: Time) {
-        self.arrival.tick(now);
+        self.parts.arrival.tick(now);
         while let Some(received) = self.parts.ring.next() {
             self.receive(received, now);
         }
@@ -159,7 +159,7 @@ impl Worker {
     // ---- datagrams ----
 
     fn receive(&mut self, received: Received, now: Time) {
-        let arrival = self.arrival.arrival(received.arrival_realtime_ns, now);
+        let arrival = self.parts.arrival.arrival(received.arrival_realtime_ns, now);
         let Received { peer, datagram, truncated, .. } = received;
         let payload = datagram.payload();
         if payload.is_empty() {
@@ -220,7 +220,9 @@ impl Worker {
             return self.count(WorkerCounter::DroppedWrongSource);
         }
         self.count(WorkerCounter::DatagramsToSessions);
-        self.guarded(place, |session, wire| session.receive(now, arrival, datagram, wire));
+        self.guarded(place, now, |session, wire| {
+            session.receive(now, arrival, datagram, wire);
+        });
         self.touch(place);
     }
 
@@ -228,16 +230,16 @@ impl Worker {
     ///
     /// What outlives the session (slab, timers, ring) is never inside the fence in a half-changed
     /// state: slots go back when their handles drop, sends are queued whole.
-    fn guarded(&mut self, place: u16, f: impl FnOnce(&mut Session, &mut Wire<'_>)) {
+    fn guarded(&mut self, place: u16, now: Time, f: impl FnOnce(&mut Session, &mut Wire<'_, N>)) {
         let Parts { sessions, ring, socket, block, .. } = &mut self.parts;
         let session = &mut sessions[usize::from(place)];
         let mut wire = Wire { ring, socket: *socket, latency: block.latency() };
         if catch_unwind(AssertUnwindSafe(|| f(session, &mut wire))).is_err() {
             // What it left half changed may fail once more; then its place rests as it is until a
             // next session opens it anew.
-            let _ = catch_unwind(AssertUnwindSafe(|| session.abort(clock::now())));
+            let _ = catch_unwind(AssertUnwindSafe(|| session.abort(now)));
             self.count(WorkerCounter::SessionsPanicked);
-            self.end(place, EndReason::Panicked, clock::now());
+            self.end(place, EndReason::Panicked, now);
         }
     }
 
@@ -337,7 +339,7 @@ impl Worker {
     }
 
     fn finish(&mut self, place: u16, reason: EndReason, now: Time) {
-        self.guarded(place, |session, wire| session.finish(now, wire));
+        self.guarded(place, now, |session, wire| session.finish(now, wire));
         self.end(place, reason, now);
     }
 
@@ -357,7 +359,7 @@ impl Worker {
     fn timers(&mut self, now: Time) {
         while let Some(key) = self.wheel.pop(now) {
             let place = u16::try_from(key).expect("keys are places");
-            self.guarded(place, |session, wire| session.timeout(now, wire));
+            self.guarded(place, now, |session, wire| session.timeout(now, wire));
             self.touch(place);
         }
     }
@@ -365,7 +367,7 @@ impl Worker {
     fn settle(&mut self, now: Time) {
         while let Some(place) = self.touched.pop() {
             self.parts.sessions[usize::from(place)].touched = false;
-            self.guarded(place, |session, wire| session.settle(now, wire));
+            self.guarded(place, now, |session, wire| session.settle(now, wire));
             let session = &self.parts.sessions[usize::from(place)];
             match session.over() {
                 Some(reason) => self.finish(place, reason, now),

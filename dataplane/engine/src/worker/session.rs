@@ -8,11 +8,12 @@ use mpegts::Demuxer;
 use shm::counters::StreamCounter;
 use shm::{EndReason, Histogram, NoMediaReason, Published, StreamState, TRACKS_MAX, TrackInfo};
 use srt::{Answer, Connection};
-use uring::{Ring, SocketIndex};
+use uring::SocketIndex;
 
 use super::counters::{self, Base};
 use super::rate::Rate;
 use crate::messages::Tenancy;
+use crate::network::Network;
 
 /// How often a stream's counters are written to shared memory while it is busy; a quiet one
 /// writes with each of its timers.
@@ -48,8 +49,8 @@ pub(crate) struct Session {
 }
 
 /// What a session needs of its worker.
-pub(crate) struct Wire<'a> {
-    pub(crate) ring: &'a mut Ring,
+pub(crate) struct Wire<'a, N> {
+    pub(crate) ring: &'a mut N,
     pub(crate) socket: SocketIndex,
     /// How late frames are published.
     pub(crate) latency: &'a mut Histogram,
@@ -57,15 +58,15 @@ pub(crate) struct Wire<'a> {
 
 /// Where a connection's output goes: packets to the ring, payload to the demultiplexer and on
 /// into the GOP ring.
-struct Path<'a> {
-    ring: &'a mut Ring,
+struct Path<'a, N> {
+    ring: &'a mut N,
     socket: SocketIndex,
     peer: SocketAddr,
     demuxer: &'a mut Demuxer,
     stream: &'a mut media::Stream,
 }
 
-impl srt::Output for Path<'_> {
+impl<N: Network> srt::Output for Path<'_, N> {
     fn transmit(&mut self, packet: &[u8]) {
         // A full send slab drops the packet and the ring counts it; SRT repeats what matters.
         self.ring.send(self.socket, self.peer, packet);
@@ -146,7 +147,10 @@ impl Session {
         answer
     }
 
-    fn path<'a>(&'a mut self, wire: &'a mut Wire<'_>) -> Option<(&'a mut Connection, Path<'a>)> {
+    fn path<'a, N>(
+        &'a mut self,
+        wire: &'a mut Wire<'_, N>,
+    ) -> Option<(&'a mut Connection, Path<'a, N>)> {
         let path = Path {
             peer: self.peer()?,
             ring: wire.ring,
@@ -158,12 +162,12 @@ impl Session {
     }
 
     /// A datagram from the peer.
-    pub(crate) fn receive(
+    pub(crate) fn receive<N: Network>(
         &mut self,
         now: Time,
         arrival: Time,
         datagram: Datagram,
-        wire: &mut Wire<'_>,
+        wire: &mut Wire<'_, N>,
     ) {
         if let Some(tenancy) = &mut self.tenancy {
             tenancy.berth.slot.set(StreamCounter::LastReceivedNs, arrival.nanos());
@@ -181,7 +185,7 @@ impl Session {
     }
 
     /// The session's timer.
-    pub(crate) fn timeout(&mut self, now: Time, wire: &mut Wire<'_>) {
+    pub(crate) fn timeout<N: Network>(&mut self, now: Time, wire: &mut Wire<'_, N>) {
         if let Some((connection, mut path)) = self.path(wire)
             && connection.next_timeout() <= now
         {
@@ -190,7 +194,7 @@ impl Session {
     }
 
     /// Publishes what is due and shows counters when it is time to.
-    pub(crate) fn settle(&mut self, now: Time, wire: &mut Wire<'_>) {
+    pub(crate) fn settle<N: Network>(&mut self, now: Time, wire: &mut Wire<'_, N>) {
         let (published, published_at) = (&mut self.published, &mut self.published_at);
         let next = self.stream.publish_due_with(now, |frame: &Published| {
             wire.latency.record(frame.published_ns.saturating_sub(frame.due_ns));
@@ -219,7 +223,7 @@ impl Session {
     }
 
     /// Ends the session in order: what has arrived becomes frames, the peer hears of it.
-    pub(crate) fn finish(&mut self, now: Time, wire: &mut Wire<'_>) {
+    pub(crate) fn finish<N: Network>(&mut self, now: Time, wire: &mut Wire<'_, N>) {
         if let Some((connection, mut path)) = self.path(wire) {
             connection.close(now, &mut path);
             path.demuxer.finish(path.stream);

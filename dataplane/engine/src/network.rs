@@ -1,0 +1,50 @@
+//! What a worker needs of the kernel. [`uring::Ring`] is the kernel; in a simulation a seeded link
+//! takes its place, and everything above is the code that is shipped.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use uring::{Received, Ring, RingCounters, SocketIndex};
+
+/// See [`Ring`] for what each call promises. Workers are compiled for one network: the seam costs
+/// nothing.
+pub(crate) trait Network {
+    /// Waits for datagrams, for at least `min_wait` and at most `timeout`.
+    fn wait(&mut self, min_wait: Duration, timeout: Duration) -> Result<(), uring::Error>;
+
+    /// The next datagram that the last wait brought.
+    fn next(&mut self) -> Option<Received>;
+
+    /// Sends a datagram; false when it was dropped, which is counted.
+    fn send(&mut self, socket: SocketIndex, peer: SocketAddr, bytes: &[u8]) -> bool;
+
+    /// What was counted so far.
+    fn counters(&self) -> &RingCounters;
+
+    /// Sends what is queued and gives the sockets back.
+    fn close(self) -> Result<(), uring::Error>;
+}
+
+impl Network for Ring {
+    fn wait(&mut self, min_wait: Duration, timeout: Duration) -> Result<(), uring::Error> {
+        Self::wait(self, min_wait, timeout)
+    }
+
+    #[inline]
+    fn next(&mut self) -> Option<Received> {
+        Self::next(self)
+    }
+
+    #[inline]
+    fn send(&mut self, socket: SocketIndex, peer: SocketAddr, bytes: &[u8]) -> bool {
+        Self::send(self, socket, peer, bytes)
+    }
+
+    fn counters(&self) -> &RingCounters {
+        Self::counters(self)
+    }
+
+    fn close(self) -> Result<(), uring::Error> {
+        Self::close(self)
+    }
+}
