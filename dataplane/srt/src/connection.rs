@@ -12,6 +12,7 @@
 //! is missing), hole (only while something is held), keepalive, peer idle.
 
 mod feedback;
+mod measuring;
 mod ordering;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ use memory::{Datagram, Time};
 
 use self::feedback::KEEPALIVE_INTERVAL;
 use self::ordering::GIVEN_UP_MAX;
+use crate::backlog::Backlog;
 use crate::control::{Control, encode_keepalive, encode_shutdown};
 use crate::packet::{
     ControlHeader, DataHeader, Encryption, HEADER_BYTES, PACKET_BYTES_MAX, Packet, UDP_IP_BYTES,
@@ -28,7 +30,7 @@ use crate::rate::Rates;
 use crate::request::{Answer, ConnectRequest, Terms};
 use crate::rtt::{Rtt, SentAcks};
 use crate::sequence::{Sequence, SequenceRange};
-use crate::stats::Stats;
+use crate::stats::{Meters, Stats};
 use crate::tsbpd::TimeBase;
 use crate::window::Window;
 
@@ -107,6 +109,8 @@ pub struct Connection {
     time_base: TimeBase,
     window: Window,
     slots_max: u32,
+    /// Most that is advertised while the receiver asks for less.
+    window_max: u32,
     reorder_tolerance: u32,
     peer_idle_timeout: Duration,
     nak_bytes_max: usize,
@@ -128,6 +132,9 @@ pub struct Connection {
     next_given_up: usize,
     beyond: Beyond,
     rate_from: (Time, u64),
+    rate_step_from: (Time, u64),
+    meters: Meters,
+    backlog: Backlog,
     stats: Stats,
 }
 
@@ -141,7 +148,7 @@ struct Beyond {
 impl Connection {
     /// Bytes that a connection with this window takes, for the memory sum.
     pub fn bytes(window_packets: u32) -> usize {
-        size_of::<Self>() + Window::bytes(window_packets) + SentAcks::BYTES
+        size_of::<Self>() + Window::bytes(window_packets) + SentAcks::BYTES + Backlog::BYTES
     }
 
     /// With a window of `window_packets`, rounded up to a power of two.
@@ -154,6 +161,7 @@ impl Connection {
             time_base: TimeBase::new(Time::ZERO, 0, Duration::ZERO),
             window: Window::new(window_packets),
             slots_max: 0,
+            window_max: u32::MAX,
             reorder_tolerance: 0,
             peer_idle_timeout: Duration::ZERO,
             nak_bytes_max: PACKET_BYTES_MAX,
@@ -172,6 +180,9 @@ impl Connection {
             next_given_up: 0,
             beyond: Beyond::default(),
             rate_from: (Time::ZERO, 0),
+            rate_step_from: (Time::ZERO, 0),
+            meters: Meters::new(),
+            backlog: Backlog::new(),
             stats: Stats::default(),
         }
     }
@@ -195,6 +206,7 @@ impl Connection {
         self.opened = now;
         self.time_base = TimeBase::new(request.arrival, request.timestamp_us, latency);
         self.slots_max = config.slots_max;
+        self.window_max = u32::MAX;
         self.reorder_tolerance = config.reorder_tolerance;
         self.peer_idle_timeout = config.peer_idle_timeout;
         self.nak_bytes_max = usize::from(request.mtu).saturating_sub(UDP_IP_BYTES);
@@ -211,11 +223,15 @@ impl Connection {
         self.given_up = [None; GIVEN_UP_MAX];
         self.beyond = Beyond::default();
         self.rate_from = (now, 0);
+        self.rate_step_from = (now, 0);
+        self.meters = Meters::new();
+        self.backlog.reset(latency, now);
         self.stats = Stats {
             rtt_us: self.rtt.smoothed_us().into(),
             rtt_variance_us: self.rtt.variance_us().into(),
             latency_ms: latency_ms.into(),
             flow_window_packets: self.available().into(),
+            reorder_tolerance_packets: config.reorder_tolerance.into(),
             last_received_ns: now.nanos(),
             ..Stats::default()
         };
@@ -309,8 +325,9 @@ impl Connection {
             self.out_of_order(now, arrival, header, datagram, out);
             return;
         }
-        let recovered = self.window.pass();
-        self.stats.packets_recovered += u64::from(recovered);
+        if self.window.pass() {
+            self.recovered(&header);
+        }
         self.stats.packets_unique += 1;
         let payload = datagram.payload().get(HEADER_BYTES..).unwrap_or_default();
         let due = self.time_base.due(arrival, header.timestamp_us);
@@ -376,7 +393,7 @@ impl Connection {
             let packet = encode_keepalive(self.timestamp(now), self.peer_id);
             self.transmit(now, &packet, out);
         }
-        self.update_rate(now);
+        self.measure(now);
     }
 
     /// When to call [`Connection::handle_timeout`] next. It only grows later without news from the
@@ -407,18 +424,39 @@ impl Connection {
     pub fn set_slots_max(&mut self, slots_max: u32, now: Time, out: &mut impl Output) {
         let before = self.available();
         self.slots_max = slots_max;
-        self.stats.flow_window_packets = self.available().into();
-        if self.state == State::Open && self.available() > before {
-            self.full_ack(now, out);
-        }
+        self.window_changed(before, now, out);
+    }
+
+    /// Advertises at most so many packets of free buffer (two in any case), whatever there is:
+    /// `u32::MAX` for all of it. What is in flight already is still taken. The sender hears of more
+    /// at once and of less within an acknowledgement's interval; it does not slow its encoder, it
+    /// drops what it cannot send in time.
+    pub fn set_window_max(&mut self, packets: u32, now: Time, out: &mut impl Output) {
+        let before = self.available();
+        self.window_max = packets;
+        self.window_changed(before, now, out);
+    }
+
+    /// Changes the silence after which the connection ends.
+    pub const fn set_peer_idle_timeout(&mut self, timeout: Duration) {
+        self.peer_idle_timeout = timeout;
+    }
+
+    /// Changes how many packets may overtake a missing one before it is reported.
+    pub fn set_reorder_tolerance(&mut self, packets: u32) {
+        self.reorder_tolerance = packets;
+        self.stats.reorder_tolerance_packets = packets.into();
     }
 
     fn end(&mut self, reason: EndReason) {
         if self.state == State::Open {
             self.state = State::Closed(reason);
+            self.close_interval();
         }
+        // What is still missing is not waited for any more.
+        self.stats.packets_skipped_too_late += u64::from(self.window.absent());
         self.stats.packets_discarded_at_end += u64::from(self.window.clear());
-        self.stats.packets_held = 0;
+        self.show_window();
         self.hole = None;
     }
 }

@@ -294,6 +294,7 @@ fn step(
             let share = script.byte().into();
             out.held_limit = out.held_limit.max(share);
             connection.set_slots_max(share, *now, out);
+            connection.set_window_max(script.byte().into(), *now, out);
             return;
         }
         232 => encode_shutdown(timestamp_us, LOCAL_ID).to_vec(),

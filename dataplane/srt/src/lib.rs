@@ -82,6 +82,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod backlog;
 mod bytes;
 pub mod caller;
 mod connection;
@@ -98,6 +99,7 @@ mod error;
 pub mod fuzz;
 pub mod handshake;
 mod listener;
+mod measure;
 pub mod packet;
 mod rate;
 mod request;
@@ -111,5 +113,6 @@ mod window;
 pub use connection::{Connection, ConnectionConfig, EndReason, Output, State};
 pub use error::Error;
 pub use listener::{Listener, ListenerEvent, is_for_listener};
+pub use measure::{Measured, Spread};
 pub use request::{ANSWER_BYTES, Answer, ConnectRequest, REJECTION_BYTES};
-pub use stats::Stats;
+pub use stats::{Spreads, Stats};

@@ -30,12 +30,6 @@ pub(crate) struct Loss {
     pub(crate) fresh: bool,
 }
 
-impl Loss {
-    fn count(&self) -> u32 {
-        self.last.offset_from(self.first).unsigned_abs() + 1
-    }
-}
-
 /// Where a packet was put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Inserted {
@@ -331,9 +325,9 @@ impl Window {
         None
     }
 
-    /// Missing packets that are still waited for.
-    pub(crate) fn missing(&self) -> u32 {
-        self.losses.iter().map(Loss::count).sum()
+    /// Packets between base and end that are not here: waited for, or given up by the sender.
+    pub(crate) fn absent(&self) -> u32 {
+        self.end.offset_from(self.base).unsigned_abs() - self.held
     }
 
     #[inline]

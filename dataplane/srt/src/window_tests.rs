@@ -295,12 +295,13 @@ fn check(f: &Fixture, model: &Model, start: u32) {
     assert!((0..=64).contains(&window.end().offset_from(window.base())));
     assert_eq!(window.held() as usize, model.held.len());
     assert_eq!(f.slab.capacity() - f.slab.free(), window.held());
-    assert_eq!(window.missing() as usize, model.lost.len());
+    let absent = (model.end - model.base) as usize - model.held.len();
+    assert_eq!(window.absent() as usize, absent);
     let lost: BTreeSet<u32> = window
         .losses()
         .flat_map(|loss| {
             let first = loss.first.offset_from(seq(start)).cast_unsigned();
-            first..=first + loss.count() - 1
+            first..=loss.last.offset_from(seq(start)).cast_unsigned()
         })
         .collect();
     assert_eq!(lost, model.lost);

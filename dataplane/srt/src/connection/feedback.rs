@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use memory::Time;
 
-use super::{Connection, Output};
+use super::{Connection, Output, State};
 use crate::control::{AckRates, AckTiming, NakWriter, encode_full_ack, encode_light_ack};
 use crate::packet::PACKET_BYTES_MAX;
 use crate::sequence::{Sequence, SequenceRange};
@@ -19,8 +19,6 @@ const ACK_REPEAT_MAX: Duration = Duration::from_secs(1);
 const LIGHT_ACK_PACKETS: u32 = 64;
 /// Silence of ours after which a keepalive goes out (3.2.3).
 pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
-/// Span of the received-rate gauge.
-const RATE_SPAN: Duration = Duration::from_secs(1);
 /// Loss reports in one go; what is left over follows with the next.
 const NAKS_PER_ROUND: u32 = 4;
 /// Least free buffer that is ever advertised: a libsrt sender told 0 for a second never recovers.
@@ -50,6 +48,7 @@ impl Connection {
         let Some((sequence, sent)) = self.sent_acks.take(number) else { return };
         let sample = arrival.since(sent);
         self.rtt.sample(sample);
+        self.meters.rtt_us.add(u64::try_from(sample.as_micros()).unwrap_or(u64::MAX));
         self.stats.rtt_us = self.rtt.smoothed_us().into();
         self.stats.rtt_variance_us = self.rtt.variance_us().into();
         let excess = self.rtt.excess_us(sample);
@@ -68,7 +67,21 @@ impl Connection {
     /// What a sender may have in flight. Acknowledged packets have been delivered, so holding costs
     /// nothing of it: only window and share count.
     pub(super) fn available(&self) -> u32 {
-        self.window.limit().min(self.slots_max).max(AVAILABLE_MIN)
+        self.window.limit().min(self.slots_max).min(self.window_max).max(AVAILABLE_MIN)
+    }
+
+    /// The free buffer is no longer `before`: the sender must hear of it.
+    pub(super) fn window_changed(&mut self, before: u32, now: Time, out: &mut impl Output) {
+        let available = self.available();
+        self.stats.flow_window_packets = available.into();
+        if self.state != State::Open || available == before {
+            return;
+        }
+        if available > before {
+            self.full_ack(now, out);
+        } else {
+            self.ack_at = self.ack_at.min(now + ACK_INTERVAL);
+        }
     }
 
     pub(super) fn full_ack(&mut self, now: Time, out: &mut impl Output) {
@@ -177,17 +190,5 @@ impl Connection {
 
     pub(super) fn timestamp(&self, now: Time) -> u32 {
         low32(now.micros() - self.opened.micros().min(now.micros()))
-    }
-
-    pub(super) fn update_rate(&mut self, now: Time) {
-        let (from, bytes) = self.rate_from;
-        let span = now.since(from);
-        if span < RATE_SPAN {
-            return;
-        }
-        let bits = u128::from(self.stats.bytes_received - bytes) * 8;
-        let rate = bits * 1_000_000_000 / span.as_nanos().max(1);
-        self.stats.receive_rate_bps = u64::try_from(rate).unwrap_or(u64::MAX);
-        self.rate_from = (now, self.stats.bytes_received);
     }
 }

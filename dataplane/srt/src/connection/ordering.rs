@@ -6,7 +6,7 @@ use super::feedback::ACK_INTERVAL;
 use super::{Connection, Output};
 use crate::control::DropRequest;
 use crate::packet::{DataHeader, HEADER_BYTES};
-use crate::sequence::{Sequence, SequenceRange};
+use crate::sequence::SequenceRange;
 use crate::window::{Inserted, Ready};
 
 /// A sender that is done for with the window: after this many packets in a row beyond it, with
@@ -28,6 +28,8 @@ impl Connection {
     ) {
         self.stats.packets_delivered += 1;
         self.stats.bytes_delivered += payload.len() as u64;
+        self.meters.margin_ns.add(due.nanos().saturating_sub(arrival.nanos()));
+        self.backlog.handed_on(due);
         self.unacked_packets += 1;
         out.deliver(payload, arrival, due);
     }
@@ -43,7 +45,7 @@ impl Connection {
     ) {
         let offset = header.sequence.offset_from(self.window.base());
         if offset < 0 {
-            self.late(now, header.sequence);
+            self.late(now, arrival, &header);
             return;
         }
         if offset.unsigned_abs() >= self.window.limit() {
@@ -66,21 +68,25 @@ impl Connection {
                 return;
             }
             Inserted::Gap(missing) => self.stats.packets_lost += u64::from(missing),
-            Inserted::Recovered => self.stats.packets_recovered += 1,
-            Inserted::Next | Inserted::Unexpected => {}
+            // Given up by the sender, and here all the same: found missing it was.
+            Inserted::Recovered | Inserted::Unexpected => self.recovered(&header),
+            Inserted::Next => {}
         }
         self.stats.packets_unique += 1;
-        self.stats.packets_held = self.window.held().into();
+        self.show_window();
         self.beyond.packets = 0;
         self.update_hole();
         self.report_ripe(now, out);
     }
 
     /// A packet from before the window: a duplicate, or one whose place was given up.
-    pub(super) fn late(&mut self, now: Time, sequence: Sequence) {
-        let given_up = |range: &Option<SequenceRange>| range.is_some_and(|r| r.contains(sequence));
+    pub(super) fn late(&mut self, now: Time, arrival: Time, header: &DataHeader) {
+        let given_up =
+            |range: &Option<SequenceRange>| range.is_some_and(|r| r.contains(header.sequence));
         if self.given_up.iter().any(given_up) {
             self.stats.packets_belated += 1;
+            let due = self.time_base.due(arrival, header.timestamp_us);
+            self.stats.belated_us += arrival.micros().saturating_sub(due.micros());
         } else {
             self.stats.packets_duplicate += 1;
         }
@@ -108,12 +114,14 @@ impl Connection {
         }
         let base = self.window.base();
         let missing = header.sequence.offset_from(base).unsigned_abs();
-        self.stats.packets_lost += u64::from(missing) - u64::from(self.window.missing());
+        // Nothing is held: what lies inside the window was found missing before.
+        self.stats.packets_lost += u64::from(missing - self.window.absent());
         self.stats.packets_skipped_too_late += u64::from(missing);
         self.remember(SequenceRange::new(base, header.sequence.previous()));
         self.window.reset(header.sequence, self.window.limit());
         self.hole = None;
         self.nak_at = Time::NEVER;
+        self.show_window();
         out.skipped(missing);
         self.window.pass();
         self.stats.packets_unique += 1;
@@ -149,7 +157,7 @@ impl Connection {
                 None => break,
             }
         }
-        self.stats.packets_held = self.window.held().into();
+        self.show_window();
         self.update_hole();
     }
 
@@ -184,7 +192,10 @@ impl Connection {
     pub(super) fn drop_request(&mut self, now: Time, request: DropRequest, out: &mut impl Output) {
         self.stats.drop_requests_received += 1;
         let base = self.window.base();
+        let end = self.window.end();
         self.window.drop_range(request.range);
+        // What had not been missed yet is missing now, by the sender's word.
+        self.stats.packets_lost += u64::from(self.window.end().offset_from(end).unsigned_abs());
         self.drain(out);
         if self.window.base() != base {
             self.passed(now, out);

@@ -11,6 +11,8 @@ use crate::control::{
 use crate::handshake::{Capabilities, ExtensionWriter, Extensions, Handshake, Kind, extension};
 use crate::packet::{MESSAGE_MASK, destination};
 
+mod measuring;
+
 const ID: u32 = 0x11;
 const PEER_ID: u32 = 0x22;
 const TOP: u32 = Sequence::MASK;
