@@ -36,6 +36,12 @@ impl ArrivalClock {
         clock
     }
 
+    /// For stamps that are monotonic time already.
+    #[cfg(feature = "simulation")]
+    pub(crate) const fn still() -> Self {
+        Self { realtime_minus_monotonic: 0, measure_at: Time::NEVER }
+    }
+
     /// Measures again when it is time to.
     pub(crate) fn tick(&mut self, now: Time) {
         if now >= self.measure_at {

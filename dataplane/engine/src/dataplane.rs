@@ -13,7 +13,7 @@ use shm::link::LinkServer;
 use shm::{Directory, DirectoryWriter, GopRing, RingId, RingSpec, StreamInfo, WorkerBlock};
 use srt::Listener;
 use uring::socket::open_steered_group;
-use uring::{Ring, Steering, Waker};
+use uring::{Ring, SocketIndex, Steering, Waker};
 
 use crate::budget::Budget;
 use crate::clock::{self, ArrivalClock};
@@ -124,52 +124,19 @@ impl Dataplane {
     /// Takes all memory, opens the port and starts the workers.
     pub fn start(config: &Config, run: RunWorker) -> Result<Self, Error> {
         let srt = config.srt.as_ref().ok_or(Error::NothingToDo)?;
-        let plan = Plan::new(config, srt)?;
-        let budget = plan.budget()?;
-        let (needed, limit) = (budget.bytes(), config.memory_total_max);
-        if needed > limit {
-            return Err(Error::OverBudget { needed, limit, budget });
-        }
-        let mut directory = DirectoryWriter::create(&plan.directory(needed))?;
-        let view = Directory::map(directory.fd())?;
-        let link = LinkServer::bind(&config.socket, directory.fd())
-            .map_err(|cause| Error::Link { path: config.socket.clone(), cause })?;
+        let mut ground = Ground::new(config, srt)?;
         let group = open_steered_group(
             srt.listen,
-            plan.cpus.len(),
+            ground.plan.cpus.len(),
             Steering::SrtSocketId,
             srt.receive_buffer_bytes,
         )
         .map_err(Error::Ring)?;
         warn_of_small_buffer(srt, group.receive_buffer_bytes);
-        let (berths, ring_fds) = berths(&plan, &mut directory)?;
-        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let wake = Wake::new(Arc::new(rustix::io::dup(&eventfd)?));
-        let ids = SocketIds::new(plan.workers(), plan.sessions);
-        let team = Team {
-            plan: &plan,
-            wait: WaitPolicy { min_wait: config.min_wait, spin: config.spin },
-            cookie_key: random_key()?,
-            ids,
-            wake: wake.clone(),
-            run,
-        };
-        let (links, workers) = team.start(group.members, &mut directory)?;
-        let conductor = Conductor::new(conductor::Parts {
-            srt: srt.clone(),
-            reconnect_grace: config.reconnect_grace,
-            window_packets: plan.session.window_packets,
-            ids,
-            salts: Salts::new(&random_key()?),
-            placement: Placement::new(plan.workers(), plan.sessions, plan.session_slots),
-            workers: links,
-            berths,
-            ring_fds,
-            block: directory.conductor(),
-            view,
-            link,
-            wake: eventfd,
-        });
+        let (team, salts) = (ground.team(config, random_key()?, run), Salts::new(&random_key()?));
+        let (links, workers) = team.start(group.members, &mut ground.directory)?;
+        let (budget, wake) = (ground.budget.clone(), ground.wake.clone());
+        let conductor = ground.conductor(config, srt, salts, links);
         Ok(Self { conductor, workers, budget, local: group.local, wake })
     }
 
@@ -207,6 +174,79 @@ impl Dataplane {
     }
 }
 
+/// What a dataplane begins with, whatever its workers get their datagrams from.
+pub(crate) struct Ground {
+    pub(crate) plan: Plan,
+    pub(crate) budget: Budget,
+    pub(crate) directory: DirectoryWriter,
+    pub(crate) ids: SocketIds,
+    pub(crate) wake: Wake,
+    view: Directory,
+    link: LinkServer,
+    berths: Vec<Berth>,
+    ring_fds: Vec<OwnedFd>,
+    eventfd: OwnedFd,
+}
+
+impl Ground {
+    pub(crate) fn new(config: &Config, srt: &SrtConfig) -> Result<Self, Error> {
+        let plan = Plan::new(config, srt)?;
+        let budget = plan.budget()?;
+        let (needed, limit) = (budget.bytes(), config.memory_total_max);
+        if needed > limit {
+            return Err(Error::OverBudget { needed, limit, budget });
+        }
+        let mut directory = DirectoryWriter::create(&plan.directory(needed))?;
+        let view = Directory::map(directory.fd())?;
+        let link = LinkServer::bind(&config.socket, directory.fd())
+            .map_err(|cause| Error::Link { path: config.socket.clone(), cause })?;
+        let (berths, ring_fds) = berths(&plan, &mut directory)?;
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let wake = Wake::new(Arc::new(rustix::io::dup(&eventfd)?));
+        let ids = SocketIds::new(plan.workers(), plan.sessions);
+        Ok(Self { plan, budget, directory, ids, wake, view, link, berths, ring_fds, eventfd })
+    }
+
+    pub(crate) fn team(&self, config: &Config, cookie_key: [u8; 16], run: RunWorker) -> Team {
+        Team {
+            plan: self.plan.clone(),
+            wait: WaitPolicy { min_wait: config.min_wait, spin: config.spin },
+            cookie_key,
+            ids: self.ids,
+            wake: self.wake.clone(),
+            run,
+        }
+    }
+
+    pub(crate) fn conductor(
+        mut self,
+        config: &Config,
+        srt: &SrtConfig,
+        salts: Salts,
+        workers: Vec<WorkerLink>,
+    ) -> Conductor {
+        Conductor::new(conductor::Parts {
+            srt: srt.clone(),
+            reconnect_grace: config.reconnect_grace,
+            window_packets: self.plan.session.window_packets,
+            ids: self.ids,
+            salts,
+            placement: Placement::new(
+                self.plan.workers(),
+                self.plan.sessions,
+                self.plan.session_slots,
+            ),
+            workers,
+            berths: self.berths,
+            ring_fds: self.ring_fds,
+            block: self.directory.conductor(),
+            view: self.view,
+            link: self.link,
+            wake: self.eventfd,
+        })
+    }
+}
+
 fn warn_of_small_buffer(srt: &SrtConfig, got: usize) {
     if got < srt.receive_buffer_bytes {
         tracing::warn!(
@@ -241,73 +281,71 @@ fn random_key() -> Result<[u8; 16], Error> {
 }
 
 /// What all workers are started with.
-struct Team<'a> {
-    plan: &'a Plan,
-    wait: WaitPolicy,
-    cookie_key: [u8; 16],
-    ids: SocketIds,
-    wake: Wake,
-    run: RunWorker,
-}
-
-/// What one worker's thread is started with.
-struct Recruit {
-    worker: u16,
-    cpu: u16,
+#[derive(Clone)]
+pub(crate) struct Team {
     plan: Plan,
     wait: WaitPolicy,
     cookie_key: [u8; 16],
     ids: SocketIds,
     wake: Wake,
     run: RunWorker,
-    socket: OwnedFd,
+}
+
+/// What one worker is made from.
+pub(crate) struct Recruit {
+    team: Team,
+    worker: u16,
     block: WorkerBlock,
     orders: Consumer<Order>,
     reports: Producer<Report>,
     neighbours: Neighbours,
 }
 
+/// The conductor's ends of a recruit's rings.
+pub(crate) struct Reins {
+    pub(crate) orders: Producer<Order>,
+    pub(crate) reports: Consumer<Report>,
+}
+
 type Threads = Vec<JoinHandle<Result<(), uring::Error>>>;
 
-impl Team<'_> {
+impl Team {
+    /// All workers, still without a network, and the conductor's ends of their rings.
+    pub(crate) fn recruits(&self, directory: &mut DirectoryWriter) -> Vec<(Recruit, Reins)> {
+        let mesh = Neighbours::mesh(self.plan.cpus.len());
+        let capacity = worker::report_capacity(self.plan.sessions);
+        let recruits = (0..).zip(mesh).map(|(worker, neighbours)| {
+            let (order_in, orders) = spsc::channel(capacity);
+            let (reports, report_out) = spsc::channel(capacity);
+            let block = directory.worker(worker);
+            let team = self.clone();
+            let recruit = Recruit { team, worker, block, orders, reports, neighbours };
+            (recruit, Reins { orders: order_in, reports: report_out })
+        });
+        recruits.collect()
+    }
+
     /// Starts all workers; they begin to turn once each has made its ring.
     fn start(
         &self,
         sockets: Vec<OwnedFd>,
         directory: &mut DirectoryWriter,
     ) -> Result<(Vec<WorkerLink>, Threads), Error> {
-        let mesh = Neighbours::mesh(sockets.len());
         let (mut links, mut threads, mut starts) = (Vec::new(), Vec::new(), Vec::new());
-        for ((worker, socket), neighbours) in (0..).zip(sockets).zip(mesh) {
-            let capacity = worker::report_capacity(self.plan.sessions);
-            let (order_in, orders) = spsc::channel(capacity);
-            let (reports, report_out) = spsc::channel(capacity);
-            let recruit = Recruit {
-                worker,
-                cpu: self.plan.cpus[usize::from(worker)],
-                plan: self.plan.clone(),
-                wait: self.wait,
-                cookie_key: self.cookie_key,
-                ids: self.ids,
-                wake: self.wake.clone(),
-                run: self.run,
-                socket,
-                block: directory.worker(worker),
-                orders,
-                reports,
-                neighbours,
-            };
+        for ((recruit, reins), socket) in self.recruits(directory).into_iter().zip(sockets) {
+            let worker = recruit.worker;
             let (made_in, made) = mpsc::channel();
             let (start, start_out) = mpsc::channel();
             let thread = thread::Builder::new()
                 .name(format!("worker-{worker}"))
-                .spawn(move || recruit.serve(&made_in, &start_out))
+                .spawn(move || recruit.serve(socket, &made_in, &start_out))
                 .map_err(Error::Thread)?;
             let waker = made.recv().map_err(|_| Error::Worker {
                 worker: worker.into(),
                 cause: "its thread ended while it was made".into(),
             })??;
-            links.push(WorkerLink { orders: order_in, reports: report_out, waker, stopped: false });
+            let Reins { orders, reports } = reins;
+            links.push(WorkerLink { orders, reports, waker, stopped: false });
             threads.push(thread);
             starts.push(start);
         }
@@ -324,11 +362,12 @@ impl Recruit {
     /// The worker's thread: makes what must be made here, says so, and turns.
     fn serve(
         self,
+        socket: OwnedFd,
         made: &mpsc::Sender<Result<Waker, Error>>,
         start: &mpsc::Receiver<Vec<Waker>>,
     ) -> Result<(), uring::Error> {
-        let run = self.run;
-        let mut parts = match self.make() {
+        let run = self.team.run;
+        let mut parts = match self.make(socket) {
             Ok(parts) => parts,
             Err(error) => {
                 let _ = made.send(Err(error));
@@ -346,30 +385,42 @@ impl Recruit {
         ended.and(left)
     }
 
-    fn make(mut self) -> Result<worker::Parts<Ring>, Error> {
-        cpu::pin(self.cpu)?;
+    fn make(mut self, socket: OwnedFd) -> Result<worker::Parts<Ring>, Error> {
+        let cpu = self.team.plan.cpus[usize::from(self.worker)];
+        cpu::pin(cpu)?;
         let thread_id = rustix::thread::gettid().as_raw_nonzero().get();
-        self.block.set_identity(self.cpu.into(), u32::try_from(thread_id).unwrap_or(0));
-        let slab = Slab::new(self.plan.slab_slots())?;
-        let mut ring = Ring::new(&self.plan.ring, slab.clone()).map_err(Error::Ring)?;
-        let socket = ring.add_socket(self.socket).map_err(Error::Ring)?;
-        let sessions = (0..self.plan.sessions).map(|_| Session::new(&self.plan.session)).collect();
-        Ok(worker::Parts {
+        self.block.set_identity(cpu.into(), u32::try_from(thread_id).unwrap_or(0));
+        let slab = Slab::new(self.team.plan.slab_slots())?;
+        let mut ring = Ring::new(&self.team.plan.ring, slab.clone()).map_err(Error::Ring)?;
+        let socket = ring.add_socket(socket).map_err(Error::Ring)?;
+        Ok(self.parts(ring, socket, slab, ArrivalClock::new()))
+    }
+
+    /// A worker's parts on a network; the neighbours' wakers come when all are made.
+    pub(crate) fn parts<N>(
+        self,
+        ring: N,
+        socket: SocketIndex,
+        slab: Slab,
+        arrival: ArrivalClock,
+    ) -> worker::Parts<N> {
+        let Team { plan, wait, cookie_key, ids, wake, .. } = self.team;
+        worker::Parts {
             worker: self.worker,
             ring,
-            arrival: ArrivalClock::new(),
+            arrival,
             slab,
             socket,
-            listener: Listener::new(self.cookie_key),
-            ids: self.ids,
-            sessions,
-            wait: self.wait,
+            listener: Listener::new(cookie_key),
+            ids,
+            sessions: (0..plan.sessions).map(|_| Session::new(&plan.session)).collect(),
+            wait,
             block: self.block,
             orders: self.orders,
             reports: self.reports,
-            conductor: self.wake,
+            conductor: wake,
             neighbours: self.neighbours,
             neighbour_wakers: Vec::new(),
-        })
+        }
     }
 }

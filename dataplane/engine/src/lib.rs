@@ -31,6 +31,8 @@ mod dataplane;
 mod messages;
 mod network;
 mod plan;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod socket_id;
 mod stream_id;
 mod wake;

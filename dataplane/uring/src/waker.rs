@@ -13,7 +13,8 @@ pub struct Waker {
 }
 
 impl Waker {
-    pub(crate) const fn new(eventfd: Arc<OwnedFd>) -> Self {
+    /// Over the eventfd that the woken one reads: [`Ring::waker`](crate::Ring::waker) makes them.
+    pub const fn new(eventfd: Arc<OwnedFd>) -> Self {
         Self { eventfd }
     }
 

@@ -140,7 +140,7 @@ impl Conductor {
         let _ = rustix::io::read(&self.parts.wake, &mut count);
     }
 
-    fn turn(&mut self, now: Time) {
+    pub(crate) fn turn(&mut self, now: Time) {
         self.parts.block.set(ConductorCounter::HeartbeatNs, now.nanos());
         self.take_reports(now);
         self.decide_waiting(now);
@@ -401,17 +401,43 @@ impl Conductor {
         }
     }
 
-    fn stop_workers(&mut self) {
-        const PATIENCE: Duration = Duration::from_secs(5);
+    /// Tells all workers to end their sessions and leave.
+    pub(crate) fn order_stop(&mut self) {
         for worker in 0..self.parts.workers.len() {
             let worker = u16::try_from(worker).expect("workers are numbered in 16 bits");
             self.order(worker, Order::Stop);
         }
+    }
+
+    fn stop_workers(&mut self) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        self.order_stop();
         let deadline = clock::now() + PATIENCE;
         while self.parts.workers.iter().any(|worker| !worker.stopped) && clock::now() < deadline {
             self.wait();
             self.take_reports(clock::now());
         }
+    }
+}
+
+/// What a simulation asks.
+#[cfg(feature = "simulation")]
+impl Conductor {
+    /// Counters and stream table as readers see them.
+    pub(crate) const fn view(&self) -> &Directory {
+        &self.parts.view
+    }
+
+    /// Whether a worker has told it something.
+    pub(crate) fn is_told(&self) -> bool {
+        self.parts.workers.iter().any(|worker| !worker.reports.is_empty())
+    }
+
+    /// A reader of a stream's ring.
+    pub(crate) fn reader(&self, stream_id: &str) -> Option<shm::GopReader> {
+        let info = self.parts.view.stream(stream_id)?.info;
+        let fd = &self.parts.ring_fds[usize::try_from(info.ring?.0).expect("32 bits fit")];
+        shm::GopReader::map_generation(fd.as_fd(), info.ring_generation).ok()
     }
 }
 

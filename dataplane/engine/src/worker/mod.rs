@@ -131,7 +131,7 @@ impl<N: Network> Worker<N> {
         self.parts.ring.wait(min_wait, timeout)
     }
 
-    fn cycle(&mut self, now: Time) {
+    pub(crate) fn cycle(&mut self, now: Time) {
         self.parts.arrival.tick(now);
         while let Some(received) = self.parts.ring.next() {
             self.receive(received, now);
@@ -385,13 +385,25 @@ impl<N: Network> Worker<N> {
         block.set(WorkerCounter::SlotsFree, self.parts.slab.free().into());
     }
 
-    fn end_all(&mut self, now: Time) {
+    pub(crate) fn end_all(&mut self, now: Time) {
         for place in 0..self.parts.sessions.len() {
             let place = u16::try_from(place).expect("places are numbered in 16 bits");
             if self.parts.sessions[usize::from(place)].peer().is_some() {
                 self.finish(place, EndReason::Stopped, now);
             }
         }
+    }
+
+    /// What it receives from and sends to.
+    #[cfg(feature = "simulation")]
+    pub(crate) const fn network(&mut self) -> &mut N {
+        &mut self.parts.ring
+    }
+
+    /// When its next timer is due.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn next_timer(&mut self) -> Time {
+        self.wheel.next_deadline()
     }
 
     /// Sends what is queued (the peers' shutdowns), gives the port back and says goodbye.

@@ -1,0 +1,276 @@
+//! The dataplane without a kernel under its workers: conductor and workers as they are shipped,
+//! one after the other on the caller's thread, on the caller's clock and network. For `tests/sim`.
+//!
+//! ```text
+//!  deliver ──▶ Port ──▶ worker's duty cycle ──▶ Port ──▶ sent
+//!                            ▲      │
+//!                     orders │      │ reports
+//!                            │      ▼
+//!                        conductor's turn
+//! ```
+//!
+//! The same configuration, key and calls give the same run to the bit, but for labels that tell
+//! the date.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use memory::{Datagram, Slab, Time};
+use shm::{Directory, GopReader};
+use uring::{Received, RingCounters, SocketIndex, Waker};
+
+use crate::clock::ArrivalClock;
+use crate::conductor::{Conductor, WorkerLink};
+use crate::config::Config;
+use crate::dataplane::{Ground, Recruit, Reins};
+use crate::network::Network;
+use crate::socket_id::{Salts, SocketIds};
+use crate::worker::Worker;
+use crate::{Budget, Error, RunWorker};
+
+/// Datagrams that wait before a worker, as in a socket's receive buffer.
+const ARRIVED_MAX: usize = 4_096;
+/// Datagrams that a worker sends in one duty cycle.
+const SENT_MAX: usize = 4_096;
+/// No longer datagram is of use to SRT, and a slot holds hardly more.
+const DATAGRAM_BYTES_MAX: usize = 1_500;
+/// The conductor looks at least this often, as its own wait has it.
+const TURN: Duration = Duration::from_millis(100);
+
+/// One datagram on either side of a port.
+#[derive(Debug, Clone, Copy)]
+struct Parcel {
+    peer: SocketAddr,
+    at: Time,
+    len: usize,
+    bytes: [u8; DATAGRAM_BYTES_MAX],
+}
+
+/// What a worker has in place of a ring. All its memory is taken at the start, for a worker that
+/// turns allocates nothing.
+#[derive(Debug)]
+struct Port {
+    slab: Slab,
+    arrived: VecDeque<Parcel>,
+    sent: Vec<Parcel>,
+    counters: RingCounters,
+}
+
+impl Port {
+    fn new(slab: Slab) -> Self {
+        Self {
+            slab,
+            arrived: VecDeque::with_capacity(ARRIVED_MAX),
+            sent: Vec::with_capacity(SENT_MAX),
+            counters: RingCounters::default(),
+        }
+    }
+
+    fn parcel(peer: SocketAddr, at: Time, payload: &[u8]) -> Option<Parcel> {
+        let mut bytes = [0; DATAGRAM_BYTES_MAX];
+        bytes.get_mut(..payload.len())?.copy_from_slice(payload);
+        Some(Parcel { peer, at, len: payload.len(), bytes })
+    }
+}
+
+impl Network for Port {
+    fn wait(&mut self, _: Duration, _: Duration) -> Result<(), uring::Error> {
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<Received> {
+        loop {
+            let parcel = self.arrived.pop_front()?;
+            let Some(datagram) = Datagram::copy_from(&self.slab, &parcel.bytes[..parcel.len])
+            else {
+                // No slot: it would stay in the socket's buffer until that overflows.
+                self.counters.slots_starved += 1;
+                self.counters.kernel_drops += 1;
+                continue;
+            };
+            self.counters.datagrams += 1;
+            self.counters.bytes += parcel.len as u64;
+            return Some(Received {
+                socket: SocketIndex::new(0),
+                peer: parcel.peer,
+                datagram,
+                arrival_realtime_ns: Some(parcel.at.nanos()),
+                truncated: false,
+            });
+        }
+    }
+
+    fn send(&mut self, _: SocketIndex, peer: SocketAddr, bytes: &[u8]) -> bool {
+        let parcel = Self::parcel(peer, Time::ZERO, bytes).filter(|_| self.sent.len() < SENT_MAX);
+        let Some(parcel) = parcel else {
+            self.counters.sends_dropped += 1;
+            return false;
+        };
+        self.counters.sent += 1;
+        self.sent.push(parcel);
+        true
+    }
+
+    fn counters(&self) -> &RingCounters {
+        &self.counters
+    }
+
+    fn close(self) -> Result<(), uring::Error> {
+        Ok(())
+    }
+}
+
+/// A dataplane in virtual time.
+pub struct Simulated {
+    conductor: Conductor,
+    workers: Vec<Worker<Port>>,
+    slabs: Vec<Slab>,
+    ids: SocketIds,
+    budget: Budget,
+    run: RunWorker,
+    turn_at: Time,
+    now: Time,
+}
+
+impl std::fmt::Debug for Simulated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Simulated").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+impl Simulated {
+    /// Takes all memory, as [`Dataplane::start`](crate::Dataplane::start) does. `key` stands for
+    /// all that is random.
+    pub fn start(config: &Config, key: [u8; 16], now: Time, run: RunWorker) -> Result<Self, Error> {
+        let srt = config.srt.as_ref().ok_or(Error::NothingToDo)?;
+        let mut ground = Ground::new(config, srt)?;
+        let waker = Waker::new(Arc::new(rustix::event::eventfd(
+            0,
+            rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK,
+        )?));
+        let team = ground.team(config, key, run);
+        let (mut links, mut workers, mut slabs) = (Vec::new(), Vec::new(), Vec::new());
+        let recruits = team.recruits(&mut ground.directory);
+        let wakers = vec![waker.clone(); recruits.len()];
+        for (recruit, Reins { orders, reports }) in recruits {
+            let slab = Slab::new(ground.plan.slab_slots())?;
+            slabs.push(slab.clone());
+            workers.push(worker(recruit, slab, wakers.clone(), now));
+            links.push(WorkerLink { orders, reports, waker: waker.clone(), stopped: false });
+        }
+        let (ids, budget) = (ground.ids, ground.budget.clone());
+        let conductor = ground.conductor(config, srt, Salts::new(&key), links);
+        Ok(Self { conductor, workers, slabs, ids, budget, run, turn_at: now, now })
+    }
+
+    /// Number of workers.
+    pub const fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// The memory sum.
+    pub const fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Counters and stream table.
+    pub const fn directory(&self) -> &Directory {
+        self.conductor.view()
+    }
+
+    /// A reader of a stream's ring, as another process would map it.
+    pub fn reader(&self, stream_id: &str) -> Option<GopReader> {
+        self.conductor.reader(stream_id)
+    }
+
+    /// Slots of a worker's slab: free, and in all.
+    pub fn slots(&self, worker: usize) -> (u32, u32) {
+        let slab = &self.slabs[worker];
+        (slab.free(), slab.capacity())
+    }
+
+    /// The worker that the kernel's steering gives a datagram to.
+    pub fn steer(&self, peer: SocketAddr, payload: &[u8]) -> usize {
+        let workers = self.workers.len();
+        match srt::packet::destination(payload) {
+            Some(id) if id != 0 => usize::from(self.ids.worker(id)),
+            _ => usize::from(peer.port()) % workers,
+        }
+    }
+
+    /// Puts a datagram before a worker; false when there is no room, as in a full socket buffer,
+    /// or it is longer than a slot.
+    pub fn deliver(
+        &mut self,
+        worker: usize,
+        peer: SocketAddr,
+        arrival: Time,
+        payload: &[u8],
+    ) -> bool {
+        let port = self.workers[worker].network();
+        let parcel = Port::parcel(peer, arrival, payload);
+        let Some(parcel) = parcel.filter(|_| port.arrived.len() < ARRIVED_MAX) else {
+            port.counters.kernel_drops += 1;
+            return false;
+        };
+        port.arrived.push_back(parcel);
+        true
+    }
+
+    /// When a turn is needed if nothing arrives before.
+    pub fn next_turn(&mut self) -> Time {
+        let timers = self.workers.iter_mut().map(Worker::next_timer);
+        timers.min().unwrap_or(Time::NEVER).min(self.turn_at)
+    }
+
+    /// The workers' next timer; never when nothing is on.
+    pub fn next_timer(&mut self) -> Time {
+        self.workers.iter_mut().map(Worker::next_timer).min().unwrap_or(Time::NEVER)
+    }
+
+    /// One duty cycle of each worker, and the conductor's turn when a report or its time wants
+    /// one, until nobody has told anybody anything. What workers send goes to `sent`.
+    pub fn turn(&mut self, now: Time, mut sent: impl FnMut(SocketAddr, &[u8])) {
+        assert!(now >= self.now, "time runs forward");
+        self.now = now;
+        loop {
+            self.cycle(now, &mut sent);
+            if self.turn_at > now && !self.conductor.is_told() {
+                break;
+            }
+            self.turn_at = now + TURN;
+            self.conductor.turn(now);
+        }
+    }
+
+    fn cycle(&mut self, now: Time, sent: &mut impl FnMut(SocketAddr, &[u8])) {
+        for worker in &mut self.workers {
+            (self.run)(&mut || worker.cycle(now));
+            for parcel in worker.network().sent.drain(..) {
+                sent(parcel.peer, &parcel.bytes[..parcel.len]);
+            }
+        }
+    }
+
+    /// Ends all sessions in order, as on SIGTERM. Afterwards every slot must be free.
+    pub fn stop(&mut self, now: Time, mut sent: impl FnMut(SocketAddr, &[u8])) {
+        self.conductor.order_stop();
+        self.cycle(now, &mut sent);
+        for worker in &mut self.workers {
+            (self.run)(&mut || worker.end_all(now));
+            for parcel in worker.network().sent.drain(..) {
+                sent(parcel.peer, &parcel.bytes[..parcel.len]);
+            }
+        }
+        self.conductor.turn(now);
+    }
+}
+
+fn worker(recruit: Recruit, slab: Slab, wakers: Vec<Waker>, now: Time) -> Worker<Port> {
+    let port = Port::new(slab.clone());
+    let mut parts = recruit.parts(port, SocketIndex::new(0), slab, ArrivalClock::still());
+    parts.neighbour_wakers = wakers;
+    Worker::new(parts, now)
+}
