@@ -10,6 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("penstock-codec", &[]),
     ("penstock-shm", &[]),
     ("penstock-srt", &["penstock-memory", "penstock-codec"]),
+    ("penstock-rtp", &["penstock-memory", "penstock-codec"]),
     ("penstock-mpegts", &["penstock-memory", "penstock-codec"]),
     ("penstock-media", &["penstock-codec", "penstock-memory", "penstock-shm"]),
     ("penstock-uring", &["penstock-memory"]),
