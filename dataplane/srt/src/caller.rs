@@ -6,7 +6,8 @@
 //!       └──────────── rejection, bad answer or timeout ───────────▶ Failed
 //! ```
 //!
-//! It ends in a [`Connected`], which opens a [`Sender`](crate::sender::Sender).
+//! It ends in a [`Connected`], which opens a [`Sender`](crate::sender::Sender), or a
+//! [`Connection`](crate::Connection) that receives what the listener sends.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -20,12 +21,13 @@ use crate::handshake::{
     extension, field, flag,
 };
 use crate::packet::{HEADER_BYTES, MTU_MAX, Packet};
+use crate::request::MTU_MIN;
 use crate::sender::wire_timestamp;
 use crate::sequence::Sequence;
 
 /// How often an unanswered message is repeated, as in libsrt.
-const REPEAT_INTERVAL: Duration = Duration::from_millis(250);
-/// What a live sender announces.
+pub(crate) const REPEAT_INTERVAL: Duration = Duration::from_millis(250);
+/// What this side announces.
 const FLAGS: u32 = flag::TSBPDSND
     | flag::TSBPDRCV
     | flag::CRYPT
@@ -33,7 +35,8 @@ const FLAGS: u32 = flag::TSBPDSND
     | flag::PERIODICNAK
     | flag::REXMITFLG;
 /// Header, handshake, HSREQ and the longest StreamID.
-const MESSAGE_BYTES_MAX: usize = HEADER_BYTES + HANDSHAKE_BYTES + 16 + 4 + STREAM_ID_BYTES_MAX;
+pub(crate) const MESSAGE_BYTES_MAX: usize =
+    HEADER_BYTES + HANDSHAKE_BYTES + 16 + 4 + STREAM_ID_BYTES_MAX;
 
 /// What a caller asks for.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +78,61 @@ impl CallerConfig {
     }
 }
 
+impl CallerConfig {
+    /// What this side says of itself in a HSREQ.
+    pub(crate) const fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            version: SRT_VERSION,
+            flags: FLAGS,
+            receiver_latency_ms: self.latency_ms,
+            sender_latency_ms: self.latency_ms,
+        }
+    }
+
+    /// A handshake of this side, of no kind yet.
+    pub(crate) fn handshake(&self, kind: Kind) -> Handshake {
+        Handshake {
+            version: 5,
+            encryption: 0,
+            extension: 0,
+            initial_sequence: self.initial_sequence,
+            mtu: self.mtu.min(u32::try_from(MTU_MAX).unwrap_or(u32::MAX)),
+            flow_window: self.flow_window,
+            kind,
+            socket_id: self.socket_id,
+            cookie: 0,
+            peer: self.peer,
+        }
+    }
+
+    /// What follows from the peer's handshake, whose greeting came now.
+    pub(crate) fn agree(
+        &self,
+        theirs: &Handshake,
+        greeting: &Capabilities,
+        start: Time,
+        now: Time,
+        timestamp_us: u32,
+    ) -> Connected {
+        Connected {
+            socket_id: self.socket_id,
+            peer_socket_id: theirs.socket_id,
+            initial_sequence: self.initial_sequence,
+            peer_initial_sequence: theirs.initial_sequence,
+            mtu: theirs.mtu.min(self.mtu),
+            flow_window: theirs.flow_window.min(self.flow_window),
+            peer_version: greeting.version,
+            peer_flags: greeting.flags,
+            peer_latency_ms: greeting.receiver_latency_ms.max(self.latency_ms),
+            latency_ms: greeting.sender_latency_ms.max(self.latency_ms),
+            greeted: now,
+            greeted_timestamp_us: timestamp_us,
+            peer_idle_timeout: self.peer_idle_timeout,
+            start,
+        }
+    }
+}
+
 /// What both sides agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connected {
@@ -82,8 +140,10 @@ pub struct Connected {
     pub socket_id: u32,
     /// The peer's socket id: the destination of everything sent.
     pub peer_socket_id: u32,
-    /// First sequence number.
+    /// First sequence number this side sends.
     pub initial_sequence: Sequence,
+    /// First sequence number the peer sends: the same, but in a rendezvous.
+    pub peer_initial_sequence: Sequence,
     /// The smaller MTU.
     pub mtu: u32,
     /// The smaller flow window, packets.
@@ -94,6 +154,12 @@ pub struct Connected {
     pub peer_flags: u32,
     /// Delay the peer delivers with.
     pub peer_latency_ms: u16,
+    /// Delay this side delivers with: the larger of what it wants and what the peer asks for.
+    pub latency_ms: u16,
+    /// When the peer's greeting (HSREQ or HSRSP) came.
+    pub greeted: Time,
+    /// The peer's clock when it sent it.
+    pub greeted_timestamp_us: u32,
     /// Silence of the peer that ends the connection.
     pub peer_idle_timeout: Duration,
     /// Zero of the timestamps on the wire.
@@ -103,8 +169,10 @@ pub struct Connected {
 /// Why there is no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The listener refused, with its code.
+    /// The peer refused, with its code.
     Rejected(RejectReason),
+    /// This side refused what the peer offered, with the code it was told.
+    Refused(RejectReason),
     /// Nobody answered in time.
     Timeout,
     /// The answer is not one of SRT version 5.
@@ -172,7 +240,17 @@ impl Caller {
         }
     }
 
-    /// Takes a datagram from the listener; anything but the awaited answer changes nothing.
+    /// How it ended, once it has.
+    pub const fn outcome(&self) -> Option<Result<Connected, Failure>> {
+        match self.state {
+            CallerState::Induction | CallerState::Conclusion(_) => None,
+            CallerState::Connected(connected) => Some(Ok(connected)),
+            CallerState::Failed(failure) => Some(Err(failure)),
+        }
+    }
+
+    /// Takes a datagram from the listener, with the time of its arrival as `now`; anything but the
+    /// awaited answer changes nothing.
     pub fn handle_datagram(&mut self, now: Time, datagram: &[u8], out: &mut impl FnMut(&[u8])) {
         let Ok(Packet::Control(header, Control::Handshake(body))) = Packet::parse(datagram) else {
             return;
@@ -198,32 +276,33 @@ impl Caller {
             }
             (CallerState::Conclusion(_), Kind::Conclusion) => {
                 self.state = self
-                    .conclude(&answer, extensions)
+                    .conclude(now, header.timestamp_us, &answer, extensions)
                     .map_or(CallerState::Failed(Failure::BadAnswer), CallerState::Connected);
             }
             _ => {}
         }
     }
 
-    fn conclude(&self, answer: &Handshake, mut extensions: Extensions<'_>) -> Option<Connected> {
-        if answer.version != 5 || answer.socket_id == 0 {
+    /// `None` when the answer is not to this question: libsrt too takes the sequence number coming
+    /// back for a proof that the listener has read it.
+    fn conclude(
+        &self,
+        now: Time,
+        timestamp_us: u32,
+        answer: &Handshake,
+        mut extensions: Extensions<'_>,
+    ) -> Option<Connected> {
+        if answer.version != 5
+            || answer.socket_id == 0
+            || answer.mtu < MTU_MIN
+            || answer.initial_sequence != self.config.initial_sequence
+        {
             return None;
         }
         let response = extensions
             .find_map(|block| block.ok().filter(|block| block.kind == extension::HSRSP))
             .and_then(|block| Capabilities::parse(block.content).ok())?;
-        Some(Connected {
-            socket_id: self.config.socket_id,
-            peer_socket_id: answer.socket_id,
-            initial_sequence: self.config.initial_sequence,
-            mtu: answer.mtu.min(self.config.mtu),
-            flow_window: answer.flow_window.min(self.config.flow_window),
-            peer_version: response.version,
-            peer_flags: response.flags,
-            peer_latency_ms: response.receiver_latency_ms.max(self.config.latency_ms),
-            peer_idle_timeout: self.config.peer_idle_timeout,
-            start: self.start,
-        })
+        Some(self.config.agree(answer, &response, self.start, now, timestamp_us))
     }
 
     /// Writes the message of the present state; `None` when there is none.
@@ -236,18 +315,7 @@ impl Caller {
             }
             CallerState::Connected(_) | CallerState::Failed(_) => return None,
         };
-        let handshake = Handshake {
-            version,
-            encryption: 0,
-            extension,
-            initial_sequence: self.config.initial_sequence,
-            mtu: self.config.mtu.min(u32::try_from(MTU_MAX).unwrap_or(u32::MAX)),
-            flow_window: self.config.flow_window,
-            kind,
-            socket_id: self.config.socket_id,
-            cookie,
-            peer: self.config.peer,
-        };
+        let handshake = Handshake { version, extension, cookie, ..self.config.handshake(kind) };
         // A listener is addressed with socket id 0.
         let (header, rest) = out.split_first_chunk_mut::<HEADER_BYTES>()?;
         *header = encode_handshake_header(wire_timestamp(self.start, now), 0);
@@ -262,18 +330,14 @@ impl Caller {
 
     fn write_extensions(&self, out: &mut [u8]) -> Option<usize> {
         let mut writer = ExtensionWriter::new(out);
-        writer.capabilities(
-            extension::HSREQ,
-            &Capabilities {
-                version: SRT_VERSION,
-                flags: FLAGS,
-                receiver_latency_ms: self.config.latency_ms,
-                sender_latency_ms: self.config.latency_ms,
-            },
-        );
+        writer.capabilities(extension::HSREQ, &self.config.capabilities());
         if !self.config.stream_id.is_empty() {
             writer.text(extension::STREAM_ID, &self.config.stream_id);
         }
         writer.finish()
     }
 }
+
+#[cfg(test)]
+#[path = "caller_tests.rs"]
+mod tests;

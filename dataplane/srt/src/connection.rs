@@ -22,9 +22,11 @@ use memory::{Datagram, Time};
 use self::feedback::KEEPALIVE_INTERVAL;
 use self::ordering::GIVEN_UP_MAX;
 use crate::backlog::Backlog;
+use crate::caller::Connected;
 use crate::control::{Control, encode_keepalive, encode_shutdown};
 use crate::packet::{
-    ControlHeader, DataHeader, Encryption, HEADER_BYTES, PACKET_BYTES_MAX, Packet, UDP_IP_BYTES,
+    ControlHeader, DataHeader, Encryption, HEADER_BYTES, MTU_MAX, PACKET_BYTES_MAX, Packet,
+    UDP_IP_BYTES,
 };
 use crate::rate::Rates;
 use crate::request::{Answer, ConnectRequest, Terms};
@@ -138,6 +140,20 @@ pub struct Connection {
     stats: Stats,
 }
 
+/// What a connection starts from, whichever side asked for it.
+struct Opening {
+    peer_id: u32,
+    /// First sequence number the peer sends.
+    initial: Sequence,
+    mtu: u32,
+    latency_ms: u16,
+    /// When the peer's greeting came, and its clock when it was sent: the base of delivery times.
+    arrival: Time,
+    timestamp_us: u32,
+    /// Zero of our own timestamps.
+    opened: Time,
+}
+
 /// A row of packets beyond the window.
 #[derive(Debug, Clone, Copy, Default)]
 struct Beyond {
@@ -196,23 +212,64 @@ impl Connection {
     ) -> Answer {
         let own_latency_ms = u16::try_from(config.latency.as_millis()).unwrap_or(u16::MAX);
         let latency_ms = own_latency_ms.max(request.capabilities.sender_latency_ms);
-        let latency = Duration::from_millis(latency_ms.into());
-        let initial = request.initial_sequence;
-        self.window.reset(initial, config.flow_window);
+        self.start(
+            config,
+            now,
+            &Opening {
+                peer_id: request.caller_id,
+                initial: request.initial_sequence,
+                mtu: request.mtu.into(),
+                latency_ms,
+                arrival: request.arrival,
+                timestamp_us: request.timestamp_us,
+                opened: now,
+            },
+        );
+        let terms = Terms {
+            local_id: config.local_id,
+            flow_window: self.available(),
+            receiver_latency_ms: latency_ms,
+            sender_latency_ms: request.capabilities.receiver_latency_ms,
+        };
+        request.accept(&terms, 0)
+    }
+
+    /// Starts a session on a connection that this side asked for, as caller or in a rendezvous. The
+    /// latency is what was agreed. Counters start at zero.
+    pub fn open_connected(&mut self, connected: &Connected, config: &ConnectionConfig, now: Time) {
+        self.start(
+            config,
+            now,
+            &Opening {
+                peer_id: connected.peer_socket_id,
+                initial: connected.peer_initial_sequence,
+                mtu: connected.mtu,
+                latency_ms: connected.latency_ms,
+                arrival: connected.greeted,
+                timestamp_us: connected.greeted_timestamp_us,
+                opened: connected.start,
+            },
+        );
+    }
+
+    fn start(&mut self, config: &ConnectionConfig, now: Time, opening: &Opening) {
+        let latency = Duration::from_millis(opening.latency_ms.into());
+        self.window.reset(opening.initial, config.flow_window);
         self.sent_acks.reset();
         self.state = State::Open;
         self.local_id = config.local_id;
-        self.peer_id = request.caller_id;
-        self.opened = now;
-        self.time_base = TimeBase::new(request.arrival, request.timestamp_us, latency);
+        self.peer_id = opening.peer_id;
+        self.opened = opening.opened;
+        self.time_base = TimeBase::new(opening.arrival, opening.timestamp_us, latency);
         self.slots_max = config.slots_max;
         self.window_max = u32::MAX;
         self.reorder_tolerance = config.reorder_tolerance;
         self.peer_idle_timeout = config.peer_idle_timeout;
-        self.nak_bytes_max = usize::from(request.mtu).saturating_sub(UDP_IP_BYTES);
+        let mtu = usize::try_from(opening.mtu).unwrap_or(MTU_MAX).min(MTU_MAX);
+        self.nak_bytes_max = mtu.saturating_sub(UDP_IP_BYTES);
         self.rtt = Rtt::new();
         self.rates = Rates::new();
-        self.acked = initial;
+        self.acked = opening.initial;
         self.unacked_packets = 0;
         self.ack_repeats = 0;
         self.ack_at = Time::NEVER;
@@ -229,19 +286,12 @@ impl Connection {
         self.stats = Stats {
             rtt_us: self.rtt.smoothed_us().into(),
             rtt_variance_us: self.rtt.variance_us().into(),
-            latency_ms: latency_ms.into(),
+            latency_ms: opening.latency_ms.into(),
             flow_window_packets: self.available().into(),
             reorder_tolerance_packets: config.reorder_tolerance.into(),
             last_received_ns: now.nanos(),
             ..Stats::default()
         };
-        let terms = Terms {
-            local_id: config.local_id,
-            flow_window: self.available(),
-            receiver_latency_ms: latency_ms,
-            sender_latency_ms: request.capabilities.receiver_latency_ms,
-        };
-        request.accept(&terms, 0)
     }
 
     /// Whether it is open, or why not.

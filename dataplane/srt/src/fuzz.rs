@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use memory::{Datagram, Slab, Time};
 
+use crate::caller::{Caller, CallerConfig, Connected, Failure};
 use crate::control::{Control, DropRequest, NakWriter, encode_ackack, encode_shutdown};
 use crate::handshake::{
     Capabilities, ExtensionWriter, Extensions, HANDSHAKE_BYTES, Handshake, Kind, StreamId,
     extension,
 };
 use crate::packet::{DataHeader, HEADER_BYTES, PACKET_BYTES_MAX, Packet};
+use crate::rendezvous::Rendezvous;
 use crate::sequence::{Sequence, SequenceRange};
 use crate::{
     Connection, ConnectionConfig, Listener, ListenerEvent, Output, REJECTION_BYTES, State,
@@ -143,6 +145,94 @@ fn cookie(listener: &Listener, peer: SocketAddr) -> u32 {
     let mut reply = [0; REJECTION_BYTES];
     listener.handle(START, peer, &question, &mut reply);
     u32::from_be_bytes(reply[44..48].try_into().unwrap())
+}
+
+/// A script for one that asks for a connection: the first byte chooses between a caller, a
+/// rendezvous that may win the cookie contest and one that may lose it. Then, again and again:
+///
+/// ```text
+///  step of time in units of 4 ms, length of a datagram, its bytes
+/// ```
+///
+/// A set lowest bit of the step puts the socket id in its place.
+pub fn opening(data: &[u8]) {
+    let mut script = Script { rest: data };
+    let config = CallerConfig {
+        stream_id: StreamId::new(b"cam").unwrap(),
+        ..CallerConfig::live(LOCAL_ID, Sequence::new(0x7fff_ff80), "192.0.2.1".parse().unwrap())
+    };
+    let mut asking = match script.byte() % 3 {
+        0 => Asking::Caller(Caller::new(config, START)),
+        1 => Asking::Rendezvous(Rendezvous::new(config, u32::MAX >> 1, START)),
+        _ => Asking::Rendezvous(Rendezvous::new(config, 1 << 31, START)),
+    };
+    let (mut now, mut ended) = (START, None);
+    while !script.rest.is_empty() {
+        let step = script.byte();
+        now = now + Duration::from_millis(u64::from(step) * 4);
+        let len = usize::from(script.byte());
+        let mut bytes = script.take(len).to_vec();
+        if step & 1 != 0
+            && let Some(id) = bytes.get_mut(12..16)
+        {
+            id.copy_from_slice(&LOCAL_ID.to_be_bytes());
+        }
+        let mut sent = Vec::new();
+        let out = &mut |bytes: &[u8]| sent.push(bytes.to_vec());
+        let outcome = asking.run(now, &bytes, out);
+        assert!(sent.len() <= 2, "no datagram makes a flood");
+        for packet in &sent {
+            assert!(packet.len() <= PACKET_BYTES_MAX);
+            let Ok(Packet::Control(_, Control::Handshake(body))) = Packet::parse(packet) else {
+                panic!("sent what is no handshake");
+            };
+            assert!(Handshake::parse(body).unwrap().1.all(|block| block.is_ok()));
+        }
+        assert!(ended.is_none() || ended == outcome, "an end is an end");
+        ended = outcome;
+        check_outcome(ended, now);
+    }
+}
+
+enum Asking {
+    Caller(Caller),
+    Rendezvous(Rendezvous),
+}
+
+impl Asking {
+    fn run(
+        &mut self,
+        now: Time,
+        bytes: &[u8],
+        out: &mut impl FnMut(&[u8]),
+    ) -> Option<Result<Connected, Failure>> {
+        let (outcome, next) = match self {
+            Self::Caller(caller) => {
+                caller.handle_timeout(now, out);
+                caller.handle_datagram(now, bytes, out);
+                (caller.outcome(), caller.next_timeout())
+            }
+            Self::Rendezvous(rendezvous) => {
+                rendezvous.handle_timeout(now, out);
+                rendezvous.handle_datagram(now, bytes, out);
+                (rendezvous.outcome(), rendezvous.next_timeout())
+            }
+        };
+        assert_eq!(outcome.is_some(), next == Time::NEVER);
+        assert!(next > now, "timers come to rest");
+        outcome
+    }
+}
+
+fn check_outcome(outcome: Option<Result<Connected, Failure>>, now: Time) {
+    let Some(Ok(connected)) = outcome else { return };
+    assert!(connected.peer_socket_id != 0);
+    assert!((76..=1_500).contains(&connected.mtu));
+    assert!(connected.latency_ms >= 120 && connected.greeted <= now);
+    let mut connection = Connection::new(64);
+    let config = ConnectionConfig { local_id: LOCAL_ID, ..ConnectionConfig::default() };
+    connection.open_connected(&connected, &config, now);
+    assert!(connection.next_timeout() > now);
 }
 
 /// Counts what comes out: everything before the window's base has been delivered or skipped, once
@@ -371,6 +461,11 @@ mod tests {
     #[test]
     fn corpus_listener() {
         replay("srt_listener", listener);
+    }
+
+    #[test]
+    fn corpus_opening() {
+        replay("srt_opening", opening);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! SRT for live ingest, sans-IO: a stateless listener, the receiving connection behind it, and the
-//! caller and sender that tests, load generators and pulling from a remote listener need.
+//! SRT for live ingest, sans-IO: a stateless listener, a caller and a rendezvous, the receiving
+//! connection behind each of them, and the sender that tests and load generators need.
 //!
 //! ```text
 //!  datagram to id 0 ──▶ Listener ──▶ ConnectRequest ──▶ (admission) ──▶ Connection::open ──▶ Answer
@@ -102,6 +102,7 @@ mod listener;
 mod measure;
 pub mod packet;
 mod rate;
+pub mod rendezvous;
 mod request;
 mod rtt;
 pub mod sender;

@@ -21,7 +21,7 @@ pub const REJECTION_BYTES: usize = HEADER_BYTES + HANDSHAKE_BYTES;
 pub const ANSWER_BYTES: usize = REJECTION_BYTES + 16;
 
 /// Smallest MTU that leaves room for a useful packet, as libsrt has it.
-const MTU_MIN: u32 = 76;
+pub(crate) const MTU_MIN: u32 = 76;
 
 /// A conclusion with a valid cookie: what the caller wants, not yet granted.
 #[derive(Debug, Clone, Copy)]
