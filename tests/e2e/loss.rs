@@ -12,8 +12,8 @@ use penstock_tests::publisher::{PAYLOAD_BYTES, Publisher};
 use penstock_tests::relay::{Impairment, Relay};
 use penstock_tests::senders::SrtLiveTransmit;
 use penstock_tests::system::{Options, Penstock};
-use shm::StreamSnapshot;
 use shm::counters::StreamCounter as C;
+use shm::{StreamSnapshot, StreamSpread};
 
 /// Sender, relay and receiver share a machine with other tests: where one of them pauses for longer
 /// than the latency, packets are late that no retransmission brings back. So a run may be repeated;
@@ -97,7 +97,33 @@ fn counters_are_conserved(stream: &StreamSnapshot) -> Result<()> {
     ensure!(sum(&[C::PacketsReceived]) == received, "received: {}", figures(stream));
     let unique = sum(&[C::PacketsDelivered, C::PacketsHeld, C::PacketsDiscardedAtEnd]);
     ensure!(sum(&[C::PacketsUnique]) == unique, "unique: {}", figures(stream));
+    // Whatever was found missing came after all, was given up, or is still waited for.
+    let missed = sum(&[
+        C::PacketsRecovered,
+        C::PacketsSkippedTooLate,
+        C::PacketsSkippedBySender,
+        C::PacketsMissing,
+    ]);
+    ensure!(sum(&[C::PacketsLost]) == missed, "lost: {}", figures(stream));
+    ensure!(sum(&[C::PacketsReordered]) <= sum(&[C::PacketsRecovered]), "{}", figures(stream));
     ensure!(stream.counter(C::PacketsDuplicate) > 0, "no duplicate: {}", figures(stream));
+    Ok(())
+}
+
+/// The relay delays by 10 ms each way and overtakes: what was measured must show it.
+fn spreads_tell_the_network(stream: &StreamSnapshot) -> Result<()> {
+    for quantity in [StreamSpread::RttUs, StreamSpread::MarginUs, StreamSpread::ReceiveRateBps] {
+        let spread = stream.spread(quantity).total;
+        let told = format!("{}: {spread:?}", quantity.label());
+        ensure!(0 < spread.max && spread.min <= spread.avg && spread.avg <= spread.max, "{told}");
+    }
+    let rtt = stream.spread(StreamSpread::RttUs).total;
+    ensure!(rtt.min >= 20_000, "no round trip is shorter than the relay's: {rtt:?}");
+    // The handshake took the way too, so on time means with the whole latency left.
+    let margin = stream.spread(StreamSpread::MarginUs).total;
+    ensure!(margin.min < margin.max, "retransmissions come later than others: {margin:?}");
+    ensure!(stream.counter(C::PacketsReordered) > 0, "nothing was overtaken");
+    ensure!(stream.spread(StreamSpread::PacketsHeld).total.max > 0, "nothing was held");
     Ok(())
 }
 
@@ -109,6 +135,7 @@ fn one_percent_is_recovered(send: Send) -> Result<()> {
         let id = format!("run{seed}");
         let (frames, stream) = run(&system, &clip, send, &id, network(seed, 10))?;
         counters_are_conserved(&stream)?;
+        spreads_tell_the_network(&stream)?;
         clip.clean_frames_are_true(&frames)?;
         ensure!(stream.counter(C::PacketsRecovered) > 0, "no recovery: {}", figures(&stream));
         match clip.is_whole(&frames) {

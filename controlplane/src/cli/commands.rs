@@ -87,6 +87,12 @@ fn show(stream: &Value, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "\ntracks")?;
     tracks(stream).write(out)?;
 
+    let connection = &stream["stats"]["connection_stats"];
+    if connection.is_object() {
+        writeln!(out, "\nconnection")?;
+        spreads(connection).write(out)?;
+    }
+
     writeln!(out, "\ncounters")?;
     let mut counters = Table::without_heading();
     for (name, value) in stream["counters"].as_object().into_iter().flatten() {
@@ -95,6 +101,29 @@ fn show(stream: &Value, out: &mut impl Write) -> io::Result<()> {
         }
     }
     counters.write(out)
+}
+
+/// What varies: its value now, and least, mean and largest of the last second and since the
+/// connection began.
+fn spreads(connection: &Value) -> Table {
+    let mut table =
+        Table::new(&["  QUANTITY", "NOW", "MIN 1S", "AVG 1S", "MAX 1S", "MIN", "AVG", "MAX"]);
+    for (name, places) in [
+        ("rtt_ms", 1),
+        ("margin_ms", 1),
+        ("buffer_ms", 1),
+        ("held_packets", 0),
+        ("receive_rate_mbps", 3),
+        ("flow_window_packets", 0),
+    ] {
+        let mut row = vec![format!("  {name}"), decimals(&connection[name], 1.0, places)];
+        for span in ["interval", "since_connected"] {
+            let range = &connection[span][name];
+            row.extend(["min", "avg", "max"].map(|value| decimals(&range[value], 1.0, places)));
+        }
+        table.row(row);
+    }
+    table
 }
 
 fn tracks(stream: &Value) -> Table {
@@ -171,6 +200,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_stream_shows_what_varies_now_in_the_last_second_and_ever() {
+        let range = |min: f64| json!({"min": min, "avg": min + 1.0, "max": min + 2.0});
+        let body = json!({"id": "a", "stats": {"connection_stats": {
+            "rtt_ms": 20.26,
+            "interval": {"rtt_ms": range(19.0)},
+            "since_connected": {"rtt_ms": range(5.5)},
+        }}});
+        let mut out = Vec::new();
+        show(&body, &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let line = out.lines().find(|line| line.contains("rtt_ms")).unwrap();
+        let cells: Vec<&str> = line.split_ascii_whitespace().collect();
+        assert_eq!(cells, ["rtt_ms", "20.3", "19.0", "20.0", "21.0", "5.5", "6.5", "7.5"]);
+    }
 
     #[test]
     fn a_list_shows_status_with_reason_and_units_people_use() {

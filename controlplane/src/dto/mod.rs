@@ -1,6 +1,7 @@
 //! The bodies of the REST API. Field names and units are its contract: absent facts are `null`
 //! or left out, numbers are always finite, times are RFC 3339, rates say what they are per.
 
+mod connection;
 mod stats;
 mod stream;
 mod track;
@@ -9,11 +10,11 @@ use serde::Serialize;
 
 use crate::source::Snapshot;
 
+pub use self::connection::{ConnectionStats, DroppedPackets, Range, Spreads};
 pub(crate) use self::stats::heartbeat_age_ms;
 pub use self::stats::{SystemStats, VideoStats, VideoStatsList};
 pub use self::stream::{
-    ConnectionStats, FrameBufferStats, Stream, StreamDetail, StreamList, StreamStats,
-    StreamStatsDetail,
+    FrameBufferStats, Stream, StreamDetail, StreamList, StreamStats, StreamStatsDetail,
 };
 pub(crate) use self::stream::{bitrate, signed_float};
 pub use self::track::Track;

@@ -7,13 +7,11 @@ use serde_json::Number;
 use shm::counters::StreamCounter;
 use shm::{StreamKind, StreamSnapshot, StreamState, TrackKind};
 
+use super::connection::ConnectionStats;
 use super::track::hertz;
 use super::{Freshness, Track, float, ratio};
 use crate::clock;
 use crate::source::{Snapshot, frames_dropped};
-
-/// Bytes of a full link-layer packet, in which SRT estimates the capacity of a link.
-const LINK_PACKET_BYTES: f64 = 1500.0;
 
 /// `GET /streams`.
 #[derive(Debug, Clone, Serialize)]
@@ -146,31 +144,6 @@ pub struct FrameBufferStats {
     pub gops: u64,
 }
 
-/// The SRT connection, by the receiver's counters.
-#[derive(Debug, Clone, Serialize)]
-pub struct ConnectionStats {
-    /// Packets found missing.
-    pub packets_lost: u64,
-    /// Packets that came as retransmissions.
-    pub packets_retrans: u64,
-    /// Packets that were missing and came in time.
-    pub packets_recovered: u64,
-    /// Packets that came too late.
-    pub packets_belated: u64,
-    /// Smoothed round-trip time.
-    pub rtt_ms: f64,
-    /// Its variance.
-    pub rtt_variance_ms: f64,
-    /// Estimated capacity of the link.
-    pub bandwidth_mbps: f64,
-    /// Delay between arrival and delivery that both ends agreed on.
-    pub delivery_delay_ms: f64,
-    /// Drift of the sender's clock moved into the time base.
-    pub drift_ms: f64,
-    /// Time since the last accepted connection, or how long it lasted.
-    pub connection_time_ms: u64,
-}
-
 impl Stream {
     /// From a reading of the stream table.
     pub fn new(snapshot: &Snapshot, stream: &StreamSnapshot) -> Self {
@@ -203,7 +176,7 @@ impl Stream {
                 .enumerate()
                 .map(|(i, track)| Track::new(i, track))
                 .collect(),
-            stats: StreamStats::new(stream),
+            stats: StreamStats::new(snapshot, stream),
             counters: counters(stream),
         }
     }
@@ -214,7 +187,7 @@ impl StreamStatsDetail {
     pub fn new(snapshot: &Snapshot, stream: &StreamSnapshot) -> Self {
         Self {
             stream_id: stream.info.id.as_str().to_owned(),
-            stats: StreamStats::new(stream),
+            stats: StreamStats::new(snapshot, stream),
             counters: counters(stream),
             freshness: Freshness::of(snapshot),
         }
@@ -222,7 +195,7 @@ impl StreamStatsDetail {
 }
 
 impl StreamStats {
-    fn new(stream: &StreamSnapshot) -> Self {
+    fn new(snapshot: &Snapshot, stream: &StreamSnapshot) -> Self {
         let count = |counter| stream.counter(counter);
         Self {
             bytes_received: count(StreamCounter::BytesReceived),
@@ -233,7 +206,7 @@ impl StreamStats {
             bitrate: bitrate(stream),
             frame_buffer_stats: FrameBufferStats::new(stream),
             connection_stats: (stream.info.kind == StreamKind::Srt)
-                .then(|| ConnectionStats::new(stream)),
+                .then(|| ConnectionStats::new(snapshot, stream)),
         }
     }
 }
@@ -255,30 +228,6 @@ impl FrameBufferStats {
             b_frames: count(StreamCounter::FramesB),
             frames: count(StreamCounter::RingFrames),
             gops: count(StreamCounter::RingGops),
-        }
-    }
-}
-
-impl ConnectionStats {
-    fn new(stream: &StreamSnapshot) -> Self {
-        let count = |counter| stream.counter(counter);
-        let info = &stream.info;
-        let until = if info.ended_unix_ns > 0 { info.ended_unix_ns } else { clock::unix_ns() };
-        let packets_per_second = float(count(StreamCounter::LinkCapacityPps));
-        Self {
-            packets_lost: count(StreamCounter::PacketsLost),
-            packets_retrans: count(StreamCounter::PacketsRetransmitted),
-            packets_recovered: count(StreamCounter::PacketsRecovered),
-            packets_belated: count(StreamCounter::PacketsBelated),
-            rtt_ms: float(count(StreamCounter::RttUs)) / 1e3,
-            rtt_variance_ms: float(count(StreamCounter::RttVarianceUs)) / 1e3,
-            bandwidth_mbps: packets_per_second * LINK_PACKET_BYTES * 8.0 / 1e6,
-            delivery_delay_ms: float(match count(StreamCounter::LatencyMs) {
-                0 => info.latency_ms.into(),
-                latency_ms => latency_ms,
-            }),
-            drift_ms: signed_float(count(StreamCounter::DriftUs)) / 1e3,
-            connection_time_ms: until.saturating_sub(info.connected_unix_ns) / 1_000_000,
         }
     }
 }

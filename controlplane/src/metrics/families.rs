@@ -11,8 +11,13 @@ use prometheus_client::metrics::MetricType;
 pub(super) type Labels = Vec<(&'static str, String)>;
 
 /// Values of the counter table that may go down. A test compares this list with the table.
-const GAUGES: [&str; 21] = [
+const GAUGES: [&str; 26] = [
     "packets_held",
+    "packets_missing",
+    "buffered_packets",
+    "buffered_us",
+    "reorder_tolerance_packets",
+    "reorder_distance_packets",
     "rtt_us",
     "rtt_variance_us",
     "latency_ms",

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use shm::counters::StreamCounter;
-use shm::{StreamKind, StreamSnapshot};
+use shm::{Measured, StreamKind, StreamSnapshot, StreamSpread};
 
 use super::families::{Families, Labels, is_gauge};
 use crate::dto::{bitrate, float, signed_float};
@@ -48,6 +48,7 @@ pub(super) fn encode(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::R
     let live: Vec<&StreamSnapshot> = snapshot.live().collect();
     ingestion(families, &live)?;
     transport(families, &live)?;
+    spreads(families, &live)?;
     buffers(families, &live)?;
     every_counter(families, &live)
 }
@@ -99,8 +100,8 @@ fn transport(families: &mut Families<'_>, live: &[&StreamSnapshot]) -> fmt::Resu
     )?;
     families.counters(
         "srt_packets_dropped",
-        "Packets given up or discarded",
-        srt().map(|stream| (by_id(stream), packets_dropped(stream))),
+        "Packets given up or discarded, by reason",
+        srt().flat_map(|stream| DROPPED.iter().map(|counter| dropped(stream, *counter))),
     )?;
     families.counters(
         "srt_packets_retransmitted",
@@ -109,17 +110,43 @@ fn transport(families: &mut Families<'_>, live: &[&StreamSnapshot]) -> fmt::Resu
     )
 }
 
-fn packets_dropped(stream: &StreamSnapshot) -> u64 {
-    [
-        StreamCounter::PacketsSkippedTooLate,
-        StreamCounter::PacketsSkippedBySender,
-        StreamCounter::PacketsDroppedWindow,
-        StreamCounter::PacketsDroppedSlots,
-        StreamCounter::PacketsDroppedInvalid,
-        StreamCounter::PacketsUndecryptable,
-    ]
-    .iter()
-    .fold(0, |sum, counter| stream.counter(*counter).saturating_add(sum))
+/// Packets that were not delivered; the counter's name is the `reason`.
+const DROPPED: [StreamCounter; 7] = [
+    StreamCounter::PacketsSkippedTooLate,
+    StreamCounter::PacketsSkippedBySender,
+    StreamCounter::PacketsDroppedWindow,
+    StreamCounter::PacketsDroppedSlots,
+    StreamCounter::PacketsDroppedInvalid,
+    StreamCounter::PacketsUndecryptable,
+    StreamCounter::PacketsDiscardedAtEnd,
+];
+
+fn dropped(stream: &StreamSnapshot, counter: StreamCounter) -> (Labels, u64) {
+    let mut labels = by_id(stream);
+    labels.push(("reason", counter.label().to_owned()));
+    (labels, stream.counter(counter))
+}
+
+/// Least, mean and largest of what varies, over the last second and since the connection began.
+fn spreads(families: &mut Families<'_>, live: &[&StreamSnapshot]) -> fmt::Result {
+    for quantity in StreamSpread::ALL {
+        let series = live.iter().filter(|stream| stream.info.kind == StreamKind::Srt);
+        let series = series.flat_map(|stream| {
+            let Measured { interval, total } = stream.spread(*quantity);
+            let spans = [("second", interval), ("connection", total)];
+            spans.into_iter().flat_map(|(span, spread)| {
+                let values = [("min", spread.min), ("avg", spread.avg), ("max", spread.max)];
+                values.map(|(value, number)| {
+                    let mut labels = by_id(stream);
+                    labels.extend([("span", span.to_owned()), ("value", value.to_owned())]);
+                    (labels, float(number))
+                })
+            })
+        });
+        let name = format!("penstock_stream_{}_spread", quantity.label());
+        families.gauges(&name, "Least, mean and largest over a span of time", series)?;
+    }
+    Ok(())
 }
 
 fn buffers(families: &mut Families<'_>, live: &[&StreamSnapshot]) -> fmt::Result {

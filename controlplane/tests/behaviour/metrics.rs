@@ -33,6 +33,13 @@ fn ingestion_series_carry_live_values() {
         ("connection_reconnects_total{stream_id=\"a\",protocol=\"srt\"}", 0.0),
         ("srt_latency_milliseconds{stream_id=\"a\"}", 120.0),
         ("srt_packets_retransmitted_total{stream_id=\"a\"}", 4.0),
+        ("srt_packets_lost_total{stream_id=\"a\"}", 5.0),
+        ("srt_packets_dropped_total{stream_id=\"a\",reason=\"packets_skipped_too_late\"}", 1.0),
+        ("penstock_stream_rtt_us_spread{stream_id=\"a\",span=\"second\",value=\"max\"}", 22_500.0),
+        (
+            "penstock_stream_rtt_us_spread{stream_id=\"a\",span=\"connection\",value=\"min\"}",
+            18_000.0,
+        ),
         ("buffer_usage_bytes{stream_id=\"a\"}", 1e6),
         ("penstock_stream_frames_dropped_before_key_total{stream_id=\"a\"}", 3.0),
         ("penstock_stream_drift_us{stream_id=\"a\"}", -250.0),

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-use shm::counters::{ConductorCounter, StreamCounter};
+use serde_json::{Value, json};
+use shm::counters::{ConductorCounter, StreamCounter, WorkerCounter};
 use shm::{EndReason, NoMediaReason, StreamState};
 
 use crate::support::{Served, System};
@@ -71,19 +71,61 @@ const FRAME_BUFFER: [(&str, &str); 9] = [
     ("b_frames", "int"),
 ];
 
-const CONNECTION: [(&str, &str); 6] = [
+const CONNECTION: [(&str, &str); 32] = [
+    ("packets_received", "int"),
+    ("packets_unique", "int"),
     ("packets_lost", "int"),
+    ("packets_missing", "int"),
     ("packets_retrans", "int"),
+    ("packets_recovered", "int"),
+    ("packets_reordered", "int"),
+    ("packets_belated", "int"),
+    ("belated_avg_ms", "float"),
+    ("packets_duplicate", "int"),
+    ("packets_undecryptable", "int"),
+    ("packets_dropped", "map"),
+    ("acks_sent", "int"),
+    ("light_acks_sent", "int"),
+    ("ackacks_received", "int"),
+    ("naks_sent", "int"),
+    ("drop_requests_received", "int"),
     ("rtt_ms", "float"),
+    ("rtt_variance_ms", "float"),
+    ("receive_rate_mbps", "float"),
     ("bandwidth_mbps", "float"),
+    ("buffer_packets", "int"),
+    ("buffer_ms", "float"),
+    ("held_packets", "int"),
     ("delivery_delay_ms", "float"),
+    ("drift_ms", "float"),
+    ("flow_window_packets", "int"),
+    ("reorder_tolerance_packets", "int"),
+    ("reorder_distance_packets", "int"),
+    ("socket_kernel_drops", "int"),
     ("connection_time_ms", "int"),
+    ("interval", "map"),
+];
+
+const SPREADS: [&str; 6] = [
+    "rtt_ms",
+    "margin_ms",
+    "buffer_ms",
+    "held_packets",
+    "receive_rate_mbps",
+    "flow_window_packets",
 ];
 
 fn assert_stats(stats: &Value) {
     assert_fields(stats, &STATS);
     assert_fields(&stats["frame_buffer_stats"], &FRAME_BUFFER);
-    assert_fields(&stats["connection_stats"], &CONNECTION);
+    let connection = &stats["connection_stats"];
+    assert_fields(connection, &CONNECTION);
+    for (span, quantity) in
+        ["interval", "since_connected"].iter().flat_map(|span| SPREADS.map(|name| (*span, name)))
+    {
+        let range = [("min", "float"), ("avg", "float"), ("max", "float")];
+        assert_fields(&connection[span][quantity], &range);
+    }
 }
 
 #[test]
@@ -179,6 +221,31 @@ fn stats_of_one_stream_carry_every_counter_by_name() {
     assert_eq!(counters.len(), StreamCounter::COUNT);
     assert_eq!(counters["frames_dropped_before_key"], 3);
     assert_eq!(counters["drift_us"], -250);
+}
+
+#[test]
+fn a_connection_tells_spreads_drops_by_reason_and_the_drops_of_its_own_socket() {
+    let system = System::with("", 2);
+    system.publish(&["a"]);
+    {
+        let mut world = system.dataplane.world();
+        world.workers[0].set(WorkerCounter::KernelDrops, 17);
+        world.workers[1].set(WorkerCounter::KernelDrops, 23);
+        world.change("a", |info| info.worker = 1);
+        world.count("a", StreamCounter::PacketsSkippedBySender, 9);
+        world.count("a", StreamCounter::PacketsBelated, 4);
+        world.count("a", StreamCounter::BelatedUs, 10_000);
+    }
+    let body = system.served.eventually("/api/v1/streams/a/stats", |_, body| {
+        body["connection_stats"]["socket_kernel_drops"] == 23
+            && body["connection_stats"]["packets_dropped"]["by_sender"] == 9
+    });
+    let connection = &body["connection_stats"];
+    assert_eq!(connection["belated_avg_ms"], 2.5);
+    assert_eq!(connection["packets_dropped"]["too_late"], 1);
+    assert_eq!(connection["interval"]["rtt_ms"], json!({"min": 19.0, "avg": 20.0, "max": 22.5}));
+    let ever = json!({"min": 18.0, "avg": 21.0, "max": 95.0});
+    assert_eq!(connection["since_connected"]["rtt_ms"], ever);
 }
 
 #[test]

@@ -19,8 +19,9 @@ use shm::counters::{ConductorCounter, StreamCounter, WorkerCounter};
 use shm::link::{CommandError, Handler, LinkServer, RingGrant};
 use shm::{
     AudioInfo, Codec, ConductorBlock, DirectoryConfig, DirectoryWriter, EndReason, Format,
-    FrameClass, FrameFlags, FrameMeta, GopRing, GopWriter, NoMediaReason, RingId, RingSpec,
-    StreamId, StreamInfo, StreamSlotWriter, StreamState, Text, TrackInfo, VideoInfo, WorkerBlock,
+    FrameClass, FrameFlags, FrameMeta, GopRing, GopWriter, Measured, NoMediaReason, RingId,
+    RingSpec, Spread, StreamId, StreamInfo, StreamSlotWriter, StreamSpread, StreamState, Text,
+    TrackInfo, VideoInfo, WorkerBlock,
 };
 use tempfile::TempDir;
 
@@ -128,6 +129,9 @@ impl World {
         for (counter, value) in counters {
             self.slots[slot].set(counter, value);
         }
+        let interval = Spread { min: 19_000, avg: 20_000, max: 22_500 };
+        let total = Spread { min: 18_000, avg: 21_000, max: 95_000 };
+        self.slots[slot].set_spread(StreamSpread::RttUs, &Measured { interval, total });
     }
 
     /// Changes what the stream table says about a stream.

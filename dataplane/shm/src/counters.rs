@@ -37,17 +37,23 @@ counters! {
         PacketsDelivered => "packets_delivered",
         /// Payload bytes handed to the demultiplexer in order.
         BytesDelivered => "bytes_delivered",
-        /// Sequence numbers found missing when a later packet arrived (libsrt pktRcvLoss).
+        /// Sequence numbers found missing: a later packet came, or the sender gave them up (libsrt
+        /// pktRcvLoss); = recovered + skipped + missing.
         PacketsLost => "packets_lost",
         /// Data packets that carried the retransmitted flag (libsrt pktRcvRetrans).
         PacketsRetransmitted => "packets_retransmitted",
         /// Packets found missing that came in time after all.
         PacketsRecovered => "packets_recovered",
+        /// Of these, the ones that were not retransmitted: they had only been overtaken.
+        PacketsReordered => "packets_reordered",
         /// Packets that came after their place was given up (libsrt pktRcvBelated).
         PacketsBelated => "packets_belated",
+        /// How late these were in all, microseconds.
+        BelatedUs => "belated_us",
         /// Packets that came again while their place was filled or delivered.
         PacketsDuplicate => "packets_duplicate",
-        /// Sequence numbers given up at their delivery time (too-late packet drop).
+        /// Sequence numbers given up at their delivery time (too-late packet drop), or missing when
+        /// the session ended.
         PacketsSkippedTooLate => "packets_skipped_too_late",
         /// Sequence numbers the sender gave up (drop request).
         PacketsSkippedBySender => "packets_skipped_by_sender",
@@ -63,6 +69,16 @@ counters! {
         PacketsDiscardedAtEnd => "packets_discarded_at_end",
         /// Gauge: packets waiting behind a hole.
         PacketsHeld => "packets_held",
+        /// Gauge: packets found missing that may still come.
+        PacketsMissing => "packets_missing",
+        /// Gauge: packets received in order that are not due yet (libsrt pktRcvBuf).
+        BufferedPackets => "buffered_packets",
+        /// Gauge: time until the last of these is due, microseconds (libsrt msRcvBuf).
+        BufferedUs => "buffered_us",
+        /// Gauge: packets that may overtake a missing one before it is reported.
+        ReorderTolerancePackets => "reorder_tolerance_packets",
+        /// Gauge: the most packets by which a packet was overtaken since the connection began.
+        ReorderDistancePackets => "reorder_distance_packets",
         /// Control packets that did not parse or made no sense.
         ControlInvalid => "control_invalid",
         /// Datagrams with this session's socket id from another address.

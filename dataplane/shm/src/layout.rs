@@ -17,7 +17,8 @@
 //! │ worker 1: …          │                ├──────────────────────┤ side
 //! ├──────────────────────┤ streams        │ lane 1: audio, data  │
 //! │ slot 0: sequence,    │                ├──────────────────────┤ video, 2 MiB-aligned when
-//! │   record, counters   │                │ lane 0: video        │ its size is a multiple
+//! │   record, counters,  │                │ lane 0: video        │ its size is a multiple
+//! │   spreads            │                │                      │
 //! │ slot 1: …            │                │                      │
 //! └──────────────────────┘                └──────────────────────┘
 //! ```
@@ -30,10 +31,11 @@ use crate::Error;
 use crate::counters::{ConductorCounter, StreamCounter, WorkerCounter};
 use crate::histogram;
 use crate::info::{STREAM_ID_BYTES_MAX, TRACKS_MAX};
+use crate::spreads::{self, StreamSpread};
 
 /// Version of the ABI. It goes up with every change of meaning; a change of shape alone is caught
 /// by [`LAYOUT_HASH`].
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// First word of a directory segment, stored last: "PNSTKDIR".
 pub(crate) const DIRECTORY_MAGIC: u64 = u64::from_le_bytes(*b"PNSTKDIR");
@@ -317,12 +319,13 @@ pub(crate) const WORKER_LATENCY: usize = WORKER_COUNTERS + block(WorkerCounter::
 /// Bytes of a worker's block.
 pub(crate) const WORKER_BYTES: usize = WORKER_LATENCY * WORD + block(histogram::WORDS);
 
-/// Words of a stream slot: the sequence, the record, then the counters.
+/// Words of a stream slot: the sequence, the record, then the counters and the spreads.
 pub(crate) const SLOT_SEQUENCE: usize = 0;
 pub(crate) const SLOT_RECORD: usize = 1;
 pub(crate) const SLOT_COUNTERS: usize = block(SLOT_RECORD + StreamRecord::WORDS) / WORD;
+pub(crate) const SLOT_SPREADS: usize = SLOT_COUNTERS + block(StreamCounter::COUNT) / WORD;
 /// Bytes of a stream slot.
-pub(crate) const SLOT_BYTES: usize = SLOT_COUNTERS * WORD + block(StreamCounter::COUNT);
+pub(crate) const SLOT_BYTES: usize = SLOT_SPREADS * WORD + block(spreads::WORDS);
 
 /// Tells builds apart whose segments differ in shape although they carry the same version.
 pub const LAYOUT_HASH: u64 = layout_hash();
@@ -339,6 +342,7 @@ const fn layout_hash() -> u64 {
     hash = hash_number(hash, WORKER_LATENCY);
     hash = hash_number(hash, WORKER_BYTES);
     hash = hash_number(hash, SLOT_COUNTERS);
+    hash = hash_number(hash, SLOT_SPREADS);
     hash = hash_number(hash, SLOT_BYTES);
     hash = hash_number(hash, histogram::WORDS);
     let mut i = 0;
@@ -354,6 +358,11 @@ const fn layout_hash() -> u64 {
     i = 0;
     while i < StreamCounter::COUNT {
         hash = hash_bytes(hash, StreamCounter::ALL[i].label().as_bytes());
+        i += 1;
+    }
+    i = 0;
+    while i < StreamSpread::COUNT {
+        hash = hash_bytes(hash, StreamSpread::ALL[i].label().as_bytes());
         i += 1;
     }
     hash

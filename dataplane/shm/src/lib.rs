@@ -69,6 +69,7 @@ mod record;
 mod ring;
 mod segment;
 mod seqlock;
+mod spreads;
 mod text;
 
 pub use directory::{
@@ -87,4 +88,5 @@ pub use ring::{
     Frame, FrameFlags, FrameMeta, Full, GopLimits, GopReader, GopRing, GopWriter, Next, Published,
     RingSpec, RingTotals, SeekFrom,
 };
+pub use spreads::{Measured, Spread, StreamSpread};
 pub use text::Text;

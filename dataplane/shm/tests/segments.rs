@@ -12,8 +12,8 @@ use std::time::Duration;
 use penstock_shm::counters::{ConductorCounter, StreamCounter, WorkerCounter};
 use penstock_shm::{
     ABI_VERSION, Directory, DirectoryConfig, DirectoryWriter, Error, FrameFlags, FrameMeta,
-    GopLimits, GopReader, GopRing, GopWriter, Liveness, Next, RingId, RingSpec, SeekFrom, StreamId,
-    StreamInfo, StreamState,
+    GopLimits, GopReader, GopRing, GopWriter, Liveness, Measured, Next, RingId, RingSpec, SeekFrom,
+    Spread, StreamId, StreamInfo, StreamSpread, StreamState,
 };
 use rustix::fs::{MemfdFlags, SealFlags, ftruncate, memfd_create};
 use rustix::io::Errno;
@@ -77,9 +77,19 @@ fn a_stream_slot_shows_its_stream_until_it_is_freed_and_counts_anew_for_the_next
     let mut slot = writer.stream(2);
     slot.open(&info("live/a"));
     slot.add(StreamCounter::FramesPublished, 7);
+    let measured = |from: u64| Measured {
+        interval: Spread { min: from, avg: from + 1, max: from + 2 },
+        total: Spread { min: from + 3, avg: from + 4, max: u64::MAX },
+    };
+    for (from, quantity) in StreamSpread::ALL.iter().enumerate() {
+        slot.set_spread(*quantity, &measured(from as u64));
+    }
     let seen = reader.stream("live/a").unwrap();
     assert_eq!((seen.slot, seen.info), (2, info("live/a")));
     assert_eq!(seen.counter(StreamCounter::FramesPublished), 7);
+    for (from, quantity) in StreamSpread::ALL.iter().enumerate() {
+        assert_eq!(seen.spread(*quantity), measured(from as u64), "{}", quantity.label());
+    }
 
     let active = StreamInfo { state: StreamState::Active, ..info("live/a") };
     slot.set_info(&active);
@@ -89,7 +99,9 @@ fn a_stream_slot_shows_its_stream_until_it_is_freed_and_counts_anew_for_the_next
     slot.clear();
     assert_eq!(reader.stream_at(2).unwrap(), None);
     slot.open(&info("live/b"));
-    assert_eq!(reader.stream("live/b").unwrap().counter(StreamCounter::FramesPublished), 0);
+    let next = reader.stream("live/b").unwrap();
+    assert_eq!(next.counter(StreamCounter::FramesPublished), 0);
+    assert_eq!(next.spread(StreamSpread::RttUs), Measured::default());
     assert!(matches!(reader.stream_at(4), Err(Error::NoSlot { slot: 4, slots: 4 })));
 }
 
@@ -298,13 +310,17 @@ fn refusals(fd: BorrowedFd<'_>, map: impl Fn(BorrowedFd<'_>) -> Error) -> Vec<St
     .to_vec()
 }
 
+fn version_text(version: u32) -> String {
+    format!("ABI version {version}, this reader has {ABI_VERSION}")
+}
+
 #[test]
 fn a_directory_of_another_build_is_refused_with_what_differs() {
     let writer = DirectoryWriter::create(&config()).unwrap();
     let texts = refusals(writer.fd(), |fd| Directory::map(fd).unwrap_err());
     assert!(texts[0].contains("starts with 0x0000000000000007"), "{texts:?}");
-    assert!(texts[1].contains("ABI version 0, this reader has 1"), "{texts:?}");
-    assert!(texts[2].contains("ABI version 2, this reader has 1"), "{texts:?}");
+    assert!(texts[1].contains(&version_text(ABI_VERSION - 1)), "{texts:?}");
+    assert!(texts[2].contains(&version_text(ABI_VERSION + 1)), "{texts:?}");
     assert!(texts[3].contains("layout 0x0000000000000009, this reader has 0x"), "{texts:?}");
     assert!(texts[4].contains("says it has 8 bytes but has"), "{texts:?}");
     assert!(texts[5].contains("not sealed against shrinking"), "{texts:?}");
@@ -315,8 +331,8 @@ fn a_ring_of_another_build_is_refused_with_what_differs() {
     let (_writer, _reader, fd) = ring();
     let texts = refusals(fd.as_fd(), |fd| GopReader::map(fd).unwrap_err());
     assert!(texts[0].contains("starts with 0x0000000000000007"), "{texts:?}");
-    assert!(texts[1].contains("ABI version 0, this reader has 1"), "{texts:?}");
-    assert!(texts[2].contains("ABI version 2, this reader has 1"), "{texts:?}");
+    assert!(texts[1].contains(&version_text(ABI_VERSION - 1)), "{texts:?}");
+    assert!(texts[2].contains(&version_text(ABI_VERSION + 1)), "{texts:?}");
     assert!(texts[3].contains("layout 0x0000000000000009, this reader has 0x"), "{texts:?}");
     assert!(texts[4].contains("says it has 8 bytes but has"), "{texts:?}");
     assert!(texts[5].contains("not sealed against shrinking"), "{texts:?}");

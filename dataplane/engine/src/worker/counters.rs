@@ -1,7 +1,7 @@
 //! From the counters of the protocol crates to the table in shared memory.
 
 use shm::counters::{StreamCounter, WorkerCounter};
-use shm::{StreamSlotWriter, WorkerBlock};
+use shm::{Measured, Spread, StreamSlotWriter, StreamSpread, WorkerBlock};
 use uring::RingCounters;
 
 /// What a stream's counters stood at when its session began: they belong to the stream id and go
@@ -43,8 +43,16 @@ pub(crate) fn show_gauges<const N: usize>(
     }
 }
 
+/// What waits in a session that is over.
+pub(crate) const NOTHING_WAITS: [(StreamCounter, u64); 4] = [
+    (StreamCounter::PacketsHeld, 0),
+    (StreamCounter::PacketsMissing, 0),
+    (StreamCounter::BufferedPackets, 0),
+    (StreamCounter::BufferedUs, 0),
+];
+
 /// Totals of an SRT connection.
-pub(crate) const fn connection_totals(stats: &srt::Stats) -> [(StreamCounter, u64); 25] {
+pub(crate) const fn connection_totals(stats: &srt::Stats) -> [(StreamCounter, u64); 27] {
     use StreamCounter as C;
     [
         (C::DatagramsReceived, stats.datagrams_received),
@@ -56,7 +64,9 @@ pub(crate) const fn connection_totals(stats: &srt::Stats) -> [(StreamCounter, u6
         (C::PacketsLost, stats.packets_lost),
         (C::PacketsRetransmitted, stats.packets_retransmitted),
         (C::PacketsRecovered, stats.packets_recovered),
+        (C::PacketsReordered, stats.packets_reordered),
         (C::PacketsBelated, stats.packets_belated),
+        (C::BelatedUs, stats.belated_us),
         (C::PacketsDuplicate, stats.packets_duplicate),
         (C::PacketsSkippedTooLate, stats.packets_skipped_too_late),
         (C::PacketsSkippedBySender, stats.packets_skipped_by_sender),
@@ -76,10 +86,15 @@ pub(crate) const fn connection_totals(stats: &srt::Stats) -> [(StreamCounter, u6
 }
 
 /// Gauges of an SRT connection.
-pub(crate) const fn connection_gauges(stats: &srt::Stats) -> [(StreamCounter, u64); 8] {
+pub(crate) const fn connection_gauges(stats: &srt::Stats) -> [(StreamCounter, u64); 13] {
     use StreamCounter as C;
     [
         (C::PacketsHeld, stats.packets_held),
+        (C::PacketsMissing, stats.packets_missing),
+        (C::BufferedPackets, stats.buffered_packets),
+        (C::BufferedUs, stats.buffered_us),
+        (C::ReorderTolerancePackets, stats.reorder_tolerance_packets),
+        (C::ReorderDistancePackets, stats.reorder_distance_packets),
         (C::RttUs, stats.rtt_us),
         (C::RttVarianceUs, stats.rtt_variance_us),
         (C::LatencyMs, stats.latency_ms),
@@ -88,6 +103,23 @@ pub(crate) const fn connection_gauges(stats: &srt::Stats) -> [(StreamCounter, u6
         (C::ReceiveRateBps, stats.receive_rate_bps),
         (C::LinkCapacityPps, stats.link_capacity_pps),
     ]
+}
+
+/// Shows the spreads of an SRT connection.
+pub(crate) fn show_spreads(slot: &mut StreamSlotWriter, spreads: &srt::Spreads) {
+    use StreamSpread as S;
+    for (quantity, measured) in [
+        (S::RttUs, &spreads.rtt_us),
+        (S::MarginUs, &spreads.margin_us),
+        (S::BufferedUs, &spreads.buffered_us),
+        (S::PacketsHeld, &spreads.packets_held),
+        (S::ReceiveRateBps, &spreads.receive_rate_bps),
+        (S::FlowWindowPackets, &spreads.flow_window_packets),
+    ] {
+        let spread = |s: &srt::Spread| Spread { min: s.min, avg: s.avg, max: s.max };
+        let (interval, total) = (spread(&measured.interval), spread(&measured.total));
+        slot.set_spread(quantity, &Measured { interval, total });
+    }
 }
 
 /// Totals of a demultiplexer.

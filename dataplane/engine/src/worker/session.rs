@@ -42,6 +42,8 @@ pub(crate) struct Session {
     /// The stream's counters when the session began.
     base: Box<Base>,
     media_rate: Rate,
+    /// What the slot shows.
+    spreads: srt::Spreads,
     published: u64,
     published_at: Time,
     /// When the next finished frame is due.
@@ -111,6 +113,7 @@ impl Session {
             flushed: Time::ZERO,
             base: Box::new(Base::zero()),
             media_rate: Rate::default(),
+            spreads: srt::Spreads::default(),
             published: 0,
             published_at: Time::ZERO,
             publish_at: Time::NEVER,
@@ -135,6 +138,8 @@ impl Session {
         self.stream.open(ring);
         self.base.take(&tenancy.berth.slot);
         self.media_rate = Rate::default();
+        self.spreads = srt::Spreads::default();
+        counters::show_spreads(&mut tenancy.berth.slot, &self.spreads);
         self.published = 0;
         self.published_at = now;
         self.publish_at = Time::NEVER;
@@ -245,7 +250,7 @@ impl Session {
         let mut ring = self.stream.close().expect("an open session has its ring");
         ring.end();
         tenancy.berth.ring = Some(ring);
-        tenancy.berth.slot.set(StreamCounter::PacketsHeld, 0);
+        counters::show_gauges(&mut tenancy.berth.slot, counters::NOTHING_WAITS);
         tenancy.end = reason;
         Some(tenancy)
     }
@@ -260,6 +265,10 @@ impl Session {
         self.base.show(slot, self.stream.counters().totals());
         counters::show_gauges(slot, counters::connection_gauges(stats));
         counters::show_gauges(slot, self.stream.counters().gauges());
+        if self.spreads != stats.spreads {
+            self.spreads = stats.spreads;
+            counters::show_spreads(slot, &self.spreads);
+        }
         let bitrate = self.media_rate.update(now, stats.bytes_delivered);
         slot.set(StreamCounter::BitrateBps, bitrate);
         self.show_info(now);

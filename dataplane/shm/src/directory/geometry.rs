@@ -11,7 +11,7 @@ use crate::segment::Words;
 /// Name of such a segment in errors and in /proc/PID/maps.
 pub(crate) const WHAT: &str = "penstock-directory";
 
-/// More stream slots than any machine has bandwidth for; 3.5 KB each.
+/// More stream slots than any machine has bandwidth for; 4 KB each.
 pub(crate) const STREAM_SLOTS_MAX: u32 = 1 << 16;
 
 const _: () = assert!(size_of::<DirectoryHeader>().is_multiple_of(BLOCK_ALIGN));

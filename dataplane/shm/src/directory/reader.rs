@@ -9,10 +9,11 @@ use super::geometry::Geometry;
 use super::process::Identity;
 use crate::counters::{ConductorCounter, StreamCounter, WorkerCounter};
 use crate::layout::{
-    ABI_VERSION, DirectoryHeader, SLOT_COUNTERS, SLOT_RECORD, SLOT_SEQUENCE, StreamRecord,
-    WORKER_COUNTERS, WORKER_CPU, WORKER_LATENCY, WORKER_THREAD,
+    ABI_VERSION, DirectoryHeader, SLOT_COUNTERS, SLOT_RECORD, SLOT_SEQUENCE, SLOT_SPREADS,
+    StreamRecord, WORKER_COUNTERS, WORKER_CPU, WORKER_LATENCY, WORKER_THREAD,
 };
 use crate::segment::Words;
+use crate::spreads::{self, Measured, StreamSpread};
 use crate::{Error, HistogramSnapshot, StreamInfo, Text, histogram, seqlock};
 
 /// The directory as a reader sees it.
@@ -85,12 +86,16 @@ impl Directory {
         // Most slots are free most of the time; the first word of the record says so.
         let read = seqlock::read(words.word(SLOT_SEQUENCE), || {
             let free = words.load(SLOT_RECORD) & 0xff == 0;
-            (!free).then(|| (words.load_array(SLOT_RECORD), words.load_array(SLOT_COUNTERS)))
+            (!free).then(|| {
+                let (counters, spreads) = (SLOT_COUNTERS, SLOT_SPREADS);
+                let measured = (words.load_array(counters), words.load_array(spreads));
+                (words.load_array(SLOT_RECORD), measured)
+            })
         });
         let read = read.ok_or(Error::Torn { slot, tries: seqlock::TRIES_MAX })?;
-        Ok(read.and_then(|(record, counters)| {
+        Ok(read.and_then(|(record, (counters, spreads))| {
             let info = StreamInfo::decode(&StreamRecord::from_words(record))?;
-            Some(StreamSnapshot { slot, info, counters })
+            Some(StreamSnapshot { slot, info, counters, spreads })
         }))
     }
 
@@ -228,10 +233,16 @@ pub struct StreamSnapshot {
     /// Identity, state, tracks.
     pub info: StreamInfo,
     counters: [u64; StreamCounter::COUNT],
+    spreads: [u64; spreads::WORDS],
 }
 impl StreamSnapshot {
     /// A counter's value.
     pub fn counter(&self, counter: StreamCounter) -> u64 {
         self.counters[counter as usize]
+    }
+
+    /// The spread of a quantity.
+    pub fn spread(&self, quantity: StreamSpread) -> Measured {
+        spreads::of(&self.spreads, quantity)
     }
 }

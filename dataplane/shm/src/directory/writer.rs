@@ -7,10 +7,11 @@ use super::geometry::Geometry;
 use super::reader::Directory;
 use crate::counters::{ConductorCounter, StreamCounter, WorkerCounter};
 use crate::layout::{
-    DirectoryHeader, SLOT_COUNTERS, SLOT_RECORD, SLOT_SEQUENCE, StreamRecord, WORD,
+    DirectoryHeader, SLOT_COUNTERS, SLOT_RECORD, SLOT_SEQUENCE, SLOT_SPREADS, StreamRecord, WORD,
     WORKER_COUNTERS, WORKER_CPU, WORKER_LATENCY, WORKER_THREAD,
 };
 use crate::segment::{Mapping, Words};
+use crate::spreads::{self, Measured, StreamSpread};
 use crate::{Error, Histogram, StreamInfo, Text, histogram, seqlock};
 
 /// What a directory has room for.
@@ -159,7 +160,8 @@ impl DirectoryWriter {
         let index = usize::try_from(slot).expect("a 64-bit machine");
         take(&mut self.taken.streams[index], "a stream slot");
         let counters = words.part(SLOT_COUNTERS, StreamCounter::COUNT);
-        StreamSlotWriter { slot, words, counters }
+        let spreads = words.part(SLOT_SPREADS, spreads::WORDS);
+        StreamSlotWriter { slot, words, counters, spreads }
     }
 }
 
@@ -250,6 +252,7 @@ pub struct StreamSlotWriter {
     slot: u32,
     words: Words,
     counters: Words,
+    spreads: Words,
 }
 
 impl StreamSlotWriter {
@@ -278,7 +281,9 @@ impl StreamSlotWriter {
         let words = record.to_words();
         seqlock::write(self.words.word(SLOT_SEQUENCE), || {
             if fresh {
-                (0..self.counters.len()).for_each(|counter| self.counters.store(counter, 0));
+                for words in [&self.counters, &self.spreads] {
+                    (0..words.len()).for_each(|word| words.store(word, 0));
+                }
             }
             self.words.store_array(SLOT_RECORD, &words);
         });
@@ -299,5 +304,10 @@ impl StreamSlotWriter {
     /// The counter's value as last written.
     pub fn value(&self, counter: StreamCounter) -> u64 {
         self.counters.load(counter as usize)
+    }
+
+    /// Shows the spread of a quantity.
+    pub fn set_spread(&mut self, quantity: StreamSpread, measured: &Measured) {
+        spreads::store(&self.spreads, quantity, measured);
     }
 }

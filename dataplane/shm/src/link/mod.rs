@@ -4,7 +4,7 @@
 //! answer hands memory over. The client asks, the dataplane answers in order.
 //!
 //! ```text
-//!   {"request":"hello","abi":1}                          {"reply":"directory"}            + memfd
+//!   {"request":"hello","abi":2}                          {"reply":"directory"}            + memfd
 //!   {"request":"ring","stream_id":"live/a"}              {"reply":"ring","ring":3,
 //!                                                         "generation":7}                 + memfd
 //!   {"request":"terminate","stream_id":"live/a",         {"reply":"done"}

@@ -15,9 +15,14 @@ use serde_json::{Value, json};
 use super::message::{Incoming, receive};
 use super::*;
 use crate::{
-    DirectoryConfig, DirectoryWriter, Error, FrameFlags, FrameMeta, GopRing, GopWriter, Next,
-    RingId, RingSpec,
+    ABI_VERSION, DirectoryConfig, DirectoryWriter, Error, FrameFlags, FrameMeta, GopRing,
+    GopWriter, Next, RingId, RingSpec,
 };
+
+/// The greeting of a client of that version.
+fn hello(abi: u32) -> Vec<u8> {
+    format!(r#"{{"request":"hello","abi":{abi}}}"#).into_bytes()
+}
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -182,8 +187,9 @@ fn a_command_reaches_the_engine() {
 fn another_abi_version_is_refused_with_both_versions() {
     let mut house = house();
     let client = house.raw();
-    let reply = house.exchange(&client, br#"{"request":"hello","abi":2}"#);
-    let message = "client has ABI version 2, dataplane 1";
+    let reply = house.exchange(&client, &hello(ABI_VERSION + 1));
+    let (theirs, ours) = (ABI_VERSION + 1, ABI_VERSION);
+    let message = format!("client has ABI version {theirs}, dataplane {ours}");
     let expected = json!({"reply": "error", "code": "abi_mismatch", "message": message});
     assert_eq!(reply, expected);
 }
@@ -206,7 +212,7 @@ fn malformed_requests_are_answered_with_what_is_wrong() {
     }
     let totals = *house.server.totals();
     assert_eq!((totals.requests, totals.requests_invalid), (5, 5));
-    let reply = house.exchange(&client, br#"{"request":"hello","abi":1}"#);
+    let reply = house.exchange(&client, &hello(ABI_VERSION));
     assert_eq!(reply["reply"], "directory", "the client is still served");
 }
 
@@ -220,7 +226,7 @@ fn one_client_too_many_is_told_so_and_the_others_are_served() {
     assert_eq!(answer(&late)["code"], CommandError::TOO_MANY_CLIENTS);
     assert_eq!(house.server.clients(), CLIENTS_MAX);
     for client in &clients {
-        assert_eq!(house.exchange(client, br#"{"request":"hello","abi":1}"#)["reply"], "directory");
+        assert_eq!(house.exchange(client, &hello(ABI_VERSION))["reply"], "directory");
     }
     drop(clients);
     house.turn();
