@@ -1,5 +1,6 @@
 //! Start and end of the process: everything is made here, in the order in which it can fail.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use shm::link::LinkServer;
 use shm::{Directory, DirectoryWriter, GopRing, RingId, RingSpec, StreamInfo, WorkerBlock};
 use srt::Listener;
 use uring::socket::open_steered_group;
-use uring::{Ring, SocketIndex, Steering, Waker};
+use uring::{Ring, Steering, Waker};
 
 use crate::budget::Budget;
 use crate::clock::{self, ArrivalClock};
@@ -21,7 +22,7 @@ use crate::conductor::placement::Placement;
 use crate::conductor::{self, Conductor, WorkerLink};
 use crate::config::{Config, SrtConfig};
 use crate::cpu;
-use crate::messages::{Berth, Order, Report};
+use crate::messages::{Berth, Order, Report, Role};
 use crate::plan::Plan;
 use crate::socket_id::{Salts, SocketIds};
 use crate::wake::Wake;
@@ -110,7 +111,7 @@ pub struct Dataplane {
     conductor: Conductor,
     workers: Vec<JoinHandle<Result<(), uring::Error>>>,
     budget: Budget,
-    local: std::net::SocketAddr,
+    locals: Vec<SocketAddr>,
     wake: Wake,
 }
 
@@ -125,24 +126,17 @@ impl Dataplane {
     pub fn start(config: &Config, run: RunWorker) -> Result<Self, Error> {
         let srt = config.srt.as_ref().ok_or(Error::NothingToDo)?;
         let mut ground = Ground::new(config, srt)?;
-        let group = open_steered_group(
-            srt.listen,
-            ground.plan.cpus.len(),
-            Steering::SrtSocketId,
-            srt.receive_buffer_bytes,
-        )
-        .map_err(Error::Ring)?;
-        warn_of_small_buffer(srt, group.receive_buffer_bytes);
+        let listeners = open_listeners(srt, ground.plan.cpus.len())?;
         let (team, salts) = (ground.team(config, random_key()?, run), Salts::new(&random_key()?));
-        let (links, workers) = team.start(group.members, &mut ground.directory)?;
+        let (links, workers) = team.start(listeners.by_worker, &mut ground.directory)?;
         let (budget, wake) = (ground.budget.clone(), ground.wake.clone());
         let conductor = ground.conductor(config, srt, salts, links);
-        Ok(Self { conductor, workers, budget, local: group.local, wake })
+        Ok(Self { conductor, workers, budget, locals: listeners.locals, wake })
     }
 
-    /// Where the SRT listener is bound.
-    pub const fn local(&self) -> std::net::SocketAddr {
-        self.local
+    /// Where the SRT listeners are bound, in the order of the configuration.
+    pub fn locals(&self) -> &[SocketAddr] {
+        &self.locals
     }
 
     /// What the process may hold, printed at start.
@@ -228,6 +222,7 @@ impl Ground {
         Conductor::new(conductor::Parts {
             srt: srt.clone(),
             reconnect_grace: config.reconnect_grace,
+            streams_per_source_max: config.streams_per_source_max,
             window_packets: self.plan.session.window_packets,
             ids: self.ids,
             salts,
@@ -245,6 +240,32 @@ impl Ground {
             wake: self.eventfd,
         })
     }
+}
+
+/// The ports of all listeners.
+struct Listeners {
+    locals: Vec<SocketAddr>,
+    /// For each worker, its member of each listener's group.
+    by_worker: Vec<Vec<OwnedFd>>,
+}
+
+/// Opens the port of each listener, steered over all workers.
+fn open_listeners(srt: &SrtConfig, workers: usize) -> Result<Listeners, Error> {
+    let mut listeners = Listeners { locals: Vec::new(), by_worker: Vec::new() };
+    listeners.by_worker.resize_with(workers, Vec::new);
+    let mut granted = usize::MAX;
+    for listener in &srt.listeners {
+        let (steering, bytes) = (Steering::SrtSocketId, srt.receive_buffer_bytes);
+        let group = open_steered_group(listener.listen, workers, steering, bytes);
+        let group = group.map_err(Error::Ring)?;
+        granted = granted.min(group.receive_buffer_bytes);
+        listeners.locals.push(group.local);
+        for (worker, member) in listeners.by_worker.iter_mut().zip(group.members) {
+            worker.push(member);
+        }
+    }
+    warn_of_small_buffer(srt, granted);
+    Ok(listeners)
 }
 
 fn warn_of_small_buffer(srt: &SrtConfig, got: usize) {
@@ -313,7 +334,7 @@ impl Team {
     /// All workers, still without a network, and the conductor's ends of their rings.
     pub(crate) fn recruits(&self, directory: &mut DirectoryWriter) -> Vec<(Recruit, Reins)> {
         let mesh = Neighbours::mesh(self.plan.cpus.len());
-        let capacity = worker::report_capacity(self.plan.sessions);
+        let capacity = worker::report_capacity(self.plan.sessions, self.plan.ring.sockets_max);
         let recruits = (0..).zip(mesh).map(|(worker, neighbours)| {
             let (order_in, orders) = spsc::channel(capacity);
             let (reports, report_out) = spsc::channel(capacity);
@@ -328,17 +349,17 @@ impl Team {
     /// Starts all workers; they begin to turn once each has made its ring.
     fn start(
         &self,
-        sockets: Vec<OwnedFd>,
+        sockets: Vec<Vec<OwnedFd>>,
         directory: &mut DirectoryWriter,
     ) -> Result<(Vec<WorkerLink>, Threads), Error> {
         let (mut links, mut threads, mut starts) = (Vec::new(), Vec::new(), Vec::new());
-        for ((recruit, reins), socket) in self.recruits(directory).into_iter().zip(sockets) {
+        for ((recruit, reins), sockets) in self.recruits(directory).into_iter().zip(sockets) {
             let worker = recruit.worker;
             let (made_in, made) = mpsc::channel();
             let (start, start_out) = mpsc::channel();
             let thread = thread::Builder::new()
                 .name(format!("worker-{worker}"))
-                .spawn(move || recruit.serve(socket, &made_in, &start_out))
+                .spawn(move || recruit.serve(sockets, &made_in, &start_out))
                 .map_err(Error::Thread)?;
             let waker = made.recv().map_err(|_| Error::Worker {
                 worker: worker.into(),
@@ -362,12 +383,12 @@ impl Recruit {
     /// The worker's thread: makes what must be made here, says so, and turns.
     fn serve(
         self,
-        socket: OwnedFd,
+        sockets: Vec<OwnedFd>,
         made: &mpsc::Sender<Result<Waker, Error>>,
         start: &mpsc::Receiver<Vec<Waker>>,
     ) -> Result<(), uring::Error> {
         let run = self.team.run;
-        let mut parts = match self.make(socket) {
+        let mut parts = match self.make(sockets) {
             Ok(parts) => parts,
             Err(error) => {
                 let _ = made.send(Err(error));
@@ -385,32 +406,31 @@ impl Recruit {
         ended.and(left)
     }
 
-    fn make(mut self, socket: OwnedFd) -> Result<worker::Parts<Ring>, Error> {
+    fn make(mut self, sockets: Vec<OwnedFd>) -> Result<worker::Parts<Ring>, Error> {
         let cpu = self.team.plan.cpus[usize::from(self.worker)];
         cpu::pin(cpu)?;
         let thread_id = rustix::thread::gettid().as_raw_nonzero().get();
         self.block.set_identity(cpu.into(), u32::try_from(thread_id).unwrap_or(0));
         let slab = Slab::new(self.team.plan.slab_slots())?;
         let mut ring = Ring::new(&self.team.plan.ring, slab.clone()).map_err(Error::Ring)?;
-        let socket = ring.add_socket(socket).map_err(Error::Ring)?;
-        Ok(self.parts(ring, socket, slab, ArrivalClock::new()))
+        for socket in sockets {
+            ring.add_socket(socket).map_err(Error::Ring)?;
+        }
+        Ok(self.parts(ring, slab, ArrivalClock::new()))
     }
 
-    /// A worker's parts on a network; the neighbours' wakers come when all are made.
-    pub(crate) fn parts<N>(
-        self,
-        ring: N,
-        socket: SocketIndex,
-        slab: Slab,
-        arrival: ArrivalClock,
-    ) -> worker::Parts<N> {
+    /// A worker's parts on a network whose first sockets are those of the listeners; the
+    /// neighbours' wakers come when all are made.
+    pub(crate) fn parts<N>(self, ring: N, slab: Slab, arrival: ArrivalClock) -> worker::Parts<N> {
         let Team { plan, wait, cookie_key, ids, wake, .. } = self.team;
+        let mut roles = vec![None; plan.ring.sockets_max.into()];
+        roles[..plan.listeners].fill(Some(Role::Listener));
         worker::Parts {
             worker: self.worker,
             ring,
             arrival,
             slab,
-            socket,
+            roles,
             listener: Listener::new(cookie_key),
             ids,
             sessions: (0..plan.sessions).map(|_| Session::new(&plan.session)).collect(),

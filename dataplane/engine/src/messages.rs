@@ -2,12 +2,16 @@
 //!
 //! Boxes are made and freed by the conductor only: a worker passes them on.
 
+use std::os::fd::OwnedFd;
+
 use memory::Time;
 use shm::{EndReason, GopWriter, StreamInfo, StreamSlotWriter};
 use srt::handshake::RejectReason;
 use srt::{ANSWER_BYTES, Answer, ConnectRequest, ConnectionConfig};
+use uring::SocketIndex;
 
 use crate::conductor::placement::Place;
+use crate::config::StreamOptions;
 
 /// A stream's places in shared memory. They go to the worker with a session and come back when
 /// it ends.
@@ -25,16 +29,40 @@ pub(crate) struct Berth {
 pub(crate) struct Tenancy {
     pub(crate) ticket: u32,
     pub(crate) place: Place,
+    /// What it receives and sends on.
+    pub(crate) socket: SocketIndex,
     pub(crate) request: ConnectRequest,
     pub(crate) config: ConnectionConfig,
+    /// Everything decided about the stream.
+    #[expect(dead_code, reason = "keys and limits of the session")]
+    pub(crate) options: StreamOptions,
     pub(crate) berth: Berth,
     /// Why it is on its way back.
     pub(crate) end: EndReason,
 }
 
+/// What a worker does with a datagram that comes on a socket without naming a session.
+///
+/// The conductor gives sockets their index, the same on every worker for the members of a steered
+/// group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The member of a listener's group: what names no session is a handshake for it.
+    Listener,
+    /// A socket of one session that we called: what names no session is dropped.
+    #[expect(dead_code, reason = "for sources")]
+    Caller,
+}
+
 /// Conductor to worker.
 #[derive(Debug)]
 pub(crate) enum Order {
+    /// Receive on this socket, at an index that is free.
+    #[expect(dead_code, reason = "for sources")]
+    OpenSocket { socket: SocketIndex, role: Role, fd: OwnedFd },
+    /// Close this socket and report [`Report::SocketClosed`].
+    #[expect(dead_code, reason = "for sources")]
+    CloseSocket { socket: SocketIndex },
     /// Open this session and report [`Report::Installed`].
     Install(Box<Tenancy>),
     /// Send and store the answer to a conclusion that this worker took.
@@ -67,18 +95,26 @@ impl Packet {
 /// The answer to one connection attempt.
 #[derive(Debug)]
 pub(crate) struct Verdict {
+    /// Where the conclusion came and the answer leaves.
+    pub(crate) socket: SocketIndex,
     pub(crate) request: ConnectRequest,
     pub(crate) packet: Packet,
     pub(crate) accepted: bool,
 }
 
 impl Verdict {
-    pub(crate) fn accepted(request: ConnectRequest, answer: &Answer) -> Self {
-        Self { request, packet: Packet::new(answer.as_bytes()), accepted: true }
+    pub(crate) fn accepted(socket: SocketIndex, request: ConnectRequest, answer: &Answer) -> Self {
+        Self { socket, request, packet: Packet::new(answer.as_bytes()), accepted: true }
     }
 
-    pub(crate) fn refused(request: ConnectRequest, reason: RejectReason, now: Time) -> Self {
-        Self { request, packet: Packet::new(&request.reject(reason, now)), accepted: false }
+    pub(crate) fn refused(
+        socket: SocketIndex,
+        request: ConnectRequest,
+        reason: RejectReason,
+        now: Time,
+    ) -> Self {
+        let packet = Packet::new(&request.reject(reason, now));
+        Self { socket, request, packet, accepted: false }
     }
 }
 
@@ -89,14 +125,16 @@ impl Verdict {
     reason = "a worker makes no boxes: a request travels by value"
 )]
 pub(crate) enum Report {
-    /// A caller with a good cookie asks to connect.
-    Admit(ConnectRequest),
+    /// A caller with a good cookie asks to connect at this listener's socket.
+    Admit { socket: SocketIndex, request: ConnectRequest },
     /// The session of this ticket is open; its answer may leave.
     Installed { ticket: u32, answer: Answer },
     /// A session is over.
     Ended(Box<Tenancy>),
     /// What an order brought, to be freed.
     Spent(Box<Verdict>),
+    /// That socket is closed, its index is free; also when it could not be opened.
+    SocketClosed { socket: SocketIndex },
     /// The worker has left.
     Stopped,
 }

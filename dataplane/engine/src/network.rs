@@ -2,6 +2,7 @@
 //! takes its place, and everything above is the code that is shipped.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use uring::{Received, Ring, RingCounters, SocketIndex};
@@ -17,6 +18,15 @@ pub(crate) trait Network {
 
     /// Sends a datagram; false when it was dropped, which is counted.
     fn send(&mut self, socket: SocketIndex, peer: SocketAddr, bytes: &[u8]) -> bool;
+
+    /// Receives on a further socket, at an index that is free; false when the kernel refuses it.
+    fn open_socket(&mut self, socket: SocketIndex, fd: OwnedFd) -> bool;
+
+    /// Closes a socket; [`Network::next_closed`] tells when it is gone.
+    fn close_socket(&mut self, socket: SocketIndex);
+
+    /// The next socket that is gone.
+    fn next_closed(&mut self) -> Option<SocketIndex>;
 
     /// What was counted so far.
     fn counters(&self) -> &RingCounters;
@@ -38,6 +48,18 @@ impl Network for Ring {
     #[inline]
     fn send(&mut self, socket: SocketIndex, peer: SocketAddr, bytes: &[u8]) -> bool {
         Self::send(self, socket, peer, bytes)
+    }
+
+    fn open_socket(&mut self, socket: SocketIndex, fd: OwnedFd) -> bool {
+        self.add_socket_at(socket, fd).is_ok()
+    }
+
+    fn close_socket(&mut self, socket: SocketIndex) {
+        Self::close_socket(self, socket);
+    }
+
+    fn next_closed(&mut self) -> Option<SocketIndex> {
+        Self::next_closed(self)
     }
 
     fn counters(&self) -> &RingCounters {

@@ -1,11 +1,12 @@
 //! From a configuration to sizes: how many workers, places, slots, and what they weigh.
 
+use std::time::Duration;
+
 use shm::{DirectoryConfig, RingId, RingSpec};
 use uring::RingConfig;
 
 use crate::budget::Budget;
-use crate::conductor::admission;
-use crate::config::{Config, SrtConfig};
+use crate::config::{Config, SrtConfig, StreamOptions};
 use crate::worker::session::{self, Session};
 use crate::{Error, cpu};
 
@@ -29,6 +30,7 @@ pub(crate) struct Plan {
     /// Slots of one worker that sessions may hold.
     pub(crate) session_slots: u32,
     pub(crate) ring: RingConfig,
+    pub(crate) listeners: usize,
     pub(crate) session: session::Sizes,
     pub(crate) streams: u16,
     pub(crate) gop_ring: RingSpec,
@@ -38,22 +40,28 @@ impl Plan {
     pub(crate) fn new(config: &Config, srt: &SrtConfig) -> Result<Self, Error> {
         let cpus = cpu::worker_cpus(&config.workers)?;
         let workers = u16::try_from(cpus.len()).map_err(|_| Error::TooManyWorkers)?;
-        let sessions = config.connections_max.div_ceil(workers);
-        let slots_per_session = admission::slots(srt, srt.latency);
-        let gop_ring = gop_ring(config, srt);
+        let sessions = config
+            .connections_per_worker_max
+            .unwrap_or_else(|| config.connections_max.div_ceil(workers))
+            .min(config.connections_max);
+        let demand = Demand::new(srt);
+        let gop_ring = gop_ring(config, &demand);
         let send_slots =
             u16::try_from((u32::from(sessions) * 8).clamp(256, 8_192)).unwrap_or(8_192);
         Ok(Self {
             sessions,
-            session_slots: slots_per_session.saturating_mul(u32::from(sessions)),
+            session_slots: demand
+                .slots
+                .saturating_mul(u32::from(sessions))
+                .saturating_add(demand.single_slots),
             ring: RingConfig {
                 buffer_entries: config.buffer_entries,
                 send_slots,
-                sockets_max: 1,
+                sockets_max: sockets_max(srt),
                 ..RingConfig::default()
             },
             session: session::Sizes {
-                window_packets: window_packets(srt, slots_per_session),
+                window_packets: window_packets(&demand),
                 program: config.program,
                 media: media::Limits {
                     frame_bytes_max: config.frame_bytes_max,
@@ -62,6 +70,7 @@ impl Plan {
                     gop_age_max: config.gop_age_max,
                 },
             },
+            listeners: srt.listeners.len(),
             streams: config.connections_max,
             gop_ring,
             cpus,
@@ -121,18 +130,63 @@ impl Plan {
     }
 }
 
+/// What the configured streams need at most.
+#[derive(Debug, Default)]
+struct Demand {
+    /// Slots of any session.
+    slots: u32,
+    /// Slots of a worker for the streams with a rule of their own that need more.
+    single_slots: u32,
+    /// Slots of the largest session.
+    slots_max: u32,
+    max_bandwidth_bps: u64,
+    latency: Duration,
+    flow_window: u32,
+}
+
+impl Demand {
+    fn new(srt: &SrtConfig) -> Self {
+        let mut demand = Self::default();
+        for options in srt.shared_options() {
+            demand.slots = demand.slots.max(options.slots(options.latency));
+            demand.max_bandwidth_bps = demand.max_bandwidth_bps.max(options.max_bandwidth_bps);
+            demand.widen(&options);
+        }
+        for stream in srt.single_options() {
+            let slots = stream.iter().map(|options| options.slots(options.latency)).max();
+            let more = slots.unwrap_or(0).saturating_sub(demand.slots);
+            demand.single_slots = demand.single_slots.saturating_add(more);
+            stream.iter().for_each(|options| demand.widen(options));
+        }
+        demand
+    }
+
+    fn widen(&mut self, options: &StreamOptions) {
+        self.slots_max = self.slots_max.max(options.slots(options.latency));
+        self.latency = self.latency.max(options.latency);
+        self.flow_window = self.flow_window.max(options.flow_window);
+    }
+}
+
+/// The listeners' and those of what we call.
+fn sockets_max(srt: &SrtConfig) -> u16 {
+    let listeners = u16::try_from(srt.listeners.len()).expect("checked with the configuration");
+    listeners + srt.sources_max
+}
+
 /// The receive window: a round trip of up to half the latency again on top of what waits.
-fn window_packets(srt: &SrtConfig, slots: u32) -> u32 {
+fn window_packets(demand: &Demand) -> u32 {
     const LEAST: u32 = 1_024;
-    slots.saturating_mul(2).clamp(LEAST.min(srt.flow_window), srt.flow_window).next_power_of_two()
+    let most = demand.flow_window;
+    demand.slots_max.saturating_mul(2).clamp(LEAST.min(most), most).next_power_of_two()
 }
 
 /// The ring of one stream: its rate for the kept groups and the open one, room for two frames of
 /// the largest size, at most its limit.
-fn gop_ring(config: &Config, srt: &SrtConfig) -> RingSpec {
+fn gop_ring(config: &Config, demand: &Demand) -> RingSpec {
     let groups = u64::from(config.gop_count_max) + 1;
     let duration_ms = u64::try_from(config.gop_duration.as_millis()).unwrap_or(u64::MAX);
-    let kept = (srt.max_bandwidth_bps / 8).saturating_mul(duration_ms) / 1_000;
+    let kept = (demand.max_bandwidth_bps / 8).saturating_mul(duration_ms) / 1_000;
     let video = kept
         .saturating_mul(groups)
         .max(2 * u64::from(config.frame_bytes_max))
@@ -145,14 +199,14 @@ fn gop_ring(config: &Config, srt: &SrtConfig) -> RingSpec {
         video_bytes: video,
         side_bytes: SIDE_LANE_BYTES,
         descriptors: u32::try_from(descriptors).unwrap_or(1 << 20),
-        pending_frames: pending_frames(srt),
+        pending_frames: pending_frames(demand),
     }
 }
 
 /// Frames that wait for their delivery time: 60 field pairs and three times as many other frames a
 /// second, for twice the configured latency (the caller may ask for more than is configured).
-fn pending_frames(srt: &SrtConfig) -> u32 {
+fn pending_frames(demand: &Demand) -> u32 {
     const FRAMES_PER_SECOND: u128 = 480;
-    let frames = srt.latency.as_millis() * 2 * FRAMES_PER_SECOND / 1_000;
+    let frames = demand.latency.as_millis() * 2 * FRAMES_PER_SECOND / 1_000;
     u32::try_from(frames.clamp(512, 16_384)).unwrap_or(16_384)
 }

@@ -14,6 +14,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,6 +112,16 @@ impl Network for Port {
         self.counters.sent += 1;
         self.sent.push(parcel);
         true
+    }
+
+    fn open_socket(&mut self, _: SocketIndex, _: OwnedFd) -> bool {
+        false
+    }
+
+    fn close_socket(&mut self, _: SocketIndex) {}
+
+    fn next_closed(&mut self) -> Option<SocketIndex> {
+        None
     }
 
     fn counters(&self) -> &RingCounters {
@@ -270,7 +281,7 @@ impl Simulated {
 
 fn worker(recruit: Recruit, slab: Slab, wakers: Vec<Waker>, now: Time) -> Worker<Port> {
     let port = Port::new(slab.clone());
-    let mut parts = recruit.parts(port, SocketIndex::new(0), slab, ArrivalClock::still());
+    let mut parts = recruit.parts(port, slab, ArrivalClock::still());
     parts.neighbour_wakers = wakers;
     Worker::new(parts, now)
 }

@@ -289,6 +289,12 @@ counters! {
         RejectedBlocked => "rejected_blocked",
         /// Connections refused: the source address is not allowed.
         RejectedSource => "rejected_source",
+        /// Connections refused: the publish key is missing or wrong.
+        RejectedKey => "rejected_key",
+        /// Connections refused: no rule names the id.
+        RejectedUnlisted => "rejected_unlisted",
+        /// Connections refused: a longer latency is asked for than allowed.
+        RejectedLatency => "rejected_latency",
         /// Connections refused: the id is malformed.
         RejectedId => "rejected_id",
         /// Connections refused: what was asked for is unsupported.
@@ -305,6 +311,8 @@ counters! {
         EndedTerminated => "ended_terminated",
         /// Streams ended because their publisher came back on a new connection.
         EndedReplaced => "ended_replaced",
+        /// Streams ended because another publisher took the id over.
+        EndedTakenOver => "ended_taken_over",
         /// Streams ended because the peer broke the protocol.
         EndedProtocol => "ended_protocol",
         /// Streams ended by a fault of ours.

@@ -118,6 +118,8 @@ labelled! {
         Stopped = 6 => "stopped",
         /// The peer broke the protocol.
         Protocol = 7 => "protocol",
+        /// Another publisher took the id over.
+        TakenOver = 8 => "taken_over",
     }
 }
 

@@ -67,11 +67,13 @@ impl RingConfig {
         };
         within("buffer_entries", self.buffer_entries.into(), 1, BUFFER_ENTRIES_MAX.into())?;
         within("send_slots", self.send_slots.into(), 1, SUBMISSION_ENTRIES_MAX / 2)?;
-        within("sockets_max", self.sockets_max.into(), 1, SUBMISSION_ENTRIES_MAX / 4)?;
+        within("sockets_max", self.sockets_max.into(), 1, SUBMISSION_ENTRIES_MAX / 8)?;
         within("completion_entries", self.completion_entries, 1, COMPLETION_ENTRIES_MAX)?;
         let buffers = self.buffer_entries.next_power_of_two();
         // Every request fits the submission queue at once, so a push never finds it full.
-        let requests = u32::from(self.send_slots) + u32::from(self.sockets_max) + OTHER_REQUESTS;
+        // A socket's receive and its cancellation.
+        let receives = 2 * u32::from(self.sockets_max);
+        let requests = u32::from(self.send_slots) + receives + OTHER_REQUESTS;
         let completions = self.completion_entries.max(u32::from(buffers) + requests);
         Ok(Sizes {
             buffers,
@@ -90,7 +92,7 @@ mod tests {
     #[test]
     fn the_queues_hold_everything_that_can_be_in_flight() {
         for buffer_entries in [1, 100, 4096, BUFFER_ENTRIES_MAX] {
-            for (send_slots, sockets_max) in [(1, 1), (1000, 64), (16_384, 8192)] {
+            for (send_slots, sockets_max) in [(1, 1), (1000, 64), (16_384, 4096)] {
                 let config =
                     RingConfig { buffer_entries, completion_entries: 1, send_slots, sockets_max };
                 let sizes = config.sizes().unwrap();

@@ -61,6 +61,7 @@ enum Token {
     Send(u32),
     Wake,
     Cancel,
+    CancelOne(u16),
 }
 
 impl Token {
@@ -70,6 +71,7 @@ impl Token {
             Self::Send(slot) => 2 << 32 | slot as u64,
             Self::Wake => 3 << 32,
             Self::Cancel => 4 << 32,
+            Self::CancelOne(socket) => 5 << 32 | socket as u64,
         }
     }
 
@@ -80,6 +82,7 @@ impl Token {
             2 => u32::try_from(low).ok().map(Self::Send),
             3 => Some(Self::Wake),
             4 => Some(Self::Cancel),
+            5 => u16::try_from(low).ok().map(Self::CancelOne),
             _ => None,
         }
     }
@@ -91,6 +94,8 @@ struct Socket {
     v6: bool,
     /// The multishot receive is in flight.
     armed: bool,
+    /// It is to be given back once its receive has ended.
+    closing: bool,
     /// Datagrams the kernel dropped here, as last told, modulo 2^32.
     drops: u32,
 }
@@ -144,7 +149,10 @@ pub struct Ring {
     ring: IoUring,
     /// `None` once the kernel has let go.
     lent: Option<Lent>,
-    sockets: Vec<Socket>,
+    /// By index; room for all from the start.
+    sockets: Vec<Option<Socket>>,
+    /// Sockets given back since they were last asked for.
+    closed: Vec<SocketIndex>,
     sizes: Sizes,
     eventfd: Arc<OwnedFd>,
     wake_armed: bool,
@@ -177,7 +185,8 @@ impl Ring {
             min_wait_native: ring.params().is_feature_min_timeout(),
             ring,
             lent: Some(lent),
-            sockets: Vec::with_capacity(sizes.sockets.into()),
+            sockets: (0..sizes.sockets).map(|_| None).collect(),
+            closed: Vec::with_capacity(sizes.sockets.into()),
             ended: Vec::with_capacity(sizes.sockets.into()),
             sizes,
             eventfd: Arc::new(eventfd),
@@ -213,14 +222,28 @@ impl Ring {
         updated.map(drop).map_err(step("registering its eventfd"))
     }
 
-    /// Takes a bound socket and starts to receive on it, with the next wait.
+    /// Takes a bound socket and starts to receive on it, with the next wait, at the first free index.
     ///
     /// # Errors
     /// When the ring holds as many sockets as it was made for, or the kernel refuses the socket.
     pub fn add_socket(&mut self, fd: OwnedFd) -> Result<SocketIndex, Error> {
-        let max = self.sizes.sockets;
-        let index = u16::try_from(self.sockets.len()).ok().filter(|&index| index < max);
-        let index = index.ok_or(Error::TooManySockets { max })?;
+        let free = self.sockets.iter().position(Option::is_none);
+        let index = free.and_then(|index| u16::try_from(index).ok());
+        let index = SocketIndex(index.ok_or(Error::TooManySockets { max: self.sizes.sockets })?);
+        self.add_socket_at(index, fd)?;
+        Ok(index)
+    }
+
+    /// Like [`Ring::add_socket`], at an index that the caller knows to be free. Nothing is
+    /// allocated.
+    ///
+    /// # Errors
+    /// When the index is taken or beyond what the ring was made for, or the kernel refuses the
+    /// socket.
+    pub fn add_socket_at(&mut self, index: SocketIndex, fd: OwnedFd) -> Result<(), Error> {
+        if !matches!(self.sockets.get(index.index()), Some(None)) {
+            return Err(Error::TooManySockets { max: self.sizes.sockets });
+        }
         let setup = |errno: rustix::io::Errno| step("looking at a socket")(errno.into());
         let v6 = rustix::net::sockopt::socket_domain(&fd).map_err(setup)?
             == rustix::net::AddressFamily::INET6;
@@ -228,11 +251,55 @@ impl Ring {
         rustix::io::ioctl_fionbio(&fd, false).map_err(setup)?;
         self.ring
             .submitter()
-            .register_files_update(index.into(), &[fd.as_raw_fd()])
+            .register_files_update(index.0.into(), &[fd.as_raw_fd()])
             .map_err(step("registering a socket"))?;
-        self.sockets.push(Socket { fd, v6, armed: false, drops: 0 });
-        self.ended.push(index);
-        Ok(SocketIndex(index))
+        let socket = Socket { fd, v6, armed: false, closing: false, drops: 0 };
+        self.sockets[index.index()] = Some(socket);
+        self.ended.push(index.0);
+        Ok(())
+    }
+
+    /// Stops receiving on a socket and closes it; [`Ring::next_closed`] tells when it is gone. What
+    /// was queued for sending on it is sent. Allocates nothing.
+    pub fn close_socket(&mut self, index: SocketIndex) {
+        let Some(socket) = self.sockets.get_mut(index.index()).and_then(Option::as_mut) else {
+            return;
+        };
+        if std::mem::replace(&mut socket.closing, true) {
+            return;
+        }
+        // One that is not armed waits among the ended and is given back from there.
+        if socket.armed {
+            self.cancel_receive(index.0);
+        }
+    }
+
+    fn cancel_receive(&mut self, socket: u16) {
+        let receive = CancelBuilder::user_data(Token::Receive(socket).encode());
+        let cancel = opcode::AsyncCancel2::new(receive);
+        self.push(cancel.build().user_data(Token::CancelOne(socket).encode()));
+    }
+
+    /// The next socket that was closed: its index is free from now on.
+    pub fn next_closed(&mut self) -> Option<SocketIndex> {
+        self.closed.pop()
+    }
+
+    /// A cancellation that met a receive in the midst of its work did nothing: once more.
+    fn cancelled(&mut self, socket: u16, result: i32) {
+        let place = self.sockets.get(usize::from(socket)).and_then(Option::as_ref);
+        let closing = place.is_some_and(|socket| socket.closing && socket.armed);
+        if closing && result == -libc::EALREADY {
+            self.cancel_receive(socket);
+        }
+    }
+
+    /// Closes a socket whose receive has ended.
+    fn give_back(&mut self, index: u16) {
+        // Behind a failed update the kernel would hold the file until the ring goes.
+        let _ = self.ring.submitter().register_files_update(index.into(), &[-1]);
+        self.sockets[usize::from(index)] = None;
+        self.closed.push(SocketIndex(index));
     }
 
     /// A handle with which other threads end this ring's wait.
@@ -313,7 +380,11 @@ impl Ring {
         // With no buffer the receive would end at once: the kernel's queue holds the datagrams.
         if lent.buffers.has_buffers() {
             while let Some(socket) = self.ended.pop() {
-                self.arm_receive(socket);
+                match &self.sockets[usize::from(socket)] {
+                    Some(place) if place.closing => self.give_back(socket),
+                    Some(_) => self.arm_receive(socket),
+                    None => {}
+                }
             }
         }
         if !self.wake_armed {
@@ -325,7 +396,9 @@ impl Ring {
         let message = self.lent().shared.receive();
         let receive = opcode::RecvMsgMulti::new(Fixed(socket.into()), message, BUFFER_GROUP);
         self.push(receive.build().user_data(Token::Receive(socket).encode()));
-        self.sockets[usize::from(socket)].armed = true;
+        if let Some(place) = &mut self.sockets[usize::from(socket)] {
+            place.armed = true;
+        }
     }
 
     fn arm_wake(&mut self) {
@@ -358,6 +431,7 @@ impl Ring {
                     self.wake_armed = false;
                     self.counters.wakes += u64::from(completion.result() == 8);
                 }
+                Some(Token::CancelOne(socket)) => self.cancelled(socket, completion.result()),
                 Some(Token::Cancel) | None => {}
             }
         }
@@ -404,7 +478,11 @@ impl Ring {
 
     /// A multishot receive is over and has to be armed again, whatever the cause.
     fn receive_ended(&mut self, socket: u16, result: i32, empty: bool) {
-        self.sockets[usize::from(socket)].armed = false;
+        let Some(place) = &mut self.sockets[usize::from(socket)] else { return };
+        place.armed = false;
+        if place.closing {
+            return self.give_back(socket);
+        }
         self.ended.push(socket);
         if empty {
             self.counters.rearms_empty += 1;
@@ -416,7 +494,8 @@ impl Ring {
     }
 
     fn dropped_by_kernel(&mut self, socket: u16, drops: u32) {
-        let known = &mut self.sockets[usize::from(socket)].drops;
+        let Some(place) = &mut self.sockets[usize::from(socket)] else { return };
+        let known = &mut place.drops;
         // The kernel counts modulo 2^32.
         self.counters.kernel_drops += u64::from(drops.wrapping_sub(*known));
         *known = drops;
@@ -426,7 +505,8 @@ impl Ring {
     /// call for each socket, once a second or so.
     pub fn ask_kernel_drops(&mut self) {
         for index in 0..self.sockets.len() {
-            let drops = socket::kernel_drops(self.sockets[index].fd.as_fd());
+            let Some(socket) = &self.sockets[index] else { continue };
+            let drops = socket::kernel_drops(socket.fd.as_fd());
             if let (Ok(socket), Some(drops)) = (u16::try_from(index), drops) {
                 self.dropped_by_kernel(socket, drops);
             }
@@ -434,7 +514,8 @@ impl Ring {
     }
 
     /// Queues a copy of `bytes` for `peer`; it leaves with the next wait. `false`: it was dropped
-    /// (and counted), for no send slot was free or it does not fit one.
+    /// (and counted), for no send slot was free, it does not fit one, or the
+    /// socket is gone.
     pub fn send(&mut self, socket: SocketIndex, peer: SocketAddr, bytes: &[u8]) -> bool {
         self.send_with(socket, peer, |slot| {
             if let Some(place) = slot.get_mut(..bytes.len()) {
@@ -452,8 +533,9 @@ impl Ring {
         peer: SocketAddr,
         write: impl FnOnce(&mut [u8]) -> usize,
     ) -> bool {
-        let v6 = self.sockets[socket.index()].v6;
-        let Some(prepared) = self.lent_mut().sends.prepare(peer, v6, write) else {
+        let v6 = self.sockets.get(socket.index()).and_then(Option::as_ref).map(|socket| socket.v6);
+        let prepared = v6.and_then(|v6| self.lent_mut().sends.prepare(peer, v6, write));
+        let Some(prepared) = prepared else {
             self.counters.sends_dropped += 1;
             return false;
         };
@@ -507,7 +589,7 @@ impl Ring {
 
     /// Requests that have been queued and have not completed.
     fn in_flight(&self) -> usize {
-        let receives = self.sockets.iter().filter(|socket| socket.armed).count();
+        let receives = self.sockets.iter().flatten().filter(|socket| socket.armed).count();
         let sends = self.lent.as_ref().map_or(0, |lent| lent.sends.in_flight() as usize);
         receives + sends + usize::from(self.wake_armed)
     }
@@ -538,7 +620,7 @@ impl Drop for Ring {
 impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ring")
-            .field("sockets", &self.sockets.len())
+            .field("sockets", &self.sockets.iter().flatten().count())
             .field("counters", &self.counters)
             .finish_non_exhaustive()
     }

@@ -162,3 +162,40 @@ fn more_sockets_than_configured_are_refused() {
     let opened = socket::open((Ipv4Addr::LOCALHOST, 0).into(), 1 << 16).unwrap();
     assert!(matches!(ring.add_socket(opened.fd), Err(Error::TooManySockets { max: 2 })));
 }
+
+#[test]
+fn a_closed_socket_gives_its_port_and_its_index_back_and_the_others_go_on() {
+    let mut ring = small_ring();
+    let (first, sender) = add_socket(&mut ring);
+    let (second, other) = add_socket(&mut ring);
+    let closed_address = sender.peer_addr().unwrap();
+    ring.wait(Duration::ZERO, Duration::from_millis(1)).unwrap();
+    ring.send(first, sender.local_addr().unwrap(), b"goodbye");
+    ring.close_socket(first);
+    ring.close_socket(first);
+    let mut closed = None;
+    while closed.is_none() {
+        ring.wait(Duration::ZERO, LONG).unwrap();
+        assert!(ring.next().is_none());
+        closed = ring.next_closed();
+    }
+    assert_eq!((closed, ring.next_closed()), (Some(first), None));
+    let mut bytes = [0; 16];
+    assert_eq!(sender.recv(&mut bytes).unwrap(), 7, "what was queued is sent");
+    assert!(!ring.send(first, sender.local_addr().unwrap(), b"late"));
+    drop(UdpSocket::bind(closed_address).expect("the port is free"));
+
+    let (again, newcomer) = add_socket(&mut ring);
+    assert_eq!(again, first);
+    for (socket, sender) in [(second, other), (again, newcomer)] {
+        sender.send(b"hello").unwrap();
+        let received = loop {
+            ring.wait(Duration::ZERO, LONG).unwrap();
+            if let Some(received) = ring.next() {
+                break received;
+            }
+        };
+        assert_eq!(received.socket, socket);
+    }
+    ring.close().unwrap();
+}

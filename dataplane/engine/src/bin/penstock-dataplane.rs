@@ -75,7 +75,7 @@ fn run(config: &Config) -> Result<()> {
     for line in dataplane.budget().to_string().lines() {
         tracing::info!("{line}");
     }
-    tracing::info!(srt = %dataplane.local(), socket = %config.socket.display(), "ready");
+    tracing::info!(srt = ?dataplane.locals(), socket = %config.socket.display(), "ready");
     let stopped = dataplane.run(|| stop.load(Ordering::Relaxed));
     stopped.map_err(|error: Error| error.into())
 }

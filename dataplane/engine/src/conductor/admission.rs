@@ -7,14 +7,14 @@ use shm::counters::ConductorCounter;
 use srt::ConnectRequest;
 use srt::handshake::RejectReason;
 
-use crate::config::SrtConfig;
-use crate::stream_id;
+use crate::config::{ListenerConfig, Rules, StreamOptions, Unlisted};
+use crate::stream_id::{self, DerivedIds, Wish};
 
-/// Why a caller is refused, as far as the request itself says.
+/// Why a caller is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// the source address is not in ingestion.srt.allow
-    #[error("the source address is not in ingestion.srt.allow")]
+    /// the source address may not publish at this listener
+    #[error("the source address may not publish at this listener")]
     Source,
     /// the caller encrypts; this listener takes clear text
     #[error("the caller encrypts; this listener takes clear text")]
@@ -22,18 +22,50 @@ pub(crate) enum Refusal {
     /// the StreamID {0}
     #[error("the StreamID {0}")]
     StreamId(#[from] stream_id::Error),
+    /// no rule of ingestion.streams names the id
+    #[error("no rule of ingestion.streams names the id")]
+    Unlisted,
+    /// the publish key is missing
+    #[error("the publish key is missing")]
+    KeyMissing,
+    /// the publish key is wrong
+    #[error("the publish key is wrong")]
+    KeyWrong,
     /// the id is kept out after a termination
     #[error("the id is kept out after a termination")]
     Blocked,
     /// the id has a live publisher
     #[error("the id has a live publisher")]
     Conflict,
-    /// ingestion.max_connections publishers are connected
-    #[error("ingestion.max_connections publishers are connected")]
-    Limit,
+    /// as many publishers as allowed are connected: {0}
+    #[error("as many publishers as allowed are connected: {0}")]
+    Limit(Limit),
+    /// the caller asks for a latency of {asked_ms} ms, {max_ms} ms are allowed
+    #[error("the caller asks for a latency of {asked_ms} ms, {max_ms} ms are allowed")]
+    Latency { asked_ms: u64, max_ms: u64 },
     /// rate × latency needs {wanted} packet slots, {free} are free
     #[error("rate x latency needs {wanted} packet slots, {free} are free")]
     Slots { wanted: u32, free: u32 },
+}
+
+/// Which limit is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Limit {
+    /// ingestion.max_connections
+    #[error("ingestion.max_connections")]
+    All,
+    /// max_connections of the listener
+    #[error("max_connections of the listener")]
+    Listener,
+    /// max_connections of the stream's rule
+    #[error("max_connections of the stream's rule")]
+    Rule,
+    /// ingestion.max_streams_per_source
+    #[error("ingestion.max_streams_per_source")]
+    Source,
+    /// requests that wait for a decision
+    #[error("requests that wait for a decision")]
+    Requests,
 }
 
 impl Refusal {
@@ -43,9 +75,13 @@ impl Refusal {
             Self::Source | Self::Blocked => RejectReason::FORBIDDEN,
             Self::Encrypted => RejectReason::UNSECURE,
             Self::StreamId(stream_id::Error::NotPublish) => RejectReason::BAD_MODE,
+            Self::StreamId(stream_id::Error::NotStream) => RejectReason::NO_SUPPORT,
             Self::StreamId(_) => RejectReason::BAD_REQUEST,
+            Self::Unlisted => RejectReason::NOT_FOUND,
+            Self::KeyMissing | Self::KeyWrong => RejectReason::UNAUTHORIZED,
             Self::Conflict => RejectReason::CONFLICT,
-            Self::Limit => RejectReason::OVERLOAD,
+            Self::Limit(_) => RejectReason::OVERLOAD,
+            Self::Latency { .. } => RejectReason::UNACCEPTABLE,
             Self::Slots { .. } => RejectReason::RESOURCE,
         }
     }
@@ -56,28 +92,62 @@ impl Refusal {
             Self::Source => ConductorCounter::RejectedSource,
             Self::Encrypted => ConductorCounter::RejectedUnsupported,
             Self::StreamId(_) => ConductorCounter::RejectedId,
+            Self::Unlisted => ConductorCounter::RejectedUnlisted,
+            Self::KeyMissing | Self::KeyWrong => ConductorCounter::RejectedKey,
             Self::Blocked => ConductorCounter::RejectedBlocked,
             Self::Conflict => ConductorCounter::RejectedConflict,
-            Self::Limit => ConductorCounter::RejectedLimit,
+            Self::Limit(_) => ConductorCounter::RejectedLimit,
+            Self::Latency { .. } => ConductorCounter::RejectedLatency,
             Self::Slots { .. } => ConductorCounter::RejectedSlots,
         }
     }
 }
 
-/// The public id a request asks for (`None`: to be derived), unless the request alone is reason to
-/// refuse it.
-pub(crate) fn examine<'a>(
-    request: &'a ConnectRequest,
-    config: &SrtConfig,
-) -> Result<Option<&'a str>, Refusal> {
+/// What a request may have, as far as the request and the configuration say.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Admissible {
+    pub(crate) id: String,
+    pub(crate) rule: Option<usize>,
+    pub(crate) options: StreamOptions,
+}
+
+/// What a request that came at `listener` may have, unless it alone is reason to refuse it.
+pub(crate) fn examine(
+    request: &ConnectRequest,
+    listener: &ListenerConfig,
+    rules: &Rules,
+    derived: &mut DerivedIds,
+) -> Result<Admissible, Refusal> {
     let source = canonical(request.peer.ip());
-    if !config.allow.is_empty() && !config.allow.iter().any(|network| network.contains(&source)) {
+    if !listener.access.admits(source) {
         return Err(Refusal::Source);
     }
     if request.encrypted {
         return Err(Refusal::Encrypted);
     }
-    Ok(stream_id::public_id(request.stream_id.as_bytes())?)
+    let wish = stream_id::parse(request.stream_id.as_bytes())?;
+    let id = wish
+        .resource
+        .map_or_else(|| derived.next(&listener.derived_id, &listener.name, source), str::to_owned);
+    let rule = rules.of(&id);
+    if rule.is_none() && listener.unlisted == Unlisted::Deny {
+        return Err(Refusal::Unlisted);
+    }
+    let options = match rule {
+        Some((_, rule)) => listener.options.with(&rule.over),
+        None => listener.options.clone(),
+    };
+    check_key(&wish, &options)?;
+    Ok(Admissible { id, rule: rule.map(|(place, _)| place), options })
+}
+
+fn check_key(wish: &Wish<'_>, options: &StreamOptions) -> Result<(), Refusal> {
+    match (&options.publish_key, wish.session) {
+        (None, _) => Ok(()),
+        (Some(_), None) => Err(Refusal::KeyMissing),
+        (Some(key), Some(presented)) if key.admits(presented) => Ok(()),
+        (Some(_), Some(_)) => Err(Refusal::KeyWrong),
+    }
 }
 
 /// An IPv4 caller on a dual-stack socket is an IPv4 caller.
@@ -85,35 +155,20 @@ pub(crate) fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// The receive latency of a connection: the larger of what both sides ask (SRT draft, 4.4).
-pub(crate) fn latency(request: &ConnectRequest, config: &SrtConfig) -> Duration {
+/// The receive latency of a connection: the larger of what both sides ask (SRT draft, 4.4), unless
+/// the caller asks for more than it may.
+pub(crate) fn latency(
+    request: &ConnectRequest,
+    options: &StreamOptions,
+) -> Result<Duration, Refusal> {
     let asked = Duration::from_millis(request.capabilities.sender_latency_ms.into());
-    config.latency.max(asked)
-}
-
-/// Packet slots that hold a connection's rate for its latency, and half as long again for the
-/// round trip of the last retransmission.
-pub(crate) fn slots(config: &SrtConfig, latency: Duration) -> u32 {
-    const LEAST: u64 = 64;
-    let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-    let bytes = (config.max_bandwidth_bps / 8).saturating_mul(latency_ms) / 1_000 * 3 / 2;
-    let packets = bytes.div_ceil(u64::from(config.payload_bytes)).max(LEAST);
-    u32::try_from(packets).unwrap_or(u32::MAX)
+    if asked > options.latency_max {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        return Err(Refusal::Latency { asked_ms: ms(asked), max_ms: ms(options.latency_max) });
+    }
+    Ok(options.latency.max(asked))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slots_follow_rate_and_latency() {
-        let crate::config::Config { srt: Some(mut srt), .. } =
-            crate::config::Config::from_yaml_with("", |_| None).expect("default")
-        else {
-            panic!("the default has an SRT listener")
-        };
-        srt.max_bandwidth_bps = 60_000_000;
-        assert_eq!(slots(&srt, Duration::from_millis(120)), 1_026);
-        assert_eq!(slots(&srt, Duration::ZERO), 64);
-    }
-}
+#[path = "admission_tests.rs"]
+mod tests;

@@ -5,8 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use memory::Time;
+use shm::EndReason;
+use uring::SocketIndex;
 
 use super::placement::Place;
+use crate::config::SecondPublisher;
 use crate::messages::Berth;
 
 /// A publisher silent for this long may be replaced by one that comes from the same host. An
@@ -33,7 +36,27 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) source: IpAddr,
+    /// The listener it came at, by its socket.
+    pub(crate) listener: SocketIndex,
+    /// The place of its rule among `ingestion.streams`.
+    pub(crate) rule: Option<usize>,
     pub(crate) state: State,
+}
+
+impl Stream {
+    /// It has a publisher, or is about to have one.
+    const fn is_taken(&self) -> bool {
+        !matches!(self.state, State::Lost { .. })
+    }
+}
+
+/// Who asks for an id.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Newcomer<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) source: IpAddr,
+    pub(crate) asked: Time,
+    pub(crate) policy: SecondPublisher,
 }
 
 /// What a newcomer for an id meets.
@@ -43,8 +66,8 @@ pub(crate) enum Claim {
     Free,
     /// It was lost: its berth goes on.
     Resume,
-    /// A publisher has it and fell silent: end that session first.
-    Replace { place: Place, socket_id: u32 },
+    /// A publisher has it that fell silent, or has to give way: end that session first.
+    Replace { place: Place, socket_id: u32, reason: EndReason },
     /// A publisher has it, and it is not known yet whether it lives: ask again soon.
     Undecided,
     /// A live publisher has it.
@@ -59,8 +82,22 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    pub(crate) fn insert(&mut self, id: String, source: IpAddr, state: State) {
-        self.by_id.insert(id, Stream { source, state });
+    pub(crate) fn insert(&mut self, id: String, stream: Stream) {
+        self.by_id.insert(id, stream);
+    }
+
+    /// How many other streams than `id` have a publisher and pass the test.
+    pub(crate) fn count_others(&self, id: &str, test: &dyn Fn(&Stream) -> bool) -> usize {
+        let counts = |(other, stream): &(&String, &Stream)| {
+            other.as_str() != id && stream.is_taken() && test(stream)
+        };
+        self.by_id.iter().filter(counts).count()
+    }
+
+    /// Whether that ticket gets the id when its publisher has ended.
+    pub(crate) fn is_next(&self, id: &str, ticket: u32) -> bool {
+        let state = self.by_id.get(id).map(|stream| &stream.state);
+        matches!(state, Some(State::Ending { then: Some(next) }) if *next == ticket)
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<&Stream> {
@@ -85,28 +122,30 @@ impl Streams {
         self.blocked_until.get(id).is_some_and(|until| now < *until)
     }
 
-    /// What a caller from `source`, who asked at `asked`, meets under this id. `last_received`
-    /// tells when the session of a stream slot last heard its peer.
+    /// What a caller meets under the id it asks for. `last_received` tells when the session of a
+    /// stream slot last heard its peer.
     pub(crate) fn claim(
         &self,
-        id: &str,
-        source: IpAddr,
-        asked: Time,
+        newcomer: &Newcomer<'_>,
         now: Time,
         last_received: impl Fn(u32) -> Time,
     ) -> Claim {
+        let Newcomer { id, source, asked, policy } = *newcomer;
         let Some(stream) = self.by_id.get(id) else { return Claim::Free };
         match stream.state {
             State::Lost { .. } => Claim::Resume,
             State::Installing | State::Ending { then: Some(_) } => Claim::Conflict,
             State::Ending { then: None } => Claim::Undecided,
+            State::Live { place, socket_id, .. } if policy == SecondPublisher::TakeOver => {
+                Claim::Replace { place, socket_id, reason: EndReason::TakenOver }
+            }
             State::Live { .. } if stream.source != source => Claim::Conflict,
             State::Live { place, socket_id, slot } => {
                 let heard = last_received(slot);
                 if heard > asked + IN_FLIGHT {
                     Claim::Conflict
                 } else if now.since(heard) >= SILENT_AFTER {
-                    Claim::Replace { place, socket_id }
+                    Claim::Replace { place, socket_id, reason: EndReason::Replaced }
                 } else {
                     Claim::Undecided
                 }
@@ -148,12 +187,15 @@ mod tests {
     fn with_live() -> Streams {
         let mut streams = Streams::default();
         let state = State::Live { place: PLACE, socket_id: 7, slot: 0 };
-        streams.insert("a".into(), HERE, state);
+        let listener = SocketIndex::new(0);
+        streams.insert("a".into(), Stream { source: HERE, listener, rule: None, state });
         streams
     }
 
     fn claim(streams: &Streams, source: IpAddr, now_ms: u64, heard_ms: u64) -> Claim {
-        streams.claim("a", source, at_ms(10_000), at_ms(now_ms), |_| at_ms(heard_ms))
+        let policy = SecondPublisher::Refuse;
+        let newcomer = Newcomer { id: "a", source, asked: at_ms(10_000), policy };
+        streams.claim(&newcomer, at_ms(now_ms), |_| at_ms(heard_ms))
     }
 
     #[test]
@@ -166,7 +208,8 @@ mod tests {
         let streams = with_live();
         assert_eq!(claim(&streams, HERE, 10_000, 9_950), Claim::Undecided);
         assert_eq!(claim(&streams, HERE, 10_400, 9_950), Claim::Undecided);
-        let replaced = Claim::Replace { place: PLACE, socket_id: 7 };
+        let reason = EndReason::Replaced;
+        let replaced = Claim::Replace { place: PLACE, socket_id: 7, reason };
         assert_eq!(claim(&streams, HERE, 10_450, 9_950), replaced);
     }
 
@@ -178,6 +221,28 @@ mod tests {
     #[test]
     fn another_host_replaces_nobody() {
         assert_eq!(claim(&with_live(), THERE, 20_000, 0), Claim::Conflict);
+    }
+
+    #[test]
+    fn by_policy_a_newcomer_takes_over_from_a_publisher_that_lives_elsewhere() {
+        let streams = with_live();
+        let policy = SecondPublisher::TakeOver;
+        let newcomer = Newcomer { id: "a", source: THERE, asked: at_ms(10_000), policy };
+        let claim = streams.claim(&newcomer, at_ms(10_000), |_| at_ms(9_999));
+        let reason = EndReason::TakenOver;
+        assert_eq!(claim, Claim::Replace { place: PLACE, socket_id: 7, reason });
+    }
+
+    #[test]
+    fn streams_without_a_publisher_and_the_newcomers_own_do_not_count() {
+        let mut streams = with_live();
+        let all = |_: &Stream| true;
+        assert_eq!(streams.count_others("b", &all), 1);
+        assert_eq!(streams.count_others("a", &all), 0);
+        assert_eq!(streams.count_others("b", &|stream| stream.source == THERE), 0);
+        streams.get_mut("a").expect("live").state = State::Ending { then: Some(3) };
+        assert_eq!(streams.count_others("b", &all), 1);
+        assert!(streams.is_next("a", 3) && !streams.is_next("a", 4));
     }
 
     #[test]

@@ -5,17 +5,23 @@
 //! refused by name.
 
 mod check;
+mod options;
+mod pattern;
 mod schema;
+mod secret;
+mod srt;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde_json::Value;
 
-pub use check::Error;
-pub use schema::{File, Workers};
+pub use self::check::Error;
+pub use self::options::{OverBandwidth, SecondPublisher, StreamOptions, StreamOverrides};
+pub use self::pattern::Pattern;
+pub use self::schema::{File, SourceMode, Unavailable, Unlisted, Workers};
+pub use self::secret::{Passphrase, PublishKey, SecretText};
+pub use self::srt::{Access, Authorization, ListenerConfig, Named, Rule, Rules, SrtConfig};
 
 /// Sections of the shared file that the control plane reads and checks.
 const CONTROLPLANE_SECTIONS: &[&str] = &["server", "metrics", "registry", "redis"];
@@ -27,7 +33,13 @@ const KEYS_WITHOUT_EFFECT: &[&str] = &[
     "ingestion.reconnect_interval",
     "ingestion.rtp",
     "ingestion.buffer",
-    "ingestion.registry",
+    "ingestion.registry.redis_addr",
+    "ingestion.registry.redis_password",
+    "ingestion.registry.redis_db",
+    "ingestion.registry.ttl",
+    "ingestion.registry.heartbeat_interval",
+    "ingestion.registry.heartbeat_timeout",
+    "ingestion.registry.cleanup_interval",
     "ingestion.codecs",
     "ingestion.ffmpeg",
     "ingestion.memory.gc_interval",
@@ -39,6 +51,17 @@ const KEYS_WITHOUT_EFFECT: &[&str] = &[
     "ingestion.stream_handling.frame_assembly_timeout",
     "ingestion.stream_handling.error_retry_limit",
     "ingestion.srt.encryption.key_length",
+    "ingestion.srt.listeners.key_length",
+    "ingestion.streams.key_length",
+    "ingestion.srt.over_bandwidth",
+    "ingestion.srt.listeners.over_bandwidth",
+    "ingestion.streams.over_bandwidth",
+    "ingestion.srt.priority",
+    "ingestion.srt.listeners.priority",
+    "ingestion.streams.priority",
+    "ingestion.authorization",
+    "ingestion.srt.sources",
+    "ingestion.srt.max_sources",
     "ingestion.srt.encryption.pbkdf_iterations",
     "logging.max_size",
     "logging.max_backups",
@@ -58,12 +81,18 @@ pub struct Config {
     pub spin: bool,
     /// Entries of each worker's provided buffer ring, a power of two.
     pub buffer_entries: u16,
-    /// The SRT listener; `None` when `ingestion.srt.enabled` is false.
+    /// SRT input; `None` when `ingestion.srt.enabled` is false.
     pub srt: Option<SrtConfig>,
     /// MPEG-TS program to demultiplex; `None` takes the first of the PAT.
     pub program: Option<u16>,
     /// Publishers at one time, over all workers.
     pub connections_max: u16,
+    /// Publishers at one time on one worker; `None`: an even share.
+    pub connections_per_worker_max: Option<u16>,
+    /// Publishers at one time from one address; `None`: any number.
+    pub streams_per_source_max: Option<u16>,
+    /// Who is asked about each publisher; `None`: nobody.
+    pub authorization: Option<Authorization>,
     /// How long a lost stream keeps its id, counters and ring.
     pub reconnect_grace: Duration,
     /// Largest frame kept, bytes.
@@ -84,29 +113,6 @@ pub struct Config {
     pub logging: schema::Logging,
     /// Keys that were given and have no effect.
     pub without_effect: Vec<String>,
-}
-
-/// The SRT listener.
-#[derive(Debug, Clone)]
-pub struct SrtConfig {
-    /// Address and UDP port.
-    pub listen: SocketAddr,
-    /// Receive latency asked for; the negotiated value is the larger of both sides'.
-    pub latency: Duration,
-    /// Highest rate one publisher is sized for, bits per second.
-    pub max_bandwidth_bps: u64,
-    /// Payload bytes of one packet.
-    pub payload_bytes: u16,
-    /// Flow window in packets.
-    pub flow_window: u32,
-    /// A peer silent for this long is gone.
-    pub peer_idle_timeout: Duration,
-    /// Source networks that may publish; empty when all may.
-    pub allow: Vec<IpNet>,
-    /// Bytes asked for the socket's receive buffer.
-    pub receive_buffer_bytes: usize,
-    /// Packets a gap may wait for a reordered packet before it is reported.
-    pub reorder_tolerance_packets: u32,
 }
 
 impl Config {
@@ -174,8 +180,12 @@ fn overlay(
         let Some(text) = environment(&name) else {
             continue;
         };
-        let value: Value = serde_saphyr::from_str(&text)
-            .map_err(|error| Error::Key { key: name, problem: error.to_string() })?;
+        let value = if schema::is_text(&path) {
+            Value::String(text)
+        } else {
+            serde_saphyr::from_str(&text)
+                .map_err(|error| Error::Key { key: name, problem: error.to_string() })?
+        };
         insert(document, &path, value);
     }
     Ok(())
@@ -193,16 +203,25 @@ fn insert(document: &mut Value, path: &str, value: Value) {
     *place = value;
 }
 
-/// The given keys that nothing acts on.
+/// The given keys that nothing acts on. In a list, those of any element.
 fn without_effect(document: &Value) -> Vec<String> {
     KEYS_WITHOUT_EFFECT
         .iter()
-        .filter(|path| {
-            let found = path.split('.').try_fold(document, |place, key| place.get(key));
-            found.is_some_and(|value| !value.is_null())
-        })
+        .filter(|path| is_given(document, path))
         .map(|path| (*path).to_owned())
         .collect()
+}
+
+fn is_given(place: &Value, path: &str) -> bool {
+    if let Some(elements) = place.as_array() {
+        return elements.iter().any(|element| is_given(element, path));
+    }
+    let (key, rest) = path.split_once('.').map_or((path, None), |(key, rest)| (key, Some(rest)));
+    match (place.get(key), rest) {
+        (None | Some(Value::Null), _) => false,
+        (Some(value), Some(rest)) => is_given(value, rest),
+        (Some(_), None) => true,
+    }
 }
 
 #[cfg(test)]

@@ -14,8 +14,9 @@ fn refusal(text: &str) -> String {
 fn embedded_default_is_on_loopback() {
     let config = parse(EMBEDDED).expect("embedded config");
     let srt = config.srt.expect("srt is on");
-    assert!(srt.listen.ip().is_loopback());
-    assert_eq!(srt.listen.port(), 30_000);
+    let listen = srt.listeners[0].listen;
+    assert!(listen.ip().is_loopback());
+    assert_eq!(listen.port(), 30_000);
     assert!(config.without_effect.is_empty());
 }
 
@@ -43,7 +44,7 @@ fn second_spelling_means_the_same() {
     let config =
         parse("ingestion:\n  srt: {flow_window: 1000}\n  memory: {global_limit: 100000000}\n");
     let config = config.expect("aliases");
-    assert_eq!(config.srt.expect("srt").flow_window, 1_000);
+    assert_eq!(config.srt.expect("srt").listeners[0].options.flow_window, 1_000);
     assert_eq!(config.memory_total_max, 100_000_000);
     assert!(
         refusal("ingestion:\n  srt: {flow_window: 1000, fc_window: 900}\n").contains("fc_window")
@@ -87,7 +88,7 @@ fn environment_goes_over_the_file() {
         _ => None,
     };
     let config = Config::from_yaml_with(EMBEDDED, environment).expect("valid");
-    assert_eq!(config.srt.expect("srt").listen.port(), 4_000);
+    assert_eq!(config.srt.expect("srt").listeners[0].listen.port(), 4_000);
     assert_eq!(config.workers, Workers::Cpus(vec![0]));
 }
 
@@ -122,7 +123,90 @@ fn the_complete_example_is_accepted_as_it_stands() {
     let text = include_str!("../../../../controlplane/tests/vectors/reference-config.yaml");
     let config = parse(text).expect("accepted");
     let srt = config.srt.expect("srt is on");
-    assert_eq!((srt.flow_window, srt.peer_idle_timeout.as_secs()), (25_600, 30));
+    let options = &srt.listeners[0].options;
+    assert_eq!((options.flow_window, options.peer_idle_timeout.as_secs()), (25_600, 30));
+
     assert_eq!((config.gop_count_max, config.frame_bytes_max), (3, 10_485_760));
     assert!(config.without_effect.contains(&"ingestion.rtp".to_owned()));
+}
+
+#[test]
+fn further_listeners_inherit_what_they_do_not_say() {
+    let config = parse(
+        "ingestion:\n  srt:\n    latency: 300ms\n    allow: [10.0.0.0/8]\n    listeners:\n    \
+         - {port: 30001}\n    - {name: far, listen_addr: '::1', port: 30000, latency: 1s, allow: []}\n",
+    );
+    let listeners = config.expect("valid").srt.expect("srt").listeners;
+    assert_eq!(listeners.len(), 3);
+    assert_eq!(listeners[1].options, listeners[0].options);
+    assert_eq!(listeners[1].access.allow, listeners[0].access.allow);
+    assert_eq!((listeners[1].name.as_str(), listeners[2].name.as_str()), ("srt2", "far"));
+    assert_eq!(listeners[2].options.latency.as_secs(), 1);
+    assert!(listeners[2].access.allow.is_empty());
+}
+
+#[test]
+fn wrong_listeners_and_streams_are_named_by_their_place() {
+    for (yaml, key) in [
+        ("srt: {listeners: [{latency: 1s}]}", "ingestion.srt.listeners[0].port"),
+        ("srt: {listeners: [{port: 30000}]}", "ingestion.srt.listeners[0].port"),
+        ("srt: {listeners: [{port: 1, name: srt}]}", "ingestion.srt.listeners[0].name"),
+        ("srt: {listeners: [{port: 1, deny: [x]}]}", "ingestion.srt.listeners[0].deny"),
+        (
+            "srt: {listeners: [{port: 1, listen_addr: 0.0.0.0}]}",
+            "ingestion.srt.listeners[0].listen_addr",
+        ),
+        ("srt: {derived_id: 'x'}", "ingestion.srt.derived_id"),
+        ("streams: [{id: a}, {id: a}]", "ingestion.streams[1]"),
+        ("streams: [{latency: 1s}]", "ingestion.streams[0]"),
+        ("streams: [{id: a, pattern: b}]", "ingestion.streams[0]"),
+        ("streams: [{id: a, max_bandwidth: 1}]", "ingestion.streams[0].max_bandwidth"),
+        ("streams: [{id: a, key_length: 100}]", "ingestion.streams[0].key_length"),
+        ("authorization: {timeout: 1s}", "ingestion.authorization"),
+        ("authorization: {url: ftp://x}", "ingestion.authorization.url"),
+        ("max_streams_per_source: 0", "ingestion.max_streams_per_source"),
+    ] {
+        let text = refusal(&format!("ingestion:\n  {yaml}\n"));
+        assert!(text.starts_with(&format!("{key}: ")), "{text}");
+    }
+    let text = refusal("ingestion:\n  streams: [{id: a, publish_keyy: x}]\n");
+    assert!(text.contains("publish_keyy"), "{text}");
+}
+
+#[test]
+fn no_refusal_quotes_a_secret() {
+    let secret = "Xyzzy,Plugh";
+    for yaml in [
+        format!("ingestion: {{streams: [{{id: a, publish_key: '{secret}'}}]}}"),
+        format!("ingestion: {{streams: [{{id: a, publish_key: [{secret}]}}]}}"),
+        format!("ingestion: {{srt: {{encryption: {{passphrase: {{a: '{secret}'}}}}}}}}"),
+        format!("ingestion: {{srt: {{encryption: {{passphrase: '{secret}'}}}}}}"),
+        format!("ingestion: {{srt: {{listeners: [{{port: 1, passphrase: '{secret}'}}]}}}}"),
+    ] {
+        let text = refusal(&yaml);
+        assert!(!text.contains("Plugh"), "{text}");
+    }
+}
+
+#[test]
+fn a_secret_from_the_environment_is_text() {
+    let environment =
+        |name: &str| (name == "PENSTOCK_INGESTION_SRT_PUBLISH_KEY").then(|| "0123456789".into());
+    let config = Config::from_yaml_with("", environment).expect("valid");
+    let key = config.srt.expect("srt").listeners[0].options.publish_key.clone();
+    assert!(key.expect("a key").admits("0123456789"));
+}
+
+#[test]
+fn lists_come_from_the_environment_too() {
+    let environment =
+        |name: &str| (name == "PENSTOCK_INGESTION_SRT_LISTENERS").then(|| "[{port: 30001}]".into());
+    let config = Config::from_yaml_with("", environment).expect("valid");
+    assert_eq!(config.srt.expect("srt").listeners.len(), 2);
+}
+
+#[test]
+fn keys_without_effect_are_found_inside_lists() {
+    let config = parse("ingestion:\n  streams: [{id: a}, {id: b, priority: 3}]\n").expect("valid");
+    assert_eq!(config.without_effect, ["ingestion.streams.priority"]);
 }

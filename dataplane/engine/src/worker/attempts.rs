@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use memory::Time;
 use srt::ConnectRequest;
+use uring::SocketIndex;
 
 use crate::messages::Packet;
 
@@ -18,6 +19,7 @@ const REMEMBERED: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone)]
 struct Attempt {
+    socket: SocketIndex,
     request: ConnectRequest,
     at: Time,
     answer: Option<Packet>,
@@ -46,18 +48,30 @@ impl Attempts {
         Self { ring: Vec::with_capacity(ATTEMPTS), oldest: 0 }
     }
 
-    fn find(&mut self, request: &ConnectRequest, now: Time) -> Option<&mut Attempt> {
+    fn find(
+        &mut self,
+        socket: SocketIndex,
+        request: &ConnectRequest,
+        now: Time,
+    ) -> Option<&mut Attempt> {
         self.ring.iter_mut().find(|attempt| {
-            now.since(attempt.at) < REMEMBERED && attempt.request.is_same_attempt(request)
+            now.since(attempt.at) < REMEMBERED
+                && attempt.socket == socket
+                && attempt.request.is_same_attempt(request)
         })
     }
 
     /// Looks a conclusion up, and remembers it when it is new.
-    pub(crate) fn meet(&mut self, request: &ConnectRequest, now: Time) -> Known {
-        if let Some(attempt) = self.find(request, now) {
+    pub(crate) fn meet(
+        &mut self,
+        socket: SocketIndex,
+        request: &ConnectRequest,
+        now: Time,
+    ) -> Known {
+        if let Some(attempt) = self.find(socket, request, now) {
             return attempt.answer.map_or(Known::Undecided, Known::Decided);
         }
-        let attempt = Attempt { request: *request, at: now, answer: None };
+        let attempt = Attempt { socket, request: *request, at: now, answer: None };
         if self.ring.len() < ATTEMPTS {
             self.ring.push(attempt);
         } else {
@@ -68,8 +82,14 @@ impl Attempts {
     }
 
     /// Stores the answer to an attempt.
-    pub(crate) fn decide(&mut self, request: &ConnectRequest, answer: Packet, now: Time) {
-        if let Some(attempt) = self.find(request, now) {
+    pub(crate) fn decide(
+        &mut self,
+        socket: SocketIndex,
+        request: &ConnectRequest,
+        answer: Packet,
+        now: Time,
+    ) {
+        if let Some(attempt) = self.find(socket, request, now) {
             attempt.answer = Some(answer);
         }
     }

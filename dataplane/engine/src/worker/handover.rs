@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use memory::Time;
 use memory::spsc::{Consumer, Producer};
+use uring::SocketIndex;
 
 /// Datagrams in flight between two workers.
 pub(crate) const HANDOVERS: usize = 64;
@@ -16,6 +17,8 @@ const DATAGRAM_BYTES_MAX: usize = 1_500;
 /// A datagram by value: a slot cannot leave its worker's slab.
 #[derive(Debug)]
 pub(crate) struct Handover {
+    /// The socket it came on: listeners have the same index on every worker.
+    pub(crate) socket: SocketIndex,
     pub(crate) peer: SocketAddr,
     pub(crate) arrival: Time,
     len: usize,
@@ -24,10 +27,15 @@ pub(crate) struct Handover {
 
 impl Handover {
     /// `None` when the datagram is longer than any SRT packet.
-    pub(crate) fn new(peer: SocketAddr, arrival: Time, payload: &[u8]) -> Option<Self> {
+    pub(crate) fn new(
+        socket: SocketIndex,
+        peer: SocketAddr,
+        arrival: Time,
+        payload: &[u8],
+    ) -> Option<Self> {
         let mut bytes = [0; DATAGRAM_BYTES_MAX];
         bytes.get_mut(..payload.len())?.copy_from_slice(payload);
-        Some(Self { peer, arrival, len: payload.len(), bytes })
+        Some(Self { socket, peer, arrival, len: payload.len(), bytes })
     }
 
     pub(crate) fn payload(&self) -> &[u8] {
@@ -82,10 +90,11 @@ mod tests {
     fn a_datagram_reaches_its_owner_by_value() {
         let mut mesh = Neighbours::mesh(3);
         let peer = SocketAddr::from(([127, 0, 0, 1], 9));
-        let handover = Handover::new(peer, Time::from_nanos(5), b"packet");
+        let handover = Handover::new(SocketIndex::new(3), peer, Time::from_nanos(5), b"packet");
         assert!(mesh[0].send(2, handover));
         let taken = mesh[2].receive().expect("handed over");
         assert_eq!((taken.payload(), taken.peer), (&b"packet"[..], peer));
+        assert_eq!(taken.socket, SocketIndex::new(3));
         assert!(mesh[1].receive().is_none());
     }
 
@@ -93,11 +102,12 @@ mod tests {
     fn nothing_is_sent_to_oneself_or_beyond_the_ring() {
         let mut mesh = Neighbours::mesh(2);
         let peer = SocketAddr::from(([127, 0, 0, 1], 9));
-        let handover = || Handover::new(peer, Time::ZERO, b"x");
+        let new = |bytes: &[u8]| Handover::new(SocketIndex::new(0), peer, Time::ZERO, bytes);
+        let handover = || new(b"x");
         assert!(!mesh[0].send(0, handover()));
         assert!(!mesh[0].send(7, handover()));
         assert!((0..HANDOVERS).all(|_| mesh[0].send(1, handover())));
         assert!(!mesh[0].send(1, handover()));
-        assert!(Handover::new(peer, Time::ZERO, &[0; 1_501]).is_none());
+        assert!(new(&[0; 1_501]).is_none());
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod handover;
 mod rate;
 pub(crate) mod session;
 
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ use self::handover::{Handover, Neighbours};
 use self::session::{Session, Wire};
 use crate::clock::{self, ArrivalClock};
 use crate::conductor::placement::Place;
-use crate::messages::{Order, Report, Tenancy, Verdict};
+use crate::messages::{Order, Report, Role, Tenancy, Verdict};
 use crate::network::Network;
 use crate::socket_id::SocketIds;
 use crate::wake::Wake;
@@ -46,9 +47,9 @@ const REPORTS_RESERVED_PER_SESSION: usize = 4;
 /// Requests that may wait for the conductor beside that reserve.
 const REQUESTS_WAITING: usize = 256;
 
-/// Room of the rings between the conductor and a worker with so many sessions.
-pub(crate) fn report_capacity(sessions: u16) -> usize {
-    usize::from(sessions) * REPORTS_RESERVED_PER_SESSION + REQUESTS_WAITING
+/// Room of the rings between the conductor and a worker with so many sessions and sockets.
+pub(crate) fn report_capacity(sessions: u16, sockets: u16) -> usize {
+    usize::from(sockets) + usize::from(sessions) * REPORTS_RESERVED_PER_SESSION + REQUESTS_WAITING
 }
 
 /// How a worker waits.
@@ -64,7 +65,9 @@ pub(crate) struct Parts<N> {
     pub(crate) ring: N,
     pub(crate) arrival: ArrivalClock,
     pub(crate) slab: Slab,
-    pub(crate) socket: SocketIndex,
+    /// What each socket of the ring is for, by index.
+    pub(crate) roles: Vec<Option<Role>>,
+    /// Answers handshakes at every listener's socket.
     pub(crate) listener: Listener,
     pub(crate) ids: SocketIds,
     pub(crate) sessions: Vec<Session>,
@@ -144,6 +147,9 @@ impl<N: Network> Worker<N> {
             let Some(order) = self.parts.orders.pop() else { break };
             self.obey(order, now);
         }
+        while let Some(socket) = self.parts.ring.next_closed() {
+            self.report(Report::SocketClosed { socket });
+        }
         self.timers(now);
         self.settle(now);
         self.show(now);
@@ -160,7 +166,7 @@ impl<N: Network> Worker<N> {
 
     fn receive(&mut self, received: Received, now: Time) {
         let arrival = self.parts.arrival.arrival(received.arrival_realtime_ns, now);
-        let Received { peer, datagram, truncated, .. } = received;
+        let Received { socket, peer, datagram, truncated, .. } = received;
         let payload = datagram.payload();
         if payload.is_empty() {
             return self.count(WorkerCounter::DroppedEmpty);
@@ -172,13 +178,16 @@ impl<N: Network> Worker<N> {
             return self.count(WorkerCounter::DroppedShort);
         };
         if id == 0 {
-            return self.handshake(peer, payload, arrival, now);
+            return match self.parts.roles[socket.index()] {
+                Some(Role::Listener) => self.handshake(socket, peer, payload, arrival, now),
+                Some(Role::Caller) | None => self.count(WorkerCounter::DroppedUnknownSession),
+            };
         }
         let owner = self.parts.ids.worker(id);
         if owner == self.parts.worker {
-            return self.give_to_session(id, peer, arrival, datagram, now);
+            return self.give_to_session(id, (socket, peer), arrival, datagram, now);
         }
-        let handover = Handover::new(peer, arrival, payload);
+        let handover = Handover::new(socket, peer, arrival, payload);
         if self.parts.neighbours.send(owner, handover) {
             self.count(WorkerCounter::HandedOver);
             self.parts.neighbour_wakers[usize::from(owner)].wake();
@@ -194,7 +203,8 @@ impl<N: Network> Worker<N> {
         };
         match Datagram::copy_from(&self.parts.slab, handover.payload()) {
             Some(datagram) => {
-                self.give_to_session(id, handover.peer, handover.arrival, datagram, now);
+                let from = (handover.socket, handover.peer);
+                self.give_to_session(id, from, handover.arrival, datagram, now);
             }
             None => self.count(WorkerCounter::DroppedHandover),
         }
@@ -203,7 +213,7 @@ impl<N: Network> Worker<N> {
     fn give_to_session(
         &mut self,
         id: u32,
-        peer: std::net::SocketAddr,
+        from: (SocketIndex, std::net::SocketAddr),
         arrival: Time,
         datagram: Datagram,
         now: Time,
@@ -215,7 +225,7 @@ impl<N: Network> Worker<N> {
         if !session.is(id) {
             return self.count(WorkerCounter::DroppedUnknownSession);
         }
-        if session.peer() != Some(peer) {
+        if session.path_to_peer() != Some(from) {
             session.wrong_source();
             return self.count(WorkerCounter::DroppedWrongSource);
         }
@@ -231,9 +241,9 @@ impl<N: Network> Worker<N> {
     /// What outlives the session (slab, timers, ring) is never inside the fence in a half-changed
     /// state: slots go back when their handles drop, sends are queued whole.
     fn guarded(&mut self, place: u16, now: Time, f: impl FnOnce(&mut Session, &mut Wire<'_, N>)) {
-        let Parts { sessions, ring, socket, block, .. } = &mut self.parts;
+        let Parts { sessions, ring, block, .. } = &mut self.parts;
         let session = &mut sessions[usize::from(place)];
-        let mut wire = Wire { ring, socket: *socket, latency: block.latency() };
+        let mut wire = Wire { ring, latency: block.latency() };
         if catch_unwind(AssertUnwindSafe(|| f(session, &mut wire))).is_err() {
             // What it left half changed may fail once more; then its place rests as it is until a
             // next session opens it anew.
@@ -253,45 +263,53 @@ impl<N: Network> Worker<N> {
 
     // ---- handshakes ----
 
-    fn handshake(&mut self, peer: std::net::SocketAddr, payload: &[u8], arrival: Time, now: Time) {
+    fn handshake(
+        &mut self,
+        socket: SocketIndex,
+        peer: std::net::SocketAddr,
+        payload: &[u8],
+        arrival: Time,
+        now: Time,
+    ) {
         self.count(WorkerCounter::DatagramsToListener);
         let mut reply = [0; srt::REJECTION_BYTES];
         match self.parts.listener.handle(arrival, peer, payload, &mut reply) {
             ListenerEvent::Reply(len) => {
                 self.count(WorkerCounter::Inductions);
-                self.send(peer, &reply[..len]);
+                self.send(socket, peer, &reply[..len]);
             }
             ListenerEvent::Rejected(len, _) => {
                 self.count(WorkerCounter::Rejections);
-                self.send(peer, &reply[..len]);
+                self.send(socket, peer, &reply[..len]);
             }
             ListenerEvent::Conclusion(request) => {
                 self.count(WorkerCounter::Conclusions);
-                self.conclusion(&request, now);
+                self.conclusion(socket, &request, now);
             }
             ListenerEvent::BadCookie => self.count(WorkerCounter::CookiesBad),
             ListenerEvent::Invalid(_) => self.count(WorkerCounter::DroppedInvalid),
         }
     }
 
-    fn conclusion(&mut self, request: &ConnectRequest, now: Time) {
-        let reserved = self.parts.sessions.len() * REPORTS_RESERVED_PER_SESSION;
+    fn conclusion(&mut self, socket: SocketIndex, request: &ConnectRequest, now: Time) {
+        let reserved =
+            self.parts.sessions.len() * REPORTS_RESERVED_PER_SESSION + self.parts.roles.len();
         if self.parts.reports.free() <= reserved {
             // The caller repeats its conclusion; by then the conductor has caught up.
             return;
         }
-        match self.attempts.meet(request, now) {
-            Known::New => self.report(Report::Admit(*request)),
+        match self.attempts.meet(socket, request, now) {
+            Known::New => self.report(Report::Admit { socket, request: *request }),
             Known::Undecided => {}
             Known::Decided(packet) => {
                 self.count(WorkerCounter::AnswersRepeated);
-                self.send(request.peer, packet.as_bytes());
+                self.send(socket, request.peer, packet.as_bytes());
             }
         }
     }
 
-    fn send(&mut self, peer: std::net::SocketAddr, packet: &[u8]) {
-        self.parts.ring.send(self.parts.socket, peer, packet);
+    fn send(&mut self, socket: SocketIndex, peer: std::net::SocketAddr, packet: &[u8]) {
+        self.parts.ring.send(socket, peer, packet);
     }
 
     // ---- orders and reports ----
@@ -309,8 +327,23 @@ impl<N: Network> Worker<N> {
             Order::End { place, socket_id, reason } => {
                 self.end_by_order(place, socket_id, reason, now)
             }
+            Order::OpenSocket { socket, role, fd } => self.open_socket(socket, role, fd),
+            Order::CloseSocket { socket } => self.close_socket(socket),
             Order::Stop => self.stopping = true,
         }
+    }
+
+    fn open_socket(&mut self, socket: SocketIndex, role: Role, fd: OwnedFd) {
+        if self.parts.ring.open_socket(socket, fd) {
+            self.parts.roles[socket.index()] = Some(role);
+        } else {
+            self.report(Report::SocketClosed { socket });
+        }
+    }
+
+    fn close_socket(&mut self, socket: SocketIndex) {
+        self.parts.roles[socket.index()] = None;
+        self.parts.ring.close_socket(socket);
     }
 
     fn install(&mut self, tenancy: Box<Tenancy>, now: Time) {
@@ -326,8 +359,8 @@ impl<N: Network> Worker<N> {
         if !verdict.accepted {
             self.count(WorkerCounter::Rejections);
         }
-        self.attempts.decide(&verdict.request, verdict.packet, now);
-        self.send(verdict.request.peer, verdict.packet.as_bytes());
+        self.attempts.decide(verdict.socket, &verdict.request, verdict.packet, now);
+        self.send(verdict.socket, verdict.request.peer, verdict.packet.as_bytes());
         self.report(Report::Spent(verdict));
     }
 
@@ -388,7 +421,7 @@ impl<N: Network> Worker<N> {
     pub(crate) fn end_all(&mut self, now: Time) {
         for place in 0..self.parts.sessions.len() {
             let place = u16::try_from(place).expect("places are numbered in 16 bits");
-            if self.parts.sessions[usize::from(place)].peer().is_some() {
+            if self.parts.sessions[usize::from(place)].path_to_peer().is_some() {
                 self.finish(place, EndReason::Stopped, now);
             }
         }

@@ -53,7 +53,6 @@ pub(crate) struct Session {
 /// What a session needs of its worker.
 pub(crate) struct Wire<'a, N> {
     pub(crate) ring: &'a mut N,
-    pub(crate) socket: SocketIndex,
     /// How late frames are published.
     pub(crate) latency: &'a mut Histogram,
 }
@@ -125,9 +124,9 @@ impl Session {
         self.tenancy.as_ref().is_some_and(|tenancy| tenancy.config.local_id == socket_id)
     }
 
-    /// The publisher's address.
-    pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.tenancy.as_ref().map(|tenancy| tenancy.request.peer)
+    /// The socket it sends on and the peer's address.
+    pub(crate) fn path_to_peer(&self) -> Option<(SocketIndex, SocketAddr)> {
+        self.tenancy.as_ref().map(|tenancy| (tenancy.socket, tenancy.request.peer))
     }
 
     /// Opens a session; the answer may leave once it is installed.
@@ -156,10 +155,11 @@ impl Session {
         &'a mut self,
         wire: &'a mut Wire<'_, N>,
     ) -> Option<(&'a mut Connection, Path<'a, N>)> {
+        let (socket, peer) = self.path_to_peer()?;
         let path = Path {
-            peer: self.peer()?,
+            peer,
             ring: wire.ring,
-            socket: wire.socket,
+            socket,
             demuxer: &mut self.demuxer,
             stream: &mut self.stream,
         };
@@ -182,7 +182,7 @@ impl Session {
         }
     }
 
-    /// A datagram with this session's socket id from another address.
+    /// A datagram with this session's socket id from another address, or at another socket.
     pub(crate) fn wrong_source(&mut self) {
         if let Some(tenancy) = &mut self.tenancy {
             tenancy.berth.slot.add(StreamCounter::WrongSource, 1);

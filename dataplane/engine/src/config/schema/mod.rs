@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::srt::*;
+
 /// A duration as text: `120ms`, `5s`, `1m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub(crate) std::time::Duration);
@@ -32,6 +34,8 @@ macro_rules! section {
         }
     };
 }
+
+mod srt;
 
 section! {
     /// The whole file without the control plane's sections.
@@ -92,15 +96,19 @@ section! {
     /// `ingestion`: what comes in and what is kept.
     Ingestion {
         max_connections: Option<u64>,
+        max_connections_per_worker: Option<u64>,
+        max_streams_per_source: Option<u64>,
         stream_timeout: Option<Span>,
         reconnect_interval: Option<Span>,
         reconnect_grace: Option<Span>,
         queue_dir: Option<String>,
         srt: Srt,
+        streams: Option<Vec<Stream>>,
+        authorization: Authorization,
         mpegts: MpegTs,
         rtp: Option<Rtp>,
         buffer: Option<Buffer>,
-        registry: Option<Registry>,
+        registry: Registry,
         codecs: Option<Value>,
         ffmpeg: Option<Value>,
         memory: Memory,
@@ -109,37 +117,6 @@ section! {
         frame: Frame,
         gop: Gop,
         sync: Option<Sync>,
-    }
-}
-
-section! {
-    /// `ingestion.srt`
-    Srt {
-        enabled: Option<bool>,
-        listen_addr: Option<String>,
-        port: Option<u64>,
-        open: Option<bool>,
-        allow: Option<Vec<String>>,
-        latency: Option<Span>,
-        max_bandwidth: Option<u64>,
-        input_bandwidth: Option<u64>,
-        payload_size: Option<u64>,
-        #[serde(alias = "flow_window")]
-        fc_window: Option<u64>,
-        peer_idle_timeout: Option<Span>,
-        max_connections: Option<u64>,
-        loss_reorder_tolerance: Option<u64>,
-        encryption: Encryption,
-    }
-}
-
-section! {
-    /// `ingestion.srt.encryption`
-    Encryption {
-        enabled: Option<bool>,
-        passphrase: Option<String>,
-        key_length: Option<u64>,
-        pbkdf_iterations: Option<u64>,
     }
 }
 
@@ -261,6 +238,11 @@ pub(crate) fn leaf_paths() -> Vec<String> {
     let tree = serde_json::to_value(File::default()).unwrap_or_default();
     collect(&tree, String::new(), &mut paths);
     paths
+}
+
+/// Whether the environment's value of a key is taken as it stands: `12345678901` may be a secret.
+pub(crate) fn is_text(path: &str) -> bool {
+    ["passphrase", "publish_key", "token"].iter().any(|key| path.ends_with(&format!(".{key}")))
 }
 
 fn collect(tree: &Value, prefix: String, paths: &mut Vec<String>) {

@@ -1,13 +1,15 @@
 //! From keys to values: defaults, bounds, and what does not go together.
 
-use std::net::{IpAddr, SocketAddr};
+mod authorization;
+mod options;
+mod srt;
+mod streams;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
-use super::schema::{File, Ingestion, Srt, Workers};
-use super::{Config, SrtConfig};
+use super::Config;
+use super::schema::{File, Ingestion, Workers};
 
 /// What is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +62,15 @@ fn within<T: TryFrom<u64>>(
     )
 }
 
+/// The same where there is no default.
+fn optional<T: TryFrom<u64>>(
+    key: &str,
+    value: Option<u64>,
+    allowed: std::ops::RangeInclusive<u64>,
+) -> Result<Option<T>, Error> {
+    value.map(|value| within(key, Some(value), value, allowed)).transpose()
+}
+
 /// The same for durations.
 fn lasting(
     key: &str,
@@ -83,14 +94,13 @@ fn lasting(
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-/// GOP rings and slots are sized from it: 10 Gbit/s is more than one core receives.
-const BANDWIDTH_MAX_BPS: u64 = 10_000_000_000;
 
 /// Every value with its default, checked alone and against the others.
 pub(super) fn derive(file: &File, without_effect: Vec<String>) -> Result<Config, Error> {
     let ingestion = &file.ingestion;
     let dataplane = &file.dataplane;
-    let srt = srt(ingestion, dataplane.receive_buffer)?;
+    let srt = srt::srt(ingestion, dataplane.receive_buffer)?;
+    let connections_max = connections_max(ingestion)?;
     let frame_bytes_max: u32 = within(
         "ingestion.frame.max_frame_size",
         ingestion.frame.max_frame_size,
@@ -109,7 +119,14 @@ pub(super) fn derive(file: &File, without_effect: Vec<String>) -> Result<Config,
         spin: dataplane.spin.unwrap_or(false),
         buffer_entries: buffer_entries(dataplane.buffer_entries)?,
         program: ingestion.mpegts.program,
-        connections_max: connections_max(ingestion)?,
+        connections_max,
+        connections_per_worker_max: optional(
+            "ingestion.max_connections_per_worker",
+            ingestion.max_connections_per_worker,
+            1..=4_096,
+        )?,
+        streams_per_source_max: streams_per_source(ingestion)?,
+        authorization: authorization::authorization(&ingestion.authorization)?,
         reconnect_grace: lasting(
             "ingestion.reconnect_grace",
             ingestion.reconnect_grace,
@@ -191,6 +208,23 @@ fn connections_max(ingestion: &Ingestion) -> Result<u16, Error> {
     Ok(all.min(srt))
 }
 
+fn streams_per_source(ingestion: &Ingestion) -> Result<Option<u16>, Error> {
+    let key = "ingestion.max_streams_per_source";
+    let (own, registry) =
+        (ingestion.max_streams_per_source, ingestion.registry.max_streams_per_source);
+    if let (Some(own), Some(registry)) = (own, registry)
+        && own != registry
+    {
+        return refuse(
+            key,
+            format!(
+                "{own} contradicts ingestion.registry.max_streams_per_source {registry}; give one of them"
+            ),
+        );
+    }
+    optional(key, own.or(registry), 1..=4_096)
+}
+
 fn gop_count_max(ingestion: &Ingestion) -> Result<u32, Error> {
     let (gop, handling) = (ingestion.gop.buffer_count, ingestion.stream_handling.gop_buffer_size);
     if let (Some(gop), Some(handling)) = (gop, handling)
@@ -245,120 +279,4 @@ fn logging(logging: &super::schema::Logging) -> Result<super::schema::Logging, E
         return refuse("logging.output", format!("`{output}`; allowed are stdout, stderr"));
     }
     Ok(logging.clone())
-}
-
-fn srt(ingestion: &Ingestion, receive_buffer: Option<u64>) -> Result<Option<SrtConfig>, Error> {
-    let srt = &ingestion.srt;
-    if !srt.enabled.unwrap_or(true) {
-        return Ok(None);
-    }
-    refuse_encryption(srt)?;
-    let max_bandwidth_bps: u64 = within(
-        "ingestion.srt.max_bandwidth",
-        srt.max_bandwidth,
-        60_000_000,
-        64_000..=BANDWIDTH_MAX_BPS,
-    )?;
-    let input_bps = input_bandwidth(srt, max_bandwidth_bps)?;
-    let latency =
-        lasting("ingestion.srt.latency", srt.latency, 120 * MS, Duration::ZERO..=60 * SECOND)?;
-    let idle = srt.peer_idle_timeout.or(ingestion.stream_timeout);
-    let allow = allow(srt)?;
-    let listen = listen(srt)?;
-    if !listen.ip().is_loopback() && allow.is_empty() && !srt.open.unwrap_or(false) {
-        return refuse(
-            "ingestion.srt.listen_addr",
-            format!(
-                "{} is reachable from other hosts and anyone could publish; give ingestion.srt.allow a list of \
-                 source networks, or set ingestion.srt.open: true to accept everyone",
-                listen.ip()
-            ),
-        );
-    }
-    Ok(Some(SrtConfig {
-        listen,
-        latency,
-        max_bandwidth_bps,
-        payload_bytes: within("ingestion.srt.payload_size", srt.payload_size, 1_316, 188..=1_456)?,
-        flow_window: within("ingestion.srt.fc_window", srt.fc_window, 25_600, 32..=1 << 20)?,
-        peer_idle_timeout: lasting(
-            "ingestion.srt.peer_idle_timeout",
-            idle,
-            5 * SECOND,
-            SECOND..=3_600 * SECOND,
-        )?,
-        allow,
-        receive_buffer_bytes: receive_buffer_bytes(receive_buffer, input_bps, latency)?,
-        reorder_tolerance_packets: within(
-            "ingestion.srt.loss_reorder_tolerance",
-            srt.loss_reorder_tolerance,
-            0,
-            0..=1_024,
-        )?,
-    }))
-}
-
-fn refuse_encryption(srt: &Srt) -> Result<(), Error> {
-    let passphrase = srt.encryption.passphrase.as_deref().is_some_and(|text| !text.is_empty());
-    if srt.encryption.enabled.unwrap_or(false) || passphrase {
-        return refuse(
-            "ingestion.srt.encryption",
-            "encrypted input is not supported in this version; only enabled: false without a passphrase is allowed",
-        );
-    }
-    Ok(())
-}
-
-fn input_bandwidth(srt: &Srt, max_bandwidth_bps: u64) -> Result<u64, Error> {
-    let input: u64 = within(
-        "ingestion.srt.input_bandwidth",
-        srt.input_bandwidth,
-        max_bandwidth_bps,
-        64_000..=BANDWIDTH_MAX_BPS,
-    )?;
-    if input > max_bandwidth_bps {
-        return refuse(
-            "ingestion.srt.input_bandwidth",
-            format!("{input} is above ingestion.srt.max_bandwidth {max_bandwidth_bps}"),
-        );
-    }
-    Ok(input)
-}
-
-/// At least 8 MiB, twice what arrives within the latency of one publisher.
-fn receive_buffer_bytes(
-    given: Option<u64>,
-    input_bps: u64,
-    latency: Duration,
-) -> Result<usize, Error> {
-    let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-    let derived = (input_bps / 8).saturating_mul(latency_ms) / 1_000 * 2;
-    within("dataplane.receive_buffer", given, derived.clamp(8 << 20, 1 << 30), 64 << 10..=1 << 30)
-}
-
-fn listen(srt: &Srt) -> Result<SocketAddr, Error> {
-    let text = srt.listen_addr.as_deref().unwrap_or("127.0.0.1");
-    let port: u16 = within("ingestion.srt.port", srt.port, 30_000, 1..=65_535)?;
-    let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() else {
-        return refuse("ingestion.srt.listen_addr", format!("`{text}` is not an IP address"));
-    };
-    Ok(SocketAddr::new(address, port))
-}
-
-fn allow(srt: &Srt) -> Result<Vec<IpNet>, Error> {
-    let networks = srt.allow.as_deref().unwrap_or_default();
-    networks.iter().map(|text| network(text)).collect()
-}
-
-fn network(text: &str) -> Result<IpNet, Error> {
-    if let Ok(network) = text.parse::<IpNet>() {
-        return Ok(network);
-    }
-    match text.parse::<IpAddr>() {
-        Ok(address) => Ok(IpNet::from(address)),
-        Err(_) => refuse(
-            "ingestion.srt.allow",
-            format!("`{text}` is neither an address nor a network as 10.0.0.0/8"),
-        ),
-    }
 }

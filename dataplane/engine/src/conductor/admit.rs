@@ -1,0 +1,148 @@
+//! A request's way through admission: read, checked, decided.
+
+use memory::Time;
+use srt::ConnectRequest;
+use uring::SocketIndex;
+
+use super::admission::{self, Limit, Refusal, canonical};
+use super::sessions::last_received;
+use super::streams::{Claim, Newcomer, State, Stream};
+use super::tickets::{Phase, Ticket};
+use super::{Conductor, TICKET_LIFE, TICKETS_MAX};
+use crate::messages::{Order, Verdict};
+
+impl Conductor {
+    /// Takes a request that came with a good cookie.
+    pub(super) fn admit(
+        &mut self,
+        from: u16,
+        socket: SocketIndex,
+        request: ConnectRequest,
+        now: Time,
+    ) {
+        if self.tickets.len() >= TICKETS_MAX {
+            let refusal = Refusal::Limit(Limit::Requests);
+            return self.refuse(from, socket, &request, None, &refusal, now);
+        }
+        let srt = &self.parts.srt;
+        let listener = &srt.listeners[socket.index()];
+        let examined = admission::examine(&request, listener, &srt.rules, &mut self.derived);
+        let admissible = match examined {
+            Ok(admissible) => admissible,
+            Err(refusal) => return self.refuse(from, socket, &request, None, &refusal, now),
+        };
+        let ticket = Ticket {
+            from,
+            socket,
+            request,
+            id: admissible.id,
+            rule: admissible.rule,
+            options: admissible.options,
+            asked: now,
+            phase: Phase::Undecided,
+        };
+        self.ticket_last = self.ticket_last.wrapping_add(1);
+        self.tickets.insert(self.ticket_last, ticket);
+        self.decide(self.ticket_last, now);
+    }
+
+    /// Goes on with requests that wait for the publisher before them.
+    pub(super) fn decide_waiting(&mut self, now: Time) {
+        let waiting = |ticket: &Ticket| ticket.phase == Phase::Undecided;
+        let mut numbers: Vec<u32> =
+            self.tickets.iter().filter(|(_, ticket)| waiting(ticket)).map(|(n, _)| *n).collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            self.decide(number, now);
+        }
+    }
+
+    fn decide(&mut self, number: u32, now: Time) {
+        let Some(ticket) = self.tickets.get(&number) else { return };
+        if self.streams.is_blocked(&ticket.id, now) {
+            return self.refuse_ticket(number, &Refusal::Blocked, now);
+        }
+        if let Err(limit) = self.within_limits(ticket) {
+            return self.refuse_ticket(number, &Refusal::Limit(limit), now);
+        }
+        let newcomer = Newcomer {
+            id: &ticket.id,
+            source: canonical(ticket.request.peer.ip()),
+            asked: ticket.asked,
+            policy: ticket.options.second_publisher,
+        };
+        let view = &self.parts.view;
+        match self.streams.claim(&newcomer, now, |slot| last_received(view, slot)) {
+            Claim::Free | Claim::Resume => self.install(number, now),
+            Claim::Replace { place, socket_id, reason } => {
+                if let Some(stream) = self.streams.get_mut(&ticket.id) {
+                    stream.state = State::Ending { then: Some(number) };
+                }
+                self.order(place.worker, Order::End { place, socket_id, reason });
+            }
+            Claim::Undecided if now.since(ticket.asked) > TICKET_LIFE => {
+                self.refuse_ticket(number, &Refusal::Conflict, now);
+            }
+            Claim::Undecided => {}
+            // A ticket that is next in line waits for its predecessor's end.
+            Claim::Conflict if self.streams.is_next(&ticket.id, number) => {}
+            Claim::Conflict => self.refuse_ticket(number, &Refusal::Conflict, now),
+        }
+    }
+
+    /// Whether one more publisher may come from there, at that listener and under that rule. The
+    /// stream's own publisher, if it has one, is not counted: the newcomer takes its place or none.
+    fn within_limits(&self, ticket: &Ticket) -> Result<(), Limit> {
+        let srt = &self.parts.srt;
+        let count = |test: &dyn Fn(&Stream) -> bool| self.streams.count_others(&ticket.id, test);
+        let full = |max: Option<u16>, test: &dyn Fn(&Stream) -> bool| {
+            max.is_some_and(|max| count(test) >= usize::from(max))
+        };
+        let source = canonical(ticket.request.peer.ip());
+        if full(self.parts.streams_per_source_max, &|stream| stream.source == source) {
+            return Err(Limit::Source);
+        }
+        let listener_max = srt.listeners[ticket.socket.index()].connections_max;
+        if full(listener_max, &|stream| stream.listener == ticket.socket) {
+            return Err(Limit::Listener);
+        }
+        let rule_max = ticket.rule.and_then(|rule| srt.rules.get(rule)?.connections_max);
+        if full(rule_max, &|stream| stream.rule == ticket.rule) {
+            return Err(Limit::Rule);
+        }
+        Ok(())
+    }
+
+    pub(super) fn refuse_ticket(&mut self, number: u32, refusal: &Refusal, now: Time) {
+        if let Some(ticket) = self.tickets.remove(&number) {
+            let Ticket { from, socket, request, id, .. } = ticket;
+            self.refuse(from, socket, &request, Some(&id), refusal, now);
+        }
+    }
+
+    /// Answers with the reason's code, counts and tells.
+    fn refuse(
+        &mut self,
+        from: u16,
+        socket: SocketIndex,
+        request: &ConnectRequest,
+        id: Option<&str>,
+        refusal: &Refusal,
+        now: Time,
+    ) {
+        self.parts.block.add(refusal.counter(), 1);
+        let listener = &self.parts.srt.listeners[socket.index()].name;
+        self.refusals.allow(now, || {
+            tracing::warn!(
+                listener,
+                source = %request.peer,
+                // The text as it came may hold a publish key.
+                stream_id = id,
+                code = refusal.reason().code(),
+                "refused: {refusal}"
+            );
+        });
+        let verdict = Verdict::refused(socket, *request, refusal.reason(), now);
+        self.order(from, Order::Answer(Box::new(verdict)));
+    }
+}

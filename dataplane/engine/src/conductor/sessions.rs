@@ -1,0 +1,211 @@
+//! A session's life as the conductor sees it: placed, opened, ended, its berth free again.
+
+use std::time::Duration;
+
+use memory::Time;
+use shm::counters::{ConductorCounter, StreamCounter};
+use shm::{Directory, EndReason, StreamInfo, StreamKind, StreamState};
+use srt::{Answer, ConnectRequest, ConnectionConfig};
+
+use super::admission::{self, Limit, Refusal};
+use super::placement::Full;
+use super::streams::{State, Stream};
+use super::tickets::Phase;
+use super::{Conductor, Parts};
+use crate::clock;
+use crate::config::StreamOptions;
+use crate::messages::{Berth, Order, Tenancy, Verdict};
+
+impl Conductor {
+    /// Gives the request a place and a berth, and sends both to the place's worker.
+    pub(super) fn install(&mut self, number: u32, now: Time) {
+        let Some(ticket) = self.tickets.get(&number) else { return };
+        let latency = match admission::latency(&ticket.request, &ticket.options) {
+            Ok(latency) => latency,
+            Err(refusal) => return self.refuse_ticket(number, &refusal, now),
+        };
+        let slots = ticket.options.slots(latency);
+        let full = Refusal::Limit(Limit::All);
+        let place = match self.parts.placement.take(slots) {
+            Ok(place) => place,
+            Err(Full::Sessions) => return self.refuse_ticket(number, &full, now),
+            Err(Full::Slots { wanted, free }) => {
+                return self.refuse_ticket(number, &Refusal::Slots { wanted, free }, now);
+            }
+        };
+        let id = ticket.id.clone();
+        let Some((mut berth, resumed)) = self.berth(&id) else {
+            self.parts.placement.release(place);
+            return self.refuse_ticket(number, &full, now);
+        };
+        let Some(ticket) = self.tickets.get_mut(&number) else { return };
+        let salt = self.parts.salts.next();
+        let socket_id = self.parts.ids.encode(place.worker, place.session, salt);
+        let slot = berth.slot.slot();
+        ticket.phase = Phase::Installing { place, socket_id, slot };
+        show_connecting(&mut berth, &id, &ticket.request, place.worker, resumed, now);
+        let tenancy = Tenancy {
+            ticket: number,
+            place,
+            socket: ticket.socket,
+            request: ticket.request,
+            config: connection(&ticket.options, &self.parts, socket_id, latency, slots),
+            options: ticket.options.clone(),
+            berth,
+            end: EndReason::None,
+        };
+        let source = admission::canonical(ticket.request.peer.ip());
+        let (listener, rule) = (ticket.socket, ticket.rule);
+        self.streams.insert(id, Stream { source, listener, rule, state: State::Installing });
+        if resumed {
+            self.parts.block.add(ConductorCounter::Reconnects, 1);
+        }
+        self.order(place.worker, Order::Install(Box::new(tenancy)));
+    }
+
+    /// The berth for an id: its own when it was lost, else a free one, else that of the stream
+    /// that was lost first.
+    fn berth(&mut self, id: &str) -> Option<(Berth, bool)> {
+        if let Some(stream) = self.streams.remove(id)
+            && let State::Lost { berth, .. } = stream.state
+        {
+            return Some((*berth, true));
+        }
+        if self.parts.berths.is_empty()
+            && let Some(lost) = self.streams.longest_lost()
+        {
+            self.close(&lost);
+        }
+        Some((self.parts.berths.pop()?, false))
+    }
+
+    pub(super) fn installed(&mut self, number: u32, answer: &Answer) {
+        let Some(ticket) = self.tickets.remove(&number) else { return };
+        let Phase::Installing { place, socket_id, slot } = ticket.phase else { return };
+        if let Some(stream) = self.streams.get_mut(&ticket.id) {
+            stream.state = State::Live { place, socket_id, slot };
+        }
+        self.parts.block.add(ConductorCounter::Accepted, 1);
+        tracing::info!(
+            stream = ticket.id,
+            source = %ticket.request.peer,
+            worker = place.worker,
+            "publisher accepted"
+        );
+        let verdict = Verdict::accepted(ticket.socket, ticket.request, answer);
+        self.order(ticket.from, Order::Answer(Box::new(verdict)));
+    }
+
+    pub(super) fn ended(&mut self, tenancy: Tenancy, now: Time) {
+        let Tenancy { place, mut berth, end, ticket, .. } = tenancy;
+        self.parts.placement.release(place);
+        self.parts.block.add(end_counter(end), 1);
+        // A session that ended before its answer left: the caller repeats, and is judged anew.
+        self.tickets.remove(&ticket);
+        let id = berth.info.id.as_str().to_owned();
+        tracing::info!(stream = id, reason = %end, "publisher gone");
+        berth.info.state = StreamState::Lost;
+        berth.info.end = end;
+        berth.info.ended_unix_ns = clock::unix_nanos();
+        berth.slot.set_info(&berth.info);
+        let next = match self.streams.get(&id).map(|stream| &stream.state) {
+            Some(State::Ending { then }) => *then,
+            _ => None,
+        };
+        let until = now + self.parts.reconnect_grace;
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.state = State::Lost { berth: Box::new(berth), until };
+        }
+        match (next, end) {
+            (Some(number), _) => self.install(number, now),
+            (None, EndReason::Terminated) => self.close(&id),
+            _ => {}
+        }
+    }
+
+    /// A lost stream is over: its slot and ring are free for another.
+    pub(super) fn close(&mut self, id: &str) {
+        let Some(stream) = self.streams.remove(id) else { return };
+        let State::Lost { mut berth, .. } = stream.state else { return };
+        berth.slot.clear();
+        self.parts.berths.push(*berth);
+    }
+
+    pub(super) fn expire(&mut self, now: Time) {
+        for id in self.streams.expire(now) {
+            self.close(&id);
+        }
+    }
+}
+
+fn connection(
+    options: &StreamOptions,
+    parts: &Parts,
+    local_id: u32,
+    latency: Duration,
+    slots: u32,
+) -> ConnectionConfig {
+    ConnectionConfig {
+        local_id,
+        latency,
+        flow_window: options.flow_window.min(parts.window_packets),
+        slots_max: slots,
+        peer_idle_timeout: options.peer_idle_timeout,
+        reorder_tolerance: options.reorder_tolerance_packets,
+    }
+}
+
+/// What readers see of a stream whose publisher was just accepted.
+fn show_connecting(
+    berth: &mut Berth,
+    id: &str,
+    request: &ConnectRequest,
+    worker: u16,
+    resumed: bool,
+    now: Time,
+) {
+    let ring = berth.ring.as_mut().expect("a berth at the conductor holds its ring");
+    let unix_ns = clock::unix_nanos();
+    let mut info = if resumed { berth.info } else { StreamInfo::default() };
+    info.id = shm::StreamId::new(id).expect("an id that was examined fits");
+    info.kind = StreamKind::Srt;
+    info.state = StreamState::Connecting;
+    info.end = EndReason::None;
+    info.source = Some(request.peer);
+    info.worker = worker;
+    info.created_unix_ns = if resumed { info.created_unix_ns } else { unix_ns };
+    info.connected_unix_ns = unix_ns;
+    info.ended_unix_ns = 0;
+    info.ring = Some(ring.ring());
+    info.ring_generation = ring.start_generation();
+    info.peer_version = request.capabilities.version;
+    berth.info = info;
+    if resumed {
+        berth.slot.set_info(&info);
+    } else {
+        berth.slot.open(&info);
+    }
+    berth.slot.add(StreamCounter::Connections, 1);
+    // From here on silence counts.
+    berth.slot.set(StreamCounter::LastReceivedNs, now.nanos());
+}
+
+pub(super) fn last_received(view: &Directory, slot: u32) -> Time {
+    let stream = view.stream_at(slot).ok().flatten();
+    let nanos = stream.map_or(0, |stream| stream.counter(StreamCounter::LastReceivedNs));
+    Time::from_nanos(nanos)
+}
+
+const fn end_counter(end: EndReason) -> ConductorCounter {
+    match end {
+        EndReason::Idle => ConductorCounter::EndedIdle,
+        EndReason::Terminated => ConductorCounter::EndedTerminated,
+        EndReason::Replaced => ConductorCounter::EndedReplaced,
+        EndReason::TakenOver => ConductorCounter::EndedTakenOver,
+        EndReason::Panicked => ConductorCounter::EndedPanicked,
+        EndReason::Protocol => ConductorCounter::EndedProtocol,
+        EndReason::None | EndReason::Shutdown | EndReason::Stopped => {
+            ConductorCounter::EndedShutdown
+        }
+    }
+}
