@@ -105,6 +105,16 @@ fn stamp(value: &Value) -> Option<u64> {
     u64::try_from(value.as_i64()?.rem_euclid(modulus)).ok()
 }
 
+/// Our name of what FFmpeg calls so.
+fn coding(codec_name: &str) -> &str {
+    match codec_name {
+        "mp1" | "mp2" | "mp3" => "mpegaudio",
+        // Frames are what LATM carries.
+        "aac_latm" => "aac",
+        same => same,
+    }
+}
+
 /// All packets of a file.
 pub fn packets(path: &Path) -> Result<Vec<Packet>> {
     let streams = probe(path, &["-show_entries", "stream=index,id,codec_name"])?;
@@ -112,7 +122,7 @@ pub fn packets(path: &Path) -> Result<Vec<Packet>> {
     for stream in list(&streams, "streams")? {
         let id = stream["id"].as_str().context("a stream without id")?;
         let pid = u16::from_str_radix(id.trim_start_matches("0x"), 16)?;
-        let codec = stream["codec_name"].as_str().unwrap_or("unknown");
+        let codec = coding(stream["codec_name"].as_str().unwrap_or("unknown"));
         known.insert(stream["index"].as_u64(), (pid, codec.to_owned()));
     }
     let json = probe(path, &["-show_packets", "-show_data_hash", "sha256"])?;
@@ -173,6 +183,9 @@ pub fn track(path: &Path, pid: u16) -> Result<Vec<Packet>> {
     ensure!(!packets.is_empty(), "no packets on PID {pid}");
     if packets.iter().any(|packet| packet.codec == "aac") {
         let pieces = payloads(path, pid, &packets.iter().collect::<Vec<_>>())?;
+        if pieces[0].starts_with(&[0x56]) {
+            return Ok(packets); // LATM
+        }
         for (packet, piece) in packets.iter_mut().zip(pieces) {
             let raw = without_adts_header(&piece)?;
             packet.size = raw.len();

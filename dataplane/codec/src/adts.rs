@@ -8,9 +8,8 @@
 //!  raw_data_block() [ CRC 16, when there are several ] …
 //! ```
 //!
-//! **Resync.** Twelve set bits occur in AAC data, so a header found by searching counts only when
-//! the next frame, `frame_bytes` further, starts with the same fixed header ([`find`]). In step, a
-//! header that parses where the last frame ended is enough.
+//! Twelve set bits occur in AAC data: [`audio::find`](crate::audio::find) searches with the next
+//! header, which must say the same of the stream.
 
 use crate::rbsp::BitReader;
 use crate::sink::Codec;
@@ -23,7 +22,7 @@ pub const HEADER_BYTES: usize = 7;
 const BLOCK_SAMPLES: u16 = 1024;
 
 /// sampling_frequency_index (1.6.3.3, table 1.18); 13 to 15 are not for ADTS.
-const SAMPLE_RATES: [u32; 13] = [
+pub(crate) const SAMPLE_RATES: [u32; 13] = [
     96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000,
     7_350,
 ];
@@ -190,14 +189,14 @@ fn copy_program_config(from: &mut BitReader<'_>, to: &mut ConfigBits) -> Result<
 
 /// An AudioSpecificConfig being written, most significant bit first.
 #[derive(Default)]
-struct ConfigBits {
+pub(crate) struct ConfigBits {
     bits: u128,
     len: u8,
 }
 
 impl ConfigBits {
     /// Appends the low `count` bits of `value`. What is beyond 16 bytes makes it all unknown.
-    fn put(&mut self, count: u8, value: u32) {
+    pub(crate) fn put(&mut self, count: u8, value: u32) {
         self.len = self.len.saturating_add(count);
         if let Some(shift) = 128u8.checked_sub(self.len) {
             self.bits |= u128::from(value) << shift;
@@ -208,56 +207,12 @@ impl ConfigBits {
         self.len = self.len.checked_next_multiple_of(8).unwrap_or(u8::MAX);
     }
 
-    fn bytes(&self) -> ([u8; 16], u8) {
+    pub(crate) fn bytes(&self) -> ([u8; 16], u8) {
         if self.len > 128 {
             return Default::default();
         }
         (self.bits.to_be_bytes(), self.len.div_ceil(8))
     }
-}
-
-/// Result of looking for a frame in bytes of unknown alignment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sync {
-    /// A frame starts at `offset` and another of the same kind follows it.
-    Confirmed {
-        /// Bytes before it.
-        offset: usize,
-        /// Its header.
-        header: Header,
-    },
-    /// A header stands at `offset`, but its successor is not among the bytes: to confirm it,
-    /// `offset + frame_bytes + HEADER_BYTES` bytes are needed.
-    Unconfirmed {
-        /// Bytes before it.
-        offset: usize,
-        /// Its header.
-        header: Header,
-    },
-    /// No header starts in the first `skip` bytes; the rest is too short to tell.
-    None {
-        /// Bytes that hold no start of a frame.
-        skip: usize,
-    },
-}
-
-/// Looks for the first frame in `bytes`.
-pub fn find(bytes: &[u8]) -> Sync {
-    let mut offset = 0;
-    while let Some(rest) = bytes.get(offset..).filter(|rest| rest.len() >= HEADER_BYTES) {
-        if let Ok(header) = Header::parse(rest) {
-            match rest.get(usize::from(header.frame_bytes)..) {
-                Some(next) if next.len() >= HEADER_BYTES => {
-                    if Header::parse(next).is_ok_and(|next| header.is_followed_by(&next)) {
-                        return Sync::Confirmed { offset, header };
-                    }
-                }
-                _ => return Sync::Unconfirmed { offset, header },
-            }
-        }
-        offset += 1;
-    }
-    Sync::None { skip: offset }
 }
 
 #[cfg(test)]
@@ -359,17 +314,5 @@ mod tests {
         assert_eq!(format.audio_specific_config().len(), 10);
         assert_eq!(with_program_config(&header.format, &[0x20]), None);
         assert_eq!(with_program_config(&header.format, &unit[..4]), None);
-    }
-
-    #[test]
-    fn a_sync_word_inside_data_is_no_frame() {
-        let fake = [0xff, 0xf1, 0x4c, 0x80, 0x01, 0x7f, 0xfc];
-        let one = frame(2, 1, false, &[], &[7; 40]);
-        let stream = [&fake[..], &one, &one].concat();
-        let header = Header::parse(&one).unwrap();
-        assert_eq!(find(&stream), Sync::Confirmed { offset: 7, header });
-        assert_eq!(find(&one), Sync::Unconfirmed { offset: 0, header });
-        assert_eq!(find(&[7; 20]), Sync::None { skip: 14 });
-        assert_eq!(find(&[]), Sync::None { skip: 0 });
     }
 }

@@ -21,7 +21,7 @@ pub enum Error {
     /// A picture parameter set that was never received is referred to.
     #[error("picture parameter set {0} is unknown")]
     UnknownPps(u8),
-    /// There is no ADTS header here.
-    #[error("no ADTS syncword")]
+    /// There is no header of this coding here.
+    #[error("no syncword")]
     NoSync,
 }

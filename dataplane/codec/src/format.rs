@@ -208,11 +208,12 @@ pub(crate) fn rate(numerator: u64, denominator: u64) -> Option<(u32, u32)> {
 /// What the samples of an audio track look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AudioFormat {
-    /// [`Codec::Aac`].
+    /// Of its frames.
     pub codec: Codec,
-    /// MPEG-4 audio object type: 2 is AAC-LC.
+    /// MPEG-4 audio object type: 2 is AAC-LC; 0 in other codings.
     pub object_type: u8,
-    /// The profile's name as `ffprobe` prints it: "LC".
+    /// The profile's name as `ffprobe` prints it: "LC"; the layer of MPEG audio; "unknown" for
+    /// codings that have none.
     pub profile: &'static str,
     /// Samples a second of the core coder (spectral band replication may double it).
     pub sample_rate: u32,
@@ -220,7 +221,7 @@ pub struct AudioFormat {
     pub channels: u8,
     /// Samples of one channel in one access unit.
     pub samples_per_frame: u16,
-    /// AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1); see
+    /// AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1) of AAC, empty in other codings; see
     /// [`audio_specific_config`](Self::audio_specific_config).
     pub config: ([u8; 16], u8),
 }

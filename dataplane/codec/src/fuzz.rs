@@ -1,8 +1,8 @@
 //! Bodies of the fuzz targets: each takes any bytes and checks what must hold for them.
 
-use crate::adts::{self, Sync};
 use crate::annexb::{Scanner, nal_units};
-use crate::{Error, SetChange, VideoFormat, h264, hevc};
+use crate::audio::{self, Header, Sync, Syntax};
+use crate::{Error, SetChange, VideoFormat, ac3, adts, h264, hevc, latm, mpeg_audio, opus};
 
 /// The first byte says how the rest is cut into pieces; the starts found must be those that the
 /// definition gives for the whole.
@@ -126,16 +126,8 @@ pub fn hevc_slice(data: &[u8]) {
 
 /// AAC frames behind junk.
 pub fn adts(data: &[u8]) {
-    let (offset, header) = match adts::find(data) {
-        Sync::Confirmed { offset, header } | Sync::Unconfirmed { offset, header } => {
-            (offset, header)
-        }
-        Sync::None { skip } => {
-            assert!(data.len() - skip < adts::HEADER_BYTES);
-            return;
-        }
-    };
-    let frame = &data[offset..];
+    let Some((frame, header)) = first_frame(Syntax::Adts, data) else { return };
+    let Header::Adts(header) = header else { panic!("another header") };
     assert_eq!(adts::Header::parse(frame), Ok(header));
     assert!(u16::from(header.header_bytes) <= header.frame_bytes);
     assert!((1..=4).contains(&header.blocks));
@@ -145,6 +137,86 @@ pub fn adts(data: &[u8]) {
         if let Some(format) = adts::with_program_config(&header.format, unit) {
             assert_eq!(format.sample_rate, header.format.sample_rate);
             assert!(format.audio_specific_config().len() <= 16);
+        }
+    }
+}
+
+/// AC-3 and E-AC-3 syncframes behind junk.
+pub fn ac3(data: &[u8]) {
+    let Some((frame, header)) = first_frame(Syntax::Ac3, data) else { return };
+    let Header::Ac3(header) = header else { panic!("another header") };
+    assert_eq!(ac3::Header::parse(&frame[..ac3::HEADER_BYTES]), Ok(header));
+    assert!((8..=4096).contains(&header.frame_bytes));
+    assert!((1..=6).contains(&header.format.channels));
+    assert!((256..=1536).contains(&header.format.samples_per_frame));
+}
+
+/// MPEG audio frames behind junk.
+pub fn mpeg_audio(data: &[u8]) {
+    let Some((frame, header)) = first_frame(Syntax::MpegAudio, data) else { return };
+    let Header::MpegAudio(header) = header else { panic!("another header") };
+    assert_eq!(mpeg_audio::Header::parse(&frame[..mpeg_audio::HEADER_BYTES]), Ok(header));
+    assert!((24..=2881).contains(&header.frame_bytes), "{}", header.frame_bytes);
+    assert!((8_000..=48_000).contains(&header.format.sample_rate));
+}
+
+/// LATM elements one after the other, each behind its length: access units lie in them.
+pub fn latm(data: &[u8]) {
+    let mut known = None;
+    let mut rest = data;
+    while let Some((length, behind)) = rest.split_first() {
+        let (element, behind) = behind.split_at(usize::from(*length).min(behind.len()));
+        rest = behind;
+        let mut element = element.to_vec();
+        let bits = 8 * element.len();
+        let Ok(units) = latm::units(&element, &mut known) else { continue };
+        let units: Vec<latm::Unit> = units.map_while(Result::ok).collect();
+        let mut end = 0;
+        for unit in units {
+            assert!(end < unit.bit && unit.bit + 8 * unit.len <= bits);
+            end = unit.bit + 8 * unit.len;
+            let first = bits_at(&element, unit);
+            let place = latm::align(&mut element, unit);
+            assert_eq!(place.len(), unit.len);
+            assert_eq!(element[place].first().copied(), first);
+        }
+        assert!(known.is_some_and(|known| known.format.sample_rate > 0));
+    }
+}
+
+/// The first byte of a unit, which begins at any bit.
+fn bits_at(element: &[u8], unit: latm::Unit) -> Option<u8> {
+    let mut bits = crate::rbsp::BitReader::plain(element);
+    bits.skip(u32::try_from(unit.bit).ok()?).ok()?;
+    (unit.len > 0).then(|| bits.bits8(8).ok())?
+}
+
+/// Opus control headers behind junk, and the input itself as a packet.
+pub fn opus(data: &[u8]) {
+    if let Ok(samples) = opus::samples(data, data.len()) {
+        assert!((120..=5_760).contains(&samples));
+    }
+    let Some((frame, header)) = first_frame(Syntax::OpusControl, data) else { return };
+    let Header::OpusControl(header) = header else { panic!("another header") };
+    assert_eq!(opus::ControlHeader::parse(frame), Ok(header));
+    assert!(header.unit_bytes > 0 && usize::from(header.unit_bytes) <= opus::ACCESS_UNIT_BYTES_MAX);
+    assert!(usize::from(header.header_bytes) <= frame.len());
+}
+
+/// Where the first frame of the syntax begins, and its header.
+fn first_frame(syntax: Syntax, data: &[u8]) -> Option<(&[u8], Header)> {
+    match audio::find(syntax, data) {
+        Sync::Confirmed { offset, header } => {
+            let next = &data[offset + header.frame_bytes()..];
+            assert!(syntax.parse(next).is_ok_and(|next| header.is_followed_by(&next)));
+            Some((&data[offset..], header))
+        }
+        Sync::Unconfirmed { offset, header } => Some((&data[offset..], header)),
+        Sync::None { skip } => {
+            let rest = &data[skip..];
+            let short = rest.len() < syntax.header_bytes();
+            assert!(short || syntax.parse(rest) == Err(Error::Truncated));
+            None
         }
     }
 }
@@ -238,5 +310,24 @@ mod tests {
     #[test]
     fn corpus_adts() {
         replay("adts", super::adts);
+    }
+    #[test]
+    fn corpus_ac3() {
+        replay("ac3", super::ac3);
+    }
+
+    #[test]
+    fn corpus_mpeg_audio() {
+        replay("mpeg_audio", super::mpeg_audio);
+    }
+
+    #[test]
+    fn corpus_latm() {
+        replay("latm", super::latm);
+    }
+
+    #[test]
+    fn corpus_opus() {
+        replay("opus", super::opus);
     }
 }

@@ -1,5 +1,5 @@
-//! What coded media says of itself, read from bytes without allocation: where NAL units and ADTS
-//! frames start, what parameter sets declare, where a picture begins and how it depends on others.
+//! What coded media says of itself, read from bytes without allocation: where NAL units and
+//! frames of sound start, what parameter sets declare, where a picture begins and how it depends on others.
 //!
 //! | module | reads |
 //! |---|---|
@@ -7,7 +7,10 @@
 //! | [`rbsp`] | bits and Exp-Golomb codes of a NAL unit, emulation prevention bytes skipped |
 //! | [`h264`] | NAL unit types, SPS, PPS, slice headers, recovery points |
 //! | [`hevc`] | the same with VPS |
-//! | [`adts`] | AAC frame headers, AudioSpecificConfig, resync |
+//! | [`audio`] | frames of sound that announce themselves, resync |
+//! | [`adts`] | AAC frame headers, AudioSpecificConfig |
+//! | [`latm`] | AAC in LATM: its configuration, access units at any bit |
+//! | [`ac3`], [`mpeg_audio`], [`opus`] | frame headers, sizes and durations |
 //! | [`sink`] | the trait by which demultiplexers and depacketizers hand over what they find |
 //!
 //! It decodes no picture and no sound, keeps no stream and no time: gathering access units is the
@@ -41,8 +44,10 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod ac3;
 pub mod adts;
 pub mod annexb;
+pub mod audio;
 mod error;
 mod format;
 #[cfg(any(test, fuzzing, feature = "fuzz"))]
@@ -56,6 +61,9 @@ pub mod fuzz;
 pub mod h264;
 mod hash;
 pub mod hevc;
+pub mod latm;
+pub mod mpeg_audio;
+pub mod opus;
 pub mod rbsp;
 mod sei;
 pub mod sink;

@@ -89,6 +89,11 @@ impl<'a> BitReader<'a> {
         Ok(())
     }
 
+    /// Bits that are left, emulation prevention bytes among them counted.
+    pub fn rest_bits(&self) -> usize {
+        8 * self.bytes.len() + usize::from(self.left)
+    }
+
     /// ue(v) (9.1): 0 to 2^32 - 2.
     pub fn ue(&mut self) -> Result<u32, Error> {
         let mut zeros = 0;

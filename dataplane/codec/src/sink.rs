@@ -103,6 +103,8 @@ pub struct TrackConfig {
     pub program: u16,
     /// ISO 639-2 code from the transport, when given.
     pub language: Option<[u8; 3]>,
+    /// Channels of sound as the transport says, where the coded stream cannot (Opus); 0 otherwise.
+    pub channels: u8,
 }
 
 /// Timestamps of one unit in 90 kHz ticks: the first of a stream equals the wire's 33-bit value,

@@ -28,6 +28,15 @@ impl BitWriter {
         self.ue(if value > 0 { twice - 1 } else { twice })
     }
 
+    /// The bits, padded with zeros to whole bytes.
+    pub(crate) fn raw(&self) -> Vec<u8> {
+        let byte = |bits: &[bool]| {
+            let byte = bits.iter().fold(0u8, |byte, bit| byte << 1 | u8::from(*bit));
+            byte.checked_shl(8 - u32::try_from(bits.len()).unwrap()).unwrap_or(byte)
+        };
+        self.bits.chunks(8).map(byte).collect()
+    }
+
     /// The NAL unit: `header`, the bits, the stop bit, emulation prevention bytes.
     pub(crate) fn nal(&self, header: &[u8]) -> Vec<u8> {
         let mut bits = self.bits.clone();

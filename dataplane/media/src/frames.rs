@@ -6,7 +6,7 @@ use memory::Time;
 use shm::{FrameFlags, FrameMeta, Full, GopWriter, Published, RingTotals};
 
 use crate::access_unit::{AccessUnit, Output, Structure};
-use crate::adts::{AudioFrame, AudioOutput};
+use crate::audio::{AudioFrame, AudioOutput};
 use crate::counters::{Counters, DropReason, shared_class};
 use crate::frame_rate::{FrameRate, settled};
 use crate::timeline::{Stamps, Timeline};

@@ -6,8 +6,18 @@ use shm::{FrameFlags, GopRing, Next, RingId, RingSpec};
 
 use crate::{Limits, Stream};
 
-const CODECS: [Codec; 6] =
-    [Codec::H264, Codec::Hevc, Codec::Aac, Codec::Ac3, Codec::Mpeg2Video, Codec::Unknown];
+const CODECS: [Codec; 10] = [
+    Codec::H264,
+    Codec::Hevc,
+    Codec::Aac,
+    Codec::Ac3,
+    Codec::Mpeg2Video,
+    Codec::Unknown,
+    Codec::Eac3,
+    Codec::MpegAudio,
+    Codec::AacLatm,
+    Codec::Opus,
+];
 
 /// Takes the input apart into calls.
 struct Script<'a> {

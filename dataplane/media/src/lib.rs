@@ -4,7 +4,7 @@
 //!  units and their bytes              access units                    frames
 //!  ─────────────────────▶ AccessUnits ────────────▶ Frames ─────────▶ shm::GopWriter ──▶ readers
 //!   codec::sink::Sink     H264, Hevc   positions    stamps, groups,   published when due
-//!                       ▶ AdtsFrames ────────────▶  limits, counters
+//!                       ▶ AudioFrames ───────────▶  limits, counters
 //! ```
 //!
 //! [`Stream`] is the [`Sink`](codec::sink::Sink) of one publisher. Video bytes are appended to the
@@ -13,8 +13,9 @@
 //!
 //! **What a frame is.** An H.264 or HEVC access unit with its bytes unchanged, start codes and
 //! delimiters included, from the byte where FFmpeg's parser begins its packet; a field is a frame
-//! of its own, marked with its place in the pair. A raw AAC access unit without its ADTS header.
-//! Other codings are listed, and their bytes counted. Two rules differ from FFmpeg's: an HEVC
+//! of its own, marked with its place in the pair. A raw AAC access unit, whether ADTS or LATM
+//! carried it; an AC-3 syncframe, E-AC-3 with its dependent substreams; an MPEG audio frame; an Opus
+//! packet. Other codings are listed, and their bytes counted. Two rules differ from FFmpeg's: an HEVC
 //! end-of-sequence NAL unit ends the access unit before it (H.265, 7.4.2.4.4), and H.264 pictures
 //! are told apart by 7.4.1.2.4 where the parameter sets are known.
 //!
@@ -71,7 +72,7 @@
 )]
 
 mod access_unit;
-mod adts;
+mod audio;
 mod counters;
 mod frame_rate;
 mod frames;

@@ -1,11 +1,12 @@
 //! One publisher's stream: tracks in, frames in the ring out.
 
+use codec::audio::Syntax;
 use codec::sink::{Codec, Sink, TRACKS_MAX, Timestamps, TrackConfig, TrackKind};
 use memory::Time;
 use shm::{GopWriter, Published};
 
 use crate::access_unit::{AccessUnits, Coding};
-use crate::adts::AdtsFrames;
+use crate::audio::{AudioFrames, syntax};
 use crate::frames::{AudioTrack, Frames, Input};
 use crate::track::{Framing, TrackState};
 use crate::{Counters, Limits};
@@ -18,7 +19,7 @@ pub struct Stream {
     video: Box<AccessUnits>,
     /// Video as an index into `tracks`.
     video_track: Option<usize>,
-    audio: [AdtsFrames; TRACKS_MAX],
+    audio: [AudioFrames; TRACKS_MAX],
     /// Which of `audio` frames a track.
     audio_of: [Option<usize>; TRACKS_MAX],
     tracks: [TrackState; TRACKS_MAX],
@@ -33,7 +34,7 @@ impl Stream {
             frames: Frames::new(limits),
             video: Box::new(AccessUnits::new()),
             video_track: None,
-            audio: std::array::from_fn(|_| AdtsFrames::new()),
+            audio: std::array::from_fn(|_| AudioFrames::new()),
             audio_of: [None; TRACKS_MAX],
             tracks: [TrackState::default(); TRACKS_MAX],
             tracks_len: 0,
@@ -83,7 +84,7 @@ impl Stream {
     /// that are finished can still be published.
     pub fn abort(&mut self) {
         let audio = self.audio_of.iter().flatten();
-        let audio = audio.filter(|slot| self.audio.get(**slot).is_some_and(AdtsFrames::is_open));
+        let audio = audio.filter(|slot| self.audio.get(**slot).is_some_and(AudioFrames::is_open));
         let open = audio.count() + usize::from(self.video.is_open());
         self.frames.abort(open);
         self.forget_tracks();
@@ -125,7 +126,7 @@ impl Stream {
         self.video.reset(Coding::H264);
         self.video_track = None;
         for audio in &mut self.audio {
-            audio.reset();
+            audio.reset(Syntax::Adts);
         }
         self.audio_of = [None; TRACKS_MAX];
         self.tracks_len = 0;
@@ -133,7 +134,7 @@ impl Stream {
     }
 
     /// The framer of an audio track, and where its frames go.
-    fn audio_track(&mut self, track: usize) -> Option<(&mut AdtsFrames, AudioTrack<'_>)> {
+    fn audio_track(&mut self, track: usize) -> Option<(&mut AudioFrames, AudioTrack<'_>)> {
         let slot = (*self.audio_of.get(track)?)?;
         let leads = self.audio_of.iter().position(Option::is_some) == Some(track);
         let output =
@@ -149,10 +150,14 @@ impl Stream {
     }
 
     fn note_audio(&mut self, track: usize, format: Option<codec::AudioFormat>) {
-        if let Some(state) = self.tracks.get_mut(track)
-            && state.audio != format
-            && format.is_some()
-        {
+        let Some(state) = self.tracks.get_mut(track) else { return };
+        let channels = state.config.channels;
+        let format = format.map(|format| match channels {
+            0 => format,
+            // Several Opus streams in one: only the transport tells how many channels they make.
+            channels => codec::AudioFormat { channels, ..format },
+        });
+        if state.audio != format && format.is_some() {
             state.audio = format;
             self.tracks_changed = true;
         }
@@ -218,11 +223,11 @@ impl Stream {
         for (track, config) in tracks.iter().enumerate() {
             let free = (0..TRACKS_MAX).find(|slot| !audio_of.contains(&Some(*slot)));
             if let Some(place @ None) = audio_of.get_mut(track)
-                && config.codec == Codec::Aac
+                && let Some(syntax) = syntax(config.codec)
             {
                 *place = free;
                 if let Some(audio) = free.and_then(|slot| self.audio.get_mut(slot)) {
-                    audio.reset();
+                    audio.reset(syntax);
                 }
             }
         }
@@ -237,7 +242,7 @@ impl Stream {
             let known = old.iter().find(|old| is_same(&old.config, config));
             *state = TrackState { config: *config, ..known.copied().unwrap_or_default() };
             state.framing = match config.codec {
-                Codec::Aac => Framing::Framed,
+                codec if syntax(codec).is_some() => Framing::Framed,
                 _ if self.video_track == Some(track) => Framing::Framed,
                 codec if codec.kind() == TrackKind::Video && self.video_track.is_some() => {
                     Framing::SecondVideo

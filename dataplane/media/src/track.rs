@@ -38,7 +38,7 @@ impl TrackState {
     pub fn info(&self) -> TrackInfo {
         let config = &self.config;
         TrackInfo {
-            codec: shared_codec(config.codec),
+            codec: shared_codec(config.codec, self.framing),
             pid: config.pid,
             stream_type: config.stream_type,
             program: config.program,
@@ -86,8 +86,10 @@ fn audio_info(format: &AudioFormat) -> AudioInfo {
     }
 }
 
-const fn shared_codec(codec: Codec) -> shm::Codec {
+/// The coding of what is published: LATM is taken off, what is left is as ADTS carries it.
+const fn shared_codec(codec: Codec, framing: Framing) -> shm::Codec {
     match codec {
+        Codec::AacLatm if matches!(framing, Framing::Framed) => shm::Codec::Aac,
         Codec::Unknown => shm::Codec::Unknown,
         Codec::Mpeg1Video => shm::Codec::Mpeg1Video,
         Codec::Mpeg2Video => shm::Codec::Mpeg2Video,

@@ -26,7 +26,13 @@ fn a_stream_allocates_nothing_after_it_is_made() {
     let pictures = fields::stream(100, true);
     let mut sound = vec![0xff, 0xf1, 0x4c, 0x80, 0x0d, 0x7f, 0xfc];
     sound.resize(107, 0x21);
-    let tracks = [track(Codec::H264, 1), track(Codec::Aac, 2), track(Codec::Ac3, 3)];
+    let tracks = [
+        track(Codec::H264, 1),
+        track(Codec::Aac, 2),
+        track(Codec::Ac3, 3),
+        track(Codec::AacLatm, 4),
+    ];
+    let loas = [&[0x56, 0xe0, 12, 0x20, 0x00, 0x11, 0x90, 0x1f, 0xe0][..], &[0x21; 6]].concat();
     assert_no_alloc(|| {
         ring.start_generation();
         stream.open(ring);
@@ -44,6 +50,7 @@ fn a_stream_allocates_nothing_after_it_is_made() {
             stream.unit_start(1, stamps(picture.pts * 1800, picture.pts * 1800));
             stream.unit_data(1, &sound);
             stream.unit_data(2, &sound);
+            stream.unit_data(3, &loas);
             stream.publish_due(now);
         }
         Sink::tracks(&mut stream, &tracks[..1]);

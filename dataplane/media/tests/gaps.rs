@@ -2,10 +2,12 @@
 
 mod support;
 
-use codec::sink::{Codec, Sink, Timestamps};
+use codec::sink::{Codec, Sink, Timestamps, TrackKind};
 use support::{Got, Packet, Random, Rig, ffmpeg, packets, track};
 
 const SOURCE: &str = "-f lavfi -i testsrc2=s=160x96:r=25:d=2,noise=alls=6:allf=t";
+
+const TONE: &str = "-f lavfi -i sine=f=300:d=3:r=48000";
 
 struct Sample {
     codec: Codec,
@@ -19,10 +21,14 @@ fn sample(codec: Codec, options: &str) -> Sample {
     let (source, encoder, name) = match codec {
         Codec::H264 => (SOURCE, "libx264 -x264-params", "a.h264"),
         Codec::Hevc => (SOURCE, "libx265 -x265-params", "a.hevc"),
-        _ => ("-f lavfi -i sine=f=300:d=3:r=48000", "aac", "a.aac"),
+        Codec::Ac3 => (TONE, "ac3", "a.ac3"),
+        Codec::Eac3 => (TONE, "eac3", "a.eac3"),
+        Codec::MpegAudio => (TONE, "mp2", "a.mp2"),
+        _ => (TONE, "aac", "a.aac"),
     };
     ffmpeg(folder.path(), &format!("{source} -c {encoder} {options} -pes_payload_size 0 a.ts"));
-    let select = if codec == Codec::Aac { "a:0" } else { "v:0" };
+    let sound = codec.kind() == TrackKind::Audio;
+    let select = if sound { "a:0" } else { "v:0" };
     let file = ffmpeg(folder.path(), &format!("-i a.ts -c copy {name}"));
     let stamped = packets(&folder.path().join("a.ts"), select);
     let mut packets = packets(&file, select);
@@ -40,6 +46,9 @@ fn samples() -> Vec<Sample> {
         sample(Codec::H264, "bframes=2:keyint=15:aud=1:slices=4"),
         sample(Codec::Hevc, "log-level=none:bframes=2:keyint=15"),
         sample(Codec::Aac, "-b:a 128k"),
+        sample(Codec::Ac3, "-b:a 128k"),
+        sample(Codec::Eac3, "-b:a 128k"),
+        sample(Codec::MpegAudio, "-b:a 128k"),
     ]
 }
 

@@ -172,7 +172,7 @@ fn sound_does_not_wait_for_the_open_picture() {
 #[test]
 fn a_second_video_track_is_listed_and_not_framed() {
     let pictures = pictures();
-    let configs = [track(Codec::H264, 1), track(Codec::Hevc, 2), track(Codec::Ac3, 3)];
+    let configs = [track(Codec::H264, 1), track(Codec::Hevc, 2), track(Codec::Dts, 3)];
     let mut rig = Rig::new(&configs);
     push(&mut rig, 0, &pictures[0]);
     rig.unit(1, Timestamps::default(), &[0; 500], &mut Random::new(1));

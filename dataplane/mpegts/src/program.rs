@@ -76,6 +76,7 @@ impl Listing {
             stream_type: 0,
             program: 0,
             language: None,
+            channels: 0,
         }; TRACKS_MAX],
         len: 0,
     };
@@ -334,6 +335,7 @@ fn config(
         stream_type: stream.stream_type,
         program: pmt.program,
         language: descriptors.language,
+        channels: descriptors.channels,
     }
 }
 

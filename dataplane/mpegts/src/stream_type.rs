@@ -12,6 +12,8 @@ pub(crate) struct Descriptors {
     pub language: Option<[u8; 3]>,
     /// What a DVB or MPEG descriptor names.
     pub named: Option<Codec>,
+    /// Channels of sound, where one names them.
+    pub channels: u8,
     /// A descriptor is longer than what is left.
     pub truncated: bool,
 }
@@ -51,7 +53,15 @@ impl Descriptors {
             0x7A => self.named = Some(Codec::Eac3),
             0x7B => self.named = Some(Codec::Dts),
             // Extension descriptor of DVB: Opus is a provisional tag.
-            0x7F if data.first() == Some(&0x80) => self.named = Some(Codec::Opus),
+            0x7F if data.first() == Some(&0x80) => {
+                self.named = Some(Codec::Opus);
+                // channel_config_code: 0 is dual mono, above 8 the count is not told here.
+                self.channels = match data.get(1) {
+                    Some(0) => 2,
+                    Some(&channels @ 1..=8) => channels,
+                    _ => 0,
+                };
+            }
             _ => {}
         }
     }
@@ -181,6 +191,15 @@ mod tests {
         ] {
             assert_eq!(of(0x06, descriptor, &[]), codec, "{descriptor:x?}");
         }
+    }
+
+    #[test]
+    fn channels_of_opus() {
+        for (code, channels) in [(0, 2), (1, 1), (6, 6), (8, 8), (0x82, 0)] {
+            let found = Descriptors::parse(&[0x7F, 2, 0x80, code]);
+            assert_eq!(found.channels, channels, "{code}");
+        }
+        assert_eq!(Descriptors::parse(&[0x7F, 1, 0x80]).channels, 0);
     }
 
     #[test]

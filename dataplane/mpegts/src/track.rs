@@ -63,6 +63,7 @@ impl Track {
                 stream_type: 0,
                 program: 0,
                 language: None,
+                channels: 0,
             },
             continuity: Continuity::new(),
             time: TrackTime { last: None, announced: false },

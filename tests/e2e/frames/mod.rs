@@ -7,6 +7,7 @@
 mod codings;
 mod packings;
 mod senders;
+mod sound;
 mod transport;
 
 use std::collections::{BTreeSet, HashMap};

@@ -58,7 +58,20 @@ fn codings_that_are_only_listed_disturb_nothing() -> Result<()> {
     let make = |folder: &Path| {
         let maps = ["-map", "1:a", "-map", "0:v", "-map", "1:a", "-map", "0:v"];
         let order = ["-streamid", "0:300", "-streamid", "1:256", "-streamid", "2:257"];
-        let codings = ["-c:a:0", "mp2", "-c:v:1", "mpeg2video", "-streamid", "3:301"];
+        let codings = [
+            "-c:a:0",
+            "dca",
+            "-b:a:0",
+            "768k",
+            "-strict",
+            "-2",
+            "-c:v:1",
+            "mpeg4",
+            "-profile:v:1",
+            "0",
+            "-streamid",
+            "3:301",
+        ];
         let coder = [&maps, &H264[..], &AAC, &codings, &order].concat();
         clips::make(folder, "listed.ts", Shape::default(), &coder)
     };

@@ -1,6 +1,7 @@
 //! AAC in ADTS from FFmpeg's encoder.
 
-use codec::adts::{self, Header, Sync};
+use codec::adts::Header;
+use codec::audio::{Sync, Syntax, find};
 
 use crate::ffmpeg::{self, Encoded};
 
@@ -57,7 +58,7 @@ fn resync_finds_the_first_whole_frame_behind_junk() {
     let stream = check("anoisesrc=sample_rate=48000", "-ac 2", 2, 48_000);
     let first = usize::from(Header::parse(&stream).unwrap().frame_bytes);
     for cut in 1..first {
-        let Sync::Confirmed { offset, .. } = adts::find(&stream[cut..]) else {
+        let Sync::Confirmed { offset, .. } = find(Syntax::Adts, &stream[cut..]) else {
             panic!("no frame after {cut} bytes");
         };
         assert_eq!(cut + offset, first);

@@ -6,3 +6,4 @@ mod aac;
 mod ffmpeg;
 mod h264;
 mod hevc;
+mod sound;

@@ -126,7 +126,7 @@ impl Random {
 }
 
 pub fn track(codec: Codec, pid: u16) -> TrackConfig {
-    TrackConfig { codec, pid, stream_type: 0, program: 1, language: None }
+    TrackConfig { codec, pid, stream_type: 0, program: 1, ..TrackConfig::default() }
 }
 
 pub fn stamps(pts: u64, dts: u64) -> Timestamps {

@@ -12,14 +12,23 @@ pub struct Muxer {
 impl Muxer {
     /// Lists streams as (PID, stream_type), the first with the clock.
     pub fn new(streams: &[(u16, u8)]) -> Self {
+        let plain: Vec<_> = streams.iter().map(|(pid, kind)| (*pid, *kind, &[][..])).collect();
+        Self::with_descriptors(&plain)
+    }
+
+    /// The same with the descriptors of each.
+    pub fn with_descriptors(streams: &[(u16, u8, &[u8])]) -> Self {
         let mut muxer = Self { bytes: Vec::new(), counters: [0; 8192] };
         muxer.section(0, &[0, 0xb0, 13, 0, 1, 0xc1, 0, 0, 0, 1, 0xe1, 0x00]);
-        let length = u8::try_from(13 + 5 * streams.len()).unwrap();
+        let described: usize = streams.iter().map(|(_, _, descriptors)| descriptors.len()).sum();
+        let length = u8::try_from(13 + 5 * streams.len() + described).unwrap();
         let [pcr_high, pcr_low] = streams[0].0.to_be_bytes();
         let mut pmt = vec![2, 0xb0, length, 0, 1, 0xc1, 0, 0, 0xe0 | pcr_high, pcr_low, 0xf0, 0];
-        for (pid, stream_type) in streams {
+        for (pid, stream_type, descriptors) in streams {
             let [high, low] = pid.to_be_bytes();
-            pmt.extend_from_slice(&[*stream_type, 0xe0 | high, low, 0xf0, 0]);
+            let length = u8::try_from(descriptors.len()).unwrap();
+            pmt.extend_from_slice(&[*stream_type, 0xe0 | high, low, 0xf0, length]);
+            pmt.extend_from_slice(descriptors);
         }
         muxer.section(PMT_PID, &pmt);
         muxer
