@@ -298,7 +298,7 @@ impl Sink {
             reorder_tolerance: 0,
         };
         // Made for its answer only.
-        let answer = Connection::new(WINDOW_PACKETS).open(request, &config, now);
+        let answer = Connection::new(WINDOW_PACKETS).open(request, &config, None, now);
         self.sessions.push(Session {
             peer: request.peer,
             peer_id: request.caller_id,

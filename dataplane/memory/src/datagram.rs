@@ -54,6 +54,13 @@ impl Datagram {
         self.len == 0
     }
 
+    /// Keeps the first `len` bytes, for instance without a trailer that has been read; all of the
+    /// payload when it is shorter.
+    pub fn truncate(&mut self, len: usize) {
+        let len = len.min(self.len());
+        self.len = u16::try_from(len).unwrap_or(self.len);
+    }
+
     /// Cuts `n` bytes off the front, for instance a header that has been read; all of the payload
     /// when it is shorter.
     pub fn trim_front(&mut self, n: u16) {
@@ -99,6 +106,16 @@ mod tests {
         assert_eq!(datagram.payload(), b"payload");
         datagram.trim_front(u16::MAX);
         assert!(datagram.is_empty());
+    }
+
+    #[test]
+    fn truncating_keeps_the_front_and_never_grows() {
+        let slab = Slab::new(1).unwrap();
+        let mut datagram = Datagram::copy_from(&slab, b"payload tag").unwrap();
+        datagram.truncate(7);
+        assert_eq!(datagram.payload(), b"payload");
+        datagram.truncate(usize::MAX);
+        assert_eq!(datagram.payload(), b"payload");
     }
 
     #[test]

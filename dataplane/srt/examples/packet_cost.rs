@@ -115,6 +115,6 @@ fn open() -> Connection {
     };
     let mut connection = Connection::new(8_192);
     let config = ConnectionConfig { local_id: LOCAL_ID, ..ConnectionConfig::default() };
-    connection.open(&request, &config, now);
+    connection.open(&request, &config, None, now);
     connection
 }

@@ -1,7 +1,7 @@
 //! The caller's handshake, version 5, live mode, sans-IO (draft-sharabayko-srt-01, 4.3.1).
 //!
 //! ```text
-//!   Induction ── answer: cookie ──▶ Conclusion ── answer: HSRSP ──▶ Connected
+//!   Induction ── answer: cookie ──▶ Conclusion ── answer: HSRSP, KMRSP ──▶ Connected
 //!       │ every 250 ms again            │ every 250 ms again
 //!       └──────────── rejection, bad answer or timeout ───────────▶ Failed
 //! ```
@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use memory::Time;
 
-use crate::control::{Control, encode_handshake_header};
+use crate::control::{Control, encode_handshake_header, encode_shutdown};
+use crate::crypto::{KM_BYTES_MAX, KeyMaterial, KeyState, response_state};
 use crate::handshake::{
     Capabilities, ExtensionWriter, Extensions, HANDSHAKE_BYTES, Handshake, INDUCTION_MAGIC,
     INDUCTION_REQUEST_FIELD, Kind, RejectReason, SRT_VERSION, STREAM_ID_BYTES_MAX, StreamId,
@@ -34,9 +35,9 @@ const FLAGS: u32 = flag::TSBPDSND
     | flag::TLPKTDROP
     | flag::PERIODICNAK
     | flag::REXMITFLG;
-/// Header, handshake, HSREQ and the longest StreamID.
+/// Header, handshake, HSREQ, the longest KMREQ and the longest StreamID.
 pub(crate) const MESSAGE_BYTES_MAX: usize =
-    HEADER_BYTES + HANDSHAKE_BYTES + 16 + 4 + STREAM_ID_BYTES_MAX;
+    HEADER_BYTES + HANDSHAKE_BYTES + 16 + 4 + KM_BYTES_MAX + 4 + STREAM_ID_BYTES_MAX;
 
 /// What a caller asks for.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +54,8 @@ pub struct CallerConfig {
     pub latency_ms: u16,
     /// StreamID; empty sends none.
     pub stream_id: StreamId,
+    /// Key material; with it the connection is encrypted or does not come about.
+    pub key_material: Option<KeyMaterial>,
     /// Address of the listener, told to it.
     pub peer: IpAddr,
     /// The handshake fails after this long.
@@ -71,6 +74,7 @@ impl CallerConfig {
             flow_window: 25_600,
             latency_ms: 120,
             stream_id: StreamId::EMPTY,
+            key_material: None,
             peer,
             connect_timeout: Duration::from_secs(3),
             peer_idle_timeout: Duration::from_secs(5),
@@ -171,7 +175,8 @@ pub struct Connected {
 pub enum Failure {
     /// The peer refused, with its code.
     Rejected(RejectReason),
-    /// This side refused what the peer offered, with the code it was told.
+    /// This side refused what the peer offered, with the code it was told, or that libsrt has for
+    /// it: a listener that would have the connection, but not encrypted as asked, hears a shutdown.
     Refused(RejectReason),
     /// Nobody answered in time.
     Timeout,
@@ -275,34 +280,65 @@ impl Caller {
                 self.handle_timeout(now, out);
             }
             (CallerState::Conclusion(_), Kind::Conclusion) => {
-                self.state = self
-                    .conclude(now, header.timestamp_us, &answer, extensions)
-                    .map_or(CallerState::Failed(Failure::BadAnswer), CallerState::Connected);
+                self.state = match self.conclude(now, header.timestamp_us, &answer, extensions) {
+                    Ok(connected) => CallerState::Connected(connected),
+                    Err(failure) => CallerState::Failed(failure),
+                };
+                if let CallerState::Failed(Failure::Refused(_)) = self.state {
+                    // The listener holds it for a connection.
+                    out(&encode_shutdown(wire_timestamp(self.start, now), answer.socket_id));
+                }
             }
             _ => {}
         }
     }
 
-    /// `None` when the answer is not to this question: libsrt too takes the sequence number coming
-    /// back for a proof that the listener has read it.
+    /// [`Failure::BadAnswer`] when the answer is not to this question: libsrt too takes the sequence
+    /// number coming back for a proof that the listener has read it.
     fn conclude(
         &self,
         now: Time,
         timestamp_us: u32,
         answer: &Handshake,
-        mut extensions: Extensions<'_>,
-    ) -> Option<Connected> {
+        extensions: Extensions<'_>,
+    ) -> Result<Connected, Failure> {
         if answer.version != 5
             || answer.socket_id == 0
             || answer.mtu < MTU_MIN
             || answer.initial_sequence != self.config.initial_sequence
         {
-            return None;
+            return Err(Failure::BadAnswer);
         }
-        let response = extensions
-            .find_map(|block| block.ok().filter(|block| block.kind == extension::HSRSP))
-            .and_then(|block| Capabilities::parse(block.content).ok())?;
-        Some(self.config.agree(answer, &response, self.start, now, timestamp_us))
+        let mut response = None;
+        let mut keys = None;
+        for block in extensions {
+            let Ok(block) = block else { break };
+            match block.kind {
+                extension::HSRSP if response.is_none() => {
+                    response = Capabilities::parse(block.content).ok();
+                }
+                extension::KMRSP if keys.is_none() => keys = Some(block.content),
+                _ => {}
+            }
+        }
+        let response = response.ok_or(Failure::BadAnswer)?;
+        self.judge_keys(keys).map_err(Failure::Refused)?;
+        Ok(self.config.agree(answer, &response, self.start, now, timestamp_us))
+    }
+
+    /// Key material is answered with itself and nothing else will do; without any there must be no
+    /// answer to it (libsrt's SRTO_ENFORCEDENCRYPTION).
+    fn judge_keys(&self, answer: Option<&[u8]>) -> Result<(), RejectReason> {
+        match (&self.config.key_material, answer) {
+            (None, None) => Ok(()),
+            (Some(material), Some(answer)) if material.as_bytes() == answer => Ok(()),
+            (Some(_), Some(answer)) => Err(match response_state(answer) {
+                Some(KeyState::BadMode) => RejectReason::CRYPTO,
+                Some(KeyState::NoSecret | KeyState::Unsecured) => RejectReason::UNSECURE,
+                Some(KeyState::BadSecret) | None => RejectReason::BAD_SECRET,
+            }),
+            (Some(_), None) | (None, Some(_)) => Err(RejectReason::UNSECURE),
+        }
     }
 
     /// Writes the message of the present state; `None` when there is none.
@@ -311,11 +347,15 @@ impl Caller {
             CallerState::Induction => (4, INDUCTION_REQUEST_FIELD, Kind::Induction, 0),
             CallerState::Conclusion(cookie) => {
                 let config = if self.config.stream_id.is_empty() { 0 } else { field::CONFIG };
-                (5, field::HSREQ | config, Kind::Conclusion, cookie)
+                let keys = if self.config.key_material.is_none() { 0 } else { field::KMREQ };
+                (5, field::HSREQ | keys | config, Kind::Conclusion, cookie)
             }
             CallerState::Connected(_) | CallerState::Failed(_) => return None,
         };
-        let handshake = Handshake { version, extension, cookie, ..self.config.handshake(kind) };
+        let mut handshake = Handshake { version, extension, cookie, ..self.config.handshake(kind) };
+        if let (5, Some(material)) = (version, &self.config.key_material) {
+            handshake.encryption = material.suite().size.handshake_field();
+        }
         // A listener is addressed with socket id 0.
         let (header, rest) = out.split_first_chunk_mut::<HEADER_BYTES>()?;
         *header = encode_handshake_header(wire_timestamp(self.start, now), 0);
@@ -331,6 +371,9 @@ impl Caller {
     fn write_extensions(&self, out: &mut [u8]) -> Option<usize> {
         let mut writer = ExtensionWriter::new(out);
         writer.capabilities(extension::HSREQ, &self.config.capabilities());
+        if let Some(material) = &self.config.key_material {
+            writer.bytes(extension::KMREQ, material.as_bytes());
+        }
         if !self.config.stream_id.is_empty() {
             writer.text(extension::STREAM_ID, &self.config.stream_id);
         }

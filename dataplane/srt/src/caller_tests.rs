@@ -110,7 +110,7 @@ fn a_pulled_packet_is_due_by_the_clock_of_the_listeners_answer() {
     let connected = connected(5_000_000, at);
     let config = ConnectionConfig { local_id: ID, ..ConnectionConfig::default() };
     let (mut connection, mut out) = (Connection::new(64), Out::default());
-    connection.open_connected(&connected, &config, at);
+    connection.open_connected(&connected, &config, None, at);
     assert_eq!(connection.stats().latency_ms, 300);
     let slab = Slab::new(8).unwrap();
     for (offset, payload) in [(0, b"one"), (1, b"two")] {
@@ -139,7 +139,7 @@ fn an_answer_repeated_into_the_open_connection_changes_nothing() {
     let connected = connected(0, START);
     let config = ConnectionConfig { local_id: ID, ..ConnectionConfig::default() };
     let (mut connection, mut out) = (Connection::new(64), Out::default());
-    connection.open_connected(&connected, &config, START);
+    connection.open_connected(&connected, &config, None, START);
     let before = *connection.stats();
     let slab = Slab::new(8).unwrap();
     take(&mut connection, &slab, START + 250 * MS, &answer(0, |_| {}), &mut out);

@@ -12,6 +12,7 @@
 //! is missing), hole (only while something is held), keepalive, peer idle.
 
 mod feedback;
+mod keying;
 mod measuring;
 mod ordering;
 
@@ -20,10 +21,12 @@ use std::time::Duration;
 use memory::{Datagram, Time};
 
 use self::feedback::KEEPALIVE_INTERVAL;
+use self::keying::{Admission, Keying};
 use self::ordering::GIVEN_UP_MAX;
 use crate::backlog::Backlog;
 use crate::caller::Connected;
 use crate::control::{Control, encode_keepalive, encode_shutdown};
+use crate::crypto::Keys;
 use crate::packet::{
     ControlHeader, DataHeader, Encryption, HEADER_BYTES, MTU_MAX, PACKET_BYTES_MAX, Packet,
     UDP_IP_BYTES,
@@ -137,6 +140,7 @@ pub struct Connection {
     rate_step_from: (Time, u64),
     meters: Meters,
     backlog: Backlog,
+    keying: Keying,
     stats: Stats,
 }
 
@@ -199,15 +203,20 @@ impl Connection {
             rate_step_from: (Time::ZERO, 0),
             meters: Meters::new(),
             backlog: Backlog::new(),
+            keying: Keying::default(),
             stats: Stats::default(),
         }
     }
 
     /// Starts a session on the caller's request and says what to answer. Counters start at zero.
+    ///
+    /// With `keys`, unwrapped from the request's key material, everything has to be encrypted; without
+    /// them nothing may be.
     pub fn open(
         &mut self,
         request: &ConnectRequest,
         config: &ConnectionConfig,
+        keys: Option<Box<Keys>>,
         now: Time,
     ) -> Answer {
         let own_latency_ms = u16::try_from(config.latency.as_millis()).unwrap_or(u16::MAX);
@@ -225,18 +234,31 @@ impl Connection {
                 opened: now,
             },
         );
+        self.keying.open(keys, request.key_material, now);
         let terms = Terms {
             local_id: config.local_id,
             flow_window: self.available(),
             receiver_latency_ms: latency_ms,
             sender_latency_ms: request.capabilities.receiver_latency_ms,
+            secured: self.is_secured(),
         };
         request.accept(&terms, 0)
     }
 
     /// Starts a session on a connection that this side asked for, as caller or in a rendezvous. The
     /// latency is what was agreed. Counters start at zero.
-    pub fn open_connected(&mut self, connected: &Connected, config: &ConnectionConfig, now: Time) {
+    ///
+    /// `keys` are those whose material the conclusion carried ([`Initiator::keys`]): the listener
+    /// encrypts with them too.
+    ///
+    /// [`Initiator::keys`]: crate::crypto::Initiator::keys
+    pub fn open_connected(
+        &mut self,
+        connected: &Connected,
+        config: &ConnectionConfig,
+        keys: Option<Box<Keys>>,
+        now: Time,
+    ) {
         self.start(
             config,
             now,
@@ -250,6 +272,7 @@ impl Connection {
                 opened: connected.start,
             },
         );
+        self.keying.open(keys, None, now);
     }
 
     fn start(&mut self, config: &ConnectionConfig, now: Time, opening: &Opening) {
@@ -354,7 +377,7 @@ impl Connection {
         now: Time,
         arrival: Time,
         header: DataHeader,
-        datagram: Datagram,
+        mut datagram: Datagram,
         out: &mut impl Output,
     ) {
         self.stats.packets_received += 1;
@@ -363,11 +386,13 @@ impl Connection {
             self.stats.packets_dropped_invalid += 1;
             return;
         }
-        if header.encryption != Encryption::Clear {
-            self.stats.packets_undecryptable += 1;
-            return;
-        }
         let sequence = header.sequence;
+        match self.admit(header.encryption) {
+            Admission::Dropped => return,
+            Admission::Decrypt if sequence.is_before(self.window.base()) => {}
+            Admission::Decrypt if !self.decrypt(header.encryption, &mut datagram) => return,
+            Admission::Decrypt | Admission::Clear => {}
+        }
         let in_order = sequence == self.window.end() && !header.retransmitted;
         let payload_bytes = datagram.len() - HEADER_BYTES;
         self.rates.arrived(arrival, sequence, payload_bytes, in_order);
@@ -411,10 +436,8 @@ impl Connection {
             }
             // Nothing was sent that these could answer.
             Control::Ack(_) | Control::Nak(_) => self.stats.control_invalid += 1,
-            Control::Handshake(_)
-            | Control::CongestionWarning
-            | Control::PeerError(_)
-            | Control::UserDefined(..) => {}
+            Control::Handshake(_) | Control::CongestionWarning | Control::PeerError(_) => {}
+            Control::UserDefined(subtype, body) => self.key_message(now, subtype, body, out),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use crate::Error;
 use crate::bytes::{Writer, halves, join, word};
+use crate::crypto::KM_BYTES_MAX;
 use crate::packet::{HEADER_BYTES, header};
 use crate::sequence::{Sequence, SequenceRange};
 
@@ -26,6 +27,13 @@ const ACKACK: u16 = 6;
 const DROP_REQUEST: u16 = 7;
 const PEER_ERROR: u16 = 8;
 const USER_DEFINED: u16 = 0x7fff;
+
+/// Subtype of a user-defined packet with a key material request (3.2.2).
+pub const KMREQ_SUBTYPE: u16 = 3;
+/// Subtype of a user-defined packet with the answer to one.
+pub const KMRSP_SUBTYPE: u16 = 4;
+/// Bytes of the longest key material packet.
+pub const KEY_PACKET_BYTES_MAX: usize = HEADER_BYTES + KM_BYTES_MAX;
 
 /// A control packet, its body still in the datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,6 +196,22 @@ pub fn encode_keepalive(timestamp_us: u32, to: u32) -> [u8; BODILESS_BYTES] {
 /// A shutdown.
 pub fn encode_shutdown(timestamp_us: u32, to: u32) -> [u8; BODILESS_BYTES] {
     bodiless(SHUTDOWN, 0, timestamp_us, to)
+}
+
+/// Writes a key material request ([`KMREQ_SUBTYPE`]) or the answer to one ([`KMRSP_SUBTYPE`]); the
+/// packet's bytes, none when `message` is longer than any.
+pub fn encode_key_packet<'a>(
+    out: &'a mut [u8; KEY_PACKET_BYTES_MAX],
+    subtype: u16,
+    message: &[u8],
+    timestamp_us: u32,
+    to: u32,
+) -> &'a [u8] {
+    let mut writer = Writer::new(out);
+    writer.put(&control(USER_DEFINED, subtype, 0, timestamp_us, to));
+    writer.put(message);
+    let len = writer.finish().unwrap_or(0);
+    out.get(..len).unwrap_or_default()
 }
 
 /// The header of a handshake packet, in front of a body of

@@ -24,4 +24,13 @@ pub enum Error {
     /// StreamID of more than 512 bytes
     #[error("StreamID of more than 512 bytes")]
     StreamIdTooLong,
+    /// key material of the wrong layout
+    #[error("key material of the wrong layout")]
+    BadKeyMaterial,
+    /// key material for a cipher that is not known
+    #[error("key material for a cipher that is not known")]
+    UnsupportedCipher,
+    /// keys wrapped with another passphrase
+    #[error("keys wrapped with another passphrase")]
+    WrongSecret,
 }

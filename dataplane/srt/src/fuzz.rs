@@ -115,7 +115,7 @@ pub fn listener(data: &[u8]) {
             assert!(age <= Duration::from_secs(120));
             let mut connection = Connection::new(64);
             let config = ConnectionConfig { local_id: LOCAL_ID, ..ConnectionConfig::default() };
-            let answer = connection.open(&request, &config, START + age);
+            let answer = connection.open(&request, &config, None, START + age);
             assert!(Packet::parse(answer.as_bytes()).is_ok());
             assert!(connection.next_timeout() > START + age);
         }
@@ -231,7 +231,7 @@ fn check_outcome(outcome: Option<Result<Connected, Failure>>, now: Time) {
     assert!(connected.latency_ms >= 120 && connected.greeted <= now);
     let mut connection = Connection::new(64);
     let config = ConnectionConfig { local_id: LOCAL_ID, ..ConnectionConfig::default() };
-    connection.open_connected(&connected, &config, now);
+    connection.open_connected(&connected, &config, None, now);
     assert!(connection.next_timeout() > now);
 }
 
@@ -315,7 +315,7 @@ fn open(connection: &mut Connection, peer: SocketAddr, now: Time) {
         reorder_tolerance: 1,
         ..ConnectionConfig::default()
     };
-    connection.open(&request, &config, now);
+    connection.open(&request, &config, None, now);
 }
 
 struct Script<'a> {

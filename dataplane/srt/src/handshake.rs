@@ -473,6 +473,15 @@ impl<'a> ExtensionWriter<'a> {
         }
     }
 
+    /// Any block of bytes as they are, padded to a whole word.
+    pub fn bytes(&mut self, kind: u16, content: &[u8]) {
+        let words = u16::try_from(content.len().div_ceil(4)).unwrap_or(u16::MAX);
+        self.writer.put_word(join(kind, words));
+        self.writer.put(content);
+        let padding = usize::from(words) * 4 - content.len();
+        self.writer.put([0; 3].get(..padding).unwrap_or_default());
+    }
+
     /// Bytes written, or `None` when they did not fit.
     pub fn finish(self) -> Option<usize> {
         self.writer.finish()

@@ -10,11 +10,15 @@
 //!                    Output: transmit (ACK, NAK, …), deliver (payload and due time), skipped
 //! ```
 //!
-//! Handshake version 5, live mode, clear text: induction cookie, conclusion with HSREQ and StreamID,
+//! Handshake version 5, live mode: induction cookie, conclusion with HSREQ, KMREQ and StreamID,
 //! acknowledgements and round trip, loss reports at once and periodic, drop requests, delivery times
 //! with wrap and drift, too-late packet drop, flow window, keepalive, shutdown, idle timeout. What is
 //! not served is refused with the reason that libsrt's callers understand: version 4, stream mode,
-//! packet filters, groups. A caller with key material is flagged, for the engine to refuse.
+//! packet filters, groups, unknown ciphers.
+//!
+//! Encryption ([`crypto`]): AES-CTR and AES-GCM with keys of 128, 192 and 256 bits that change while
+//! the stream runs. The key of a passphrase is derived by whoever decides about a request, never
+//! here; a connection opened with keys delivers nothing that was not encrypted with one of them.
 //!
 //! There is no socket, clock, thread or timer here: time comes in as a parameter and
 //! [`Connection::next_timeout`] says when to call again. Demultiplexing by socket id *and* source
@@ -65,7 +69,7 @@
 //!
 //! let mut connection = Connection::new(1_024);
 //! let config = ConnectionConfig { local_id: 7, ..ConnectionConfig::default() };
-//! let answer = connection.open(&request, &config, now);
+//! let answer = connection.open(&request, &config, None, now);
 //! caller.handle_datagram(now, answer.as_bytes(), &mut |_: &[u8]| {});
 //! assert!(matches!(caller.state(), CallerState::Connected(_)));
 //!
@@ -87,6 +91,7 @@ mod bytes;
 pub mod caller;
 mod connection;
 pub mod control;
+pub mod crypto;
 mod error;
 #[cfg(any(test, fuzzing, feature = "fuzz"))]
 #[allow(

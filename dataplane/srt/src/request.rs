@@ -7,6 +7,7 @@ use memory::Time;
 use crate::Error;
 use crate::bytes::Writer;
 use crate::control::encode_handshake_header;
+use crate::crypto::{KM_BYTES_MAX, KeyMaterial};
 use crate::handshake::{
     Capabilities, ExtensionWriter, HANDSHAKE_BYTES, Handshake, Kind, RejectReason, SRT_VERSION,
     StreamId, extension, field, flag, is_text,
@@ -17,8 +18,10 @@ use crate::tsbpd::low32;
 
 /// Bytes of a handshake without extensions: an induction answer or a rejection.
 pub const REJECTION_BYTES: usize = HEADER_BYTES + HANDSHAKE_BYTES;
-/// Bytes of the answer to a conclusion: handshake and HSRSP.
-pub const ANSWER_BYTES: usize = REJECTION_BYTES + 16;
+/// Most bytes of the answer to a conclusion: handshake, HSRSP and KMRSP.
+pub const ANSWER_BYTES: usize = REJECTION_BYTES + EXTENSIONS_BYTES_MAX;
+
+const EXTENSIONS_BYTES_MAX: usize = 16 + 4 + KM_BYTES_MAX;
 
 /// Smallest MTU that leaves room for a useful packet, as libsrt has it.
 pub(crate) const MTU_MIN: u32 = 76;
@@ -44,6 +47,8 @@ pub struct ConnectRequest {
     pub capabilities: Capabilities,
     /// The caller brought key material: it encrypts.
     pub encrypted: bool,
+    /// The key material, unless its layout is wrong.
+    pub key_material: Option<KeyMaterial>,
     /// Key size it announced, in bytes; 0 for none. A caller without a passphrase may announce one
     /// too, so only `encrypted` decides.
     pub key_bytes_hint: u16,
@@ -85,6 +90,7 @@ impl ConnectRequest {
                 sender_latency_ms: 0,
             },
             encrypted: handshake.extension & field::KMREQ != 0,
+            key_material: None,
             key_bytes_hint: handshake.encryption.saturating_mul(8),
             stream_id: StreamId::EMPTY,
             cookie: handshake.cookie,
@@ -112,7 +118,19 @@ impl ConnectRequest {
                 extension::HSREQ | extension::HSRSP | extension::KMRSP | extension::STREAM_ID => {
                     return Err(RejectReason::ROGUE);
                 }
-                extension::KMREQ => self.encrypted = true,
+                extension::KMREQ if self.key_material.is_some() => {
+                    return Err(RejectReason::ROGUE);
+                }
+                extension::KMREQ => {
+                    self.encrypted = true;
+                    match KeyMaterial::parse(block.content) {
+                        Ok(material) => self.key_material = Some(material),
+                        Err(Error::UnsupportedCipher) => {
+                            refusal = refusal.or(Some(RejectReason::CRYPTO));
+                        }
+                        Err(_) => {}
+                    }
+                }
                 extension::CONGESTION
                     if !block.content.is_empty() && !is_text(block.content, b"live") =>
                 {
@@ -157,12 +175,13 @@ impl ConnectRequest {
         packet(&handshake, low32(now.micros()), self.caller_id)
     }
 
-    /// The packet that accepts it.
+    /// The packet that accepts it. A secured connection is told by the echo of its key material.
     pub(crate) fn accept(&self, terms: &Terms, timestamp_us: u32) -> Answer {
+        let echo = self.key_material.filter(|_| terms.secured);
         let handshake = Handshake {
             version: 5,
-            encryption: 0,
-            extension: field::HSREQ,
+            encryption: echo.map_or(0, |material| material.suite().size.handshake_field()),
+            extension: field::HSREQ | if echo.is_some() { field::KMREQ } else { 0 },
             initial_sequence: self.initial_sequence,
             mtu: self.mtu.into(),
             flow_window: terms.flow_window,
@@ -171,8 +190,8 @@ impl ConnectRequest {
             cookie: self.cookie,
             peer: self.peer.ip(),
         };
-        let mut block = [0; ANSWER_BYTES - REJECTION_BYTES];
-        let mut writer = ExtensionWriter::new(&mut block);
+        let mut blocks = [0; EXTENSIONS_BYTES_MAX];
+        let mut writer = ExtensionWriter::new(&mut blocks);
         writer.capabilities(
             extension::HSRSP,
             &Capabilities {
@@ -182,16 +201,20 @@ impl ConnectRequest {
                 sender_latency_ms: terms.sender_latency_ms,
             },
         );
+        if let Some(material) = &echo {
+            writer.bytes(extension::KMRSP, material.as_bytes());
+        }
+        let len = writer.finish().unwrap_or(0);
         let mut bytes = [0; ANSWER_BYTES];
         let mut writer = Writer::new(&mut bytes);
         writer.put(&packet(&handshake, timestamp_us, self.caller_id));
-        writer.put(&block);
-        Answer { bytes }
+        writer.put(blocks.get(..len).unwrap_or_default());
+        let len = writer.finish().unwrap_or(0);
+        Answer { bytes, len }
     }
 }
 
-/// What HSRSP says of this side. CRYPT tells callers that the field exists; they are refused with
-/// a reason when they bring a key.
+/// What HSRSP says of this side.
 const LISTENER_FLAGS: u32 = flag::TSBPDSND
     | flag::TSBPDRCV
     | flag::CRYPT
@@ -209,18 +232,20 @@ pub(crate) struct Terms {
     pub(crate) flow_window: u32,
     pub(crate) receiver_latency_ms: u16,
     pub(crate) sender_latency_ms: u16,
+    pub(crate) secured: bool,
 }
 
 /// The answer that accepts a connection; kept, because repeated conclusions get the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
     bytes: [u8; ANSWER_BYTES],
+    len: usize,
 }
 
 impl Answer {
     /// The packet to send.
-    pub const fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 }
 

@@ -19,8 +19,10 @@ use memory::Time;
 
 use crate::caller::Connected;
 use crate::control::{
-    Ack, Control, DropRequest, LossReport, encode_ackack, encode_keepalive, encode_shutdown,
+    Ack, Control, DropRequest, KEY_PACKET_BYTES_MAX, KMREQ_SUBTYPE, KMRSP_SUBTYPE, LossReport,
+    encode_ackack, encode_keepalive, encode_key_packet, encode_shutdown,
 };
+use crate::crypto::Initiator;
 use crate::packet::{DataHeader, HEADER_BYTES, MESSAGE_MASK, Packet};
 use crate::sequence::{Sequence, SequenceRange};
 
@@ -33,6 +35,9 @@ const DROP_AFTER_MARGIN: Duration = Duration::from_millis(20);
 /// Round trip and variance before the first acknowledgement (4.10).
 const RTT_START_US: u32 = 100_000;
 const RTT_VARIANCE_START_US: u32 = 50_000;
+/// Key material is repeated after one and a half round trips, as in libsrt.
+const KEY_REPEAT_HALF_RTTS: u32 = 3;
+const KEY_REPEAT_MIN: Duration = Duration::from_millis(10);
 /// The retransmitted flag (R) in the fifth byte of a data header.
 const RETRANSMITTED_BIT: u8 = 0x04;
 
@@ -74,6 +79,10 @@ pub struct SenderStats {
     pub drop_requests_sent: u64,
     /// Keepalives received.
     pub keepalives_received: u64,
+    /// Key material messages sent.
+    pub key_messages_sent: u64,
+    /// Keys that the receiver confirmed after the first.
+    pub keys_confirmed: u64,
     /// Packets that did not parse or made no sense.
     pub invalid: u64,
     /// Round trip as the receiver measures it, microseconds.
@@ -129,6 +138,9 @@ pub struct Sender {
     peer_idle_timeout: Duration,
     last_sent: Time,
     last_received: Time,
+    initiator: Option<Box<Initiator>>,
+    /// When the announced key is announced next, or again.
+    announce_at: Time,
     stats: SenderStats,
 }
 
@@ -158,11 +170,19 @@ impl Sender {
             peer_idle_timeout: Duration::from_secs(5),
             last_sent: Time::ZERO,
             last_received: Time::ZERO,
+            initiator: None,
+            announce_at: Time::ZERO,
             stats: SenderStats::default(),
         }
     }
 
-    /// Starts a connection that a [`Caller`](crate::caller::Caller) made.
+    /// Encrypts everything from now on with the keys whose material the conclusion carried: called
+    /// after [`Self::open`] and before the first packet.
+    pub fn secure(&mut self, initiator: Box<Initiator>) {
+        self.initiator = Some(initiator);
+    }
+
+    /// Starts a connection that a [`Caller`](crate::caller::Caller) made, in clear text.
     pub fn open(&mut self, connected: &Connected, now: Time) {
         let latency = Duration::from_millis(u64::from(connected.peer_latency_ms));
         let sequence = connected.initial_sequence;
@@ -179,6 +199,8 @@ impl Sender {
         self.peer_idle_timeout = connected.peer_idle_timeout;
         self.last_sent = now;
         self.last_received = now;
+        self.initiator = None;
+        self.announce_at = now;
         self.stats = SenderStats {
             rtt_us: RTT_START_US,
             rtt_variance_us: RTT_VARIANCE_START_US,
@@ -187,27 +209,40 @@ impl Sender {
     }
 
     /// Puts one packet of `len` payload bytes behind the others; `write` fills them in. False
-    /// when the buffer is full, `len` is too large or the connection is over.
+    /// when the buffer is full, `len` is too large (a tag of the cipher needs room too) or the
+    /// connection is over.
     #[inline]
     pub fn push(&mut self, now: Time, len: usize, write: impl FnOnce(&mut [u8])) -> bool {
         if self.state != SenderState::Open || self.free() == 0 {
             return false;
         }
-        let header =
+        let mut header =
             DataHeader::live(self.next_push, self.message, self.timestamp_us(now), self.peer_id);
+        let mut room = len;
+        if let Some(initiator) = &self.initiator {
+            header.encryption = initiator.kk();
+            room += initiator.suite().overhead();
+        }
         let index = self.index(self.next_push);
-        let bytes = HEADER_BYTES + len;
+        let bytes = HEADER_BYTES + room;
         let place = self
             .buffer
             .get_mut(index * self.stride..(index + 1) * self.stride)
-            .and_then(|slot| slot.get_mut(..bytes)?.split_first_chunk_mut::<HEADER_BYTES>());
-        let (Some((head, payload)), Some(slot), Ok(bytes)) =
+            .and_then(|slot| slot.get_mut(..bytes));
+        let (Some(packet), Some(slot), Ok(bytes)) =
             (place, self.slots.get_mut(index), u16::try_from(bytes))
         else {
             return false;
         };
-        *head = header.encode();
-        write(payload);
+        if let Some((head, payload)) = packet.split_first_chunk_mut::<HEADER_BYTES>() {
+            *head = header.encode();
+            write(payload.get_mut(..len).unwrap_or_default());
+        }
+        if let Some(initiator) = &mut self.initiator
+            && !initiator.encrypt(packet)
+        {
+            return false;
+        }
         *slot = Slot { origin: now, sent: now, len: bytes };
         self.next_push = self.next_push.next();
         // Message numbers run from 1 and wrap to 1 (3.1).
@@ -278,10 +313,8 @@ impl Sender {
             Control::Keepalive => self.stats.keepalives_received += 1,
             Control::Shutdown => self.state = SenderState::ClosedByPeer,
             // A repeated conclusion answer, and what a live receiver never needs.
-            Control::Handshake(_)
-            | Control::CongestionWarning
-            | Control::PeerError(_)
-            | Control::UserDefined(..) => {}
+            Control::Handshake(_) | Control::CongestionWarning | Control::PeerError(_) => {}
+            Control::UserDefined(subtype, body) => self.key_message(subtype, body),
             Control::Ackack(_) | Control::DropRequest(_) => self.stats.invalid += 1,
         }
     }
@@ -296,6 +329,7 @@ impl Sender {
             return;
         }
         self.drop_too_late(now, out);
+        self.announce_key(now, out);
         if now >= self.last_sent + KEEPALIVE_INTERVAL {
             self.last_sent = now;
             out(&encode_keepalive(self.timestamp_us(now), self.peer_id));
@@ -310,7 +344,9 @@ impl Sender {
         let idle = self.last_received + self.peer_idle_timeout;
         let keepalive = self.last_sent + KEEPALIVE_INTERVAL;
         let late = self.oldest().map_or(Time::NEVER, |at| at + self.drop_after);
-        idle.min(keepalive).min(late)
+        let announcement = self.initiator.as_ref().and_then(|it| it.announcement());
+        let announce = announcement.map_or(Time::NEVER, |_| self.announce_at);
+        idle.min(keepalive).min(late).min(announce)
     }
 
     /// Ends the connection: what was not sent stays unsent.
@@ -419,6 +455,28 @@ impl Sender {
             if let Some(range) = SequenceRange::new(before, self.first.previous()) {
                 self.request_drop(now, range, out);
             }
+        }
+    }
+
+    /// Announces the next key until the receiver confirms it (6.1.6).
+    fn announce_key(&mut self, now: Time, out: &mut impl FnMut(&[u8])) {
+        let announcement = self.initiator.as_ref().and_then(|it| it.announcement());
+        let Some(material) = announcement.filter(|_| self.announce_at <= now) else { return };
+        let mut packet = [0; KEY_PACKET_BYTES_MAX];
+        let (timestamp_us, to) = (self.timestamp_us(now), self.peer_id);
+        out(encode_key_packet(&mut packet, KMREQ_SUBTYPE, material.as_bytes(), timestamp_us, to));
+        let rtt = Duration::from_micros(self.stats.rtt_us.into());
+        self.announce_at = now + (rtt * KEY_REPEAT_HALF_RTTS / 2).max(KEY_REPEAT_MIN);
+        self.last_sent = now;
+        self.stats.key_messages_sent += 1;
+    }
+
+    /// Only the echo of what was announced means anything; a key in use is never given up.
+    fn key_message(&mut self, subtype: u16, body: &[u8]) {
+        let confirmed = subtype == KMRSP_SUBTYPE
+            && self.initiator.as_mut().is_some_and(|initiator| initiator.confirm(body));
+        if confirmed {
+            self.stats.keys_confirmed += 1;
         }
     }
 

@@ -111,7 +111,7 @@ fn shake_hands(
 fn connect(initial: u32, connection: &mut Connection, now: Time) -> Connected {
     let mut caller = Caller::new(config(initial), now);
     shake_hands(&mut caller, now, |request| {
-        connection.open(request, &granted(), now).as_bytes().to_vec()
+        connection.open(request, &granted(), None, now).as_bytes().to_vec()
     });
     match caller.state() {
         CallerState::Connected(connected) => connected,
@@ -197,7 +197,7 @@ fn stream_id_reaches_the_listener() {
     let mut connection = Connection::new(64);
     shake_hands(&mut caller, start(), |request| {
         seen = request.stream_id.as_bytes().to_vec();
-        connection.open(request, &granted(), start()).as_bytes().to_vec()
+        connection.open(request, &granted(), None, start()).as_bytes().to_vec()
     });
     assert_eq!(seen, b"bench/0001");
 }

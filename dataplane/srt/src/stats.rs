@@ -41,7 +41,7 @@ use crate::measure::{Measured, Meter};
 ///
 /// ```text
 ///  packets_received = unique + duplicate + belated + undecryptable
-///                     + dropped_window + dropped_slots + dropped_invalid
+///                     + dropped_clear + dropped_window + dropped_slots + dropped_invalid
 ///  packets_unique   = delivered + held + discarded_at_end
 ///  packets_lost     = recovered + skipped_too_late + skipped_by_sender + missing
 /// ```
@@ -83,8 +83,12 @@ pub struct Stats {
     pub packets_dropped_slots: u64,
     /// Data packets dropped: malformed or impossible.
     pub packets_dropped_invalid: u64,
-    /// Data packets dropped: encrypted without a key.
+    /// Data packets dropped: no key is held for them, or their authentication tag is wrong.
     pub packets_undecryptable: u64,
+    /// Of these: their authentication tag is wrong.
+    pub packets_tag_invalid: u64,
+    /// Data packets dropped: clear text where everything is encrypted.
+    pub packets_dropped_clear: u64,
     /// Accepted packets discarded because the session ended.
     pub packets_discarded_at_end: u64,
     /// Gauge: packets waiting behind a hole.
@@ -101,6 +105,15 @@ pub struct Stats {
     pub reorder_distance_packets: u64,
     /// Control packets that did not parse or made no sense.
     pub control_invalid: u64,
+    /// Key material messages received.
+    pub key_messages_received: u64,
+    /// Of these: of the wrong layout, not asked for, or sooner after another than is looked at.
+    pub key_messages_ignored: u64,
+    /// Key changes that took effect.
+    pub key_refreshes: u64,
+    /// Key changes that were refused: the keys were wrapped with another passphrase or are for
+    /// another cipher.
+    pub key_failures: u64,
     /// Full acknowledgements sent.
     pub acks_sent: u64,
     /// Light acknowledgements sent.
@@ -159,6 +172,7 @@ impl Stats {
                 + self.packets_duplicate
                 + self.packets_belated
                 + self.packets_undecryptable
+                + self.packets_dropped_clear
                 + self.packets_dropped_window
                 + self.packets_dropped_slots
                 + self.packets_dropped_invalid

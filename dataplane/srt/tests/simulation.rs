@@ -318,7 +318,7 @@ impl World {
                         reorder_tolerance: self.scenario.reorder_tolerance,
                         ..ConnectionConfig::default()
                     };
-                    (request, self.connection.open(&request, &config, now))
+                    (request, self.connection.open(&request, &config, None, now))
                 });
                 assert!(request.is_same_attempt(&accepted.0));
                 self.link.send(now, Direction::ToCaller, accepted.1.as_bytes());

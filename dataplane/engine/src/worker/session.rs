@@ -131,7 +131,7 @@ impl Session {
 
     /// Opens a session; the answer may leave once it is installed.
     pub(crate) fn open(&mut self, mut tenancy: Box<Tenancy>, now: Time) -> Answer {
-        let answer = self.connection.open(&tenancy.request, &tenancy.config, now);
+        let answer = self.connection.open(&tenancy.request, &tenancy.config, None, now);
         let ring = tenancy.berth.ring.take().expect("a berth comes with its ring");
         self.demuxer.reset();
         self.stream.open(ring);

@@ -93,7 +93,7 @@ impl Fixture {
             ConnectionConfig { local_id: ID, flow_window: 256, ..ConnectionConfig::default() };
         adjust(&mut config);
         let mut connection = Connection::new(256);
-        connection.open(&request(initial, 0), &config, START);
+        connection.open(&request(initial, 0), &config, None, START);
         thread_local! {
             static SLAB: Slab = Slab::new(512).unwrap();
         }
@@ -198,7 +198,7 @@ fn the_answer_grants_the_larger_latency_and_what_fits_the_window() {
             slots_max: 100,
             ..ConnectionConfig::default()
         };
-        let answer = connection.open(&request(7, asked), &config, START);
+        let answer = connection.open(&request(7, asked), &config, None, START);
         let Ok(Packet::Control(header, Control::Handshake(body))) =
             Packet::parse(answer.as_bytes())
         else {
@@ -519,7 +519,7 @@ fn a_loss_report_fits_the_negotiated_mtu_and_the_rest_follows() {
     };
     let mut f = Fixture::with(0, |_| {});
     f.connection = Connection::new(1_024);
-    f.connection.open(&small, &config, START);
+    f.connection.open(&small, &config, None, START);
     for n in 0..40 {
         f.packet(n * 2 + 1, 0);
     }
@@ -723,7 +723,7 @@ fn a_connection_is_as_new_when_it_is_opened_again() {
     f.connection.close(ms(1), &mut f.out);
     let config = ConnectionConfig { local_id: ID, ..ConnectionConfig::default() };
     f.initial = 5;
-    f.connection.open(&request(5, 0), &config, ms(2));
+    f.connection.open(&request(5, 0), &config, None, ms(2));
     f.got();
     f.sent();
     assert_eq!(f.stats().packets_received, 0);

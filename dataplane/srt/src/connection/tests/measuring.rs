@@ -180,7 +180,7 @@ fn a_new_session_starts_with_its_whole_window() {
     let mut f = Fixture::new();
     f.connection.set_window_max(2, ms(1), &mut f.out);
     let config = ConnectionConfig { local_id: ID, ..ConnectionConfig::default() };
-    f.connection.open(&request(5, 0), &config, ms(2));
+    f.connection.open(&request(5, 0), &config, None, ms(2));
     assert_eq!(f.stats().flow_window_packets, 256);
 }
 
