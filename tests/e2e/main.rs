@@ -5,3 +5,4 @@ mod loss;
 mod memory;
 mod operation;
 mod placement;
+mod sources;

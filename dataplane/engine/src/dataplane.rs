@@ -16,13 +16,14 @@ use srt::Listener;
 use uring::socket::open_steered_group;
 use uring::{Ring, Steering, Waker};
 
+use crate::berth::Berth;
 use crate::budget::Budget;
 use crate::clock::{self, ArrivalClock};
 use crate::conductor::placement::Placement;
 use crate::conductor::{self, Conductor, WorkerLink};
 use crate::config::{Config, SrtConfig};
 use crate::cpu;
-use crate::messages::{Berth, Order, Report, Role};
+use crate::messages::{Order, Report, Role};
 use crate::plan::Plan;
 use crate::socket_id::{Salts, SocketIds};
 use crate::wake::Wake;
@@ -238,6 +239,7 @@ impl Ground {
             view: self.view,
             link: self.link,
             wake: self.eventfd,
+            waker: self.wake,
         })
     }
 }

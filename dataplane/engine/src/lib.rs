@@ -22,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+mod berth;
 mod budget;
 mod clock;
 mod conductor;

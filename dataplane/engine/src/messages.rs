@@ -2,36 +2,54 @@
 //!
 //! Boxes are made and freed by the conductor only: a worker passes them on.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use memory::Time;
-use shm::{EndReason, GopWriter, StreamInfo, StreamSlotWriter};
+use shm::EndReason;
+use srt::caller::{CallerConfig, Failure};
 use srt::handshake::RejectReason;
 use srt::{ANSWER_BYTES, Answer, ConnectRequest, ConnectionConfig};
 use uring::SocketIndex;
 
+use crate::berth::Berth;
 use crate::conductor::placement::Place;
-use crate::config::StreamOptions;
+use crate::config::{SourceMode, StreamOptions};
 
-/// A stream's places in shared memory. They go to the worker with a session and come back when
-/// it ends.
+/// Who asked for a connection.
 #[derive(Debug)]
-pub(crate) struct Berth {
-    pub(crate) slot: StreamSlotWriter,
-    /// Out while the session's `media::Stream` writes it.
-    pub(crate) ring: Option<GopWriter>,
-    /// What the slot shows.
-    pub(crate) info: StreamInfo,
+pub(crate) enum Origin {
+    /// A publisher did: the ticket of its request, and the request.
+    Accepted { ticket: u32, request: ConnectRequest },
+    /// We do.
+    Called(Call),
 }
 
-/// An accepted connection on its way to its worker, there, and on its way back.
+/// A peer that we call, and how.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// The id of the source and of its stream.
+    pub(crate) id: String,
+    pub(crate) mode: SourceMode,
+    pub(crate) peer: SocketAddr,
+    pub(crate) config: CallerConfig,
+    /// For the contest of a rendezvous.
+    pub(crate) cookie: u32,
+    /// The longest latency that the peer may ask for.
+    pub(crate) latency_max_ms: u16,
+    /// The stream was lost and goes on.
+    pub(crate) resumed: bool,
+    /// Why there is no connection.
+    pub(crate) failure: Option<Failure>,
+}
+
+/// A connection on its way to its worker, there, and on its way back.
 #[derive(Debug)]
 pub(crate) struct Tenancy {
-    pub(crate) ticket: u32,
     pub(crate) place: Place,
     /// What it receives and sends on.
     pub(crate) socket: SocketIndex,
-    pub(crate) request: ConnectRequest,
+    pub(crate) origin: Origin,
     pub(crate) config: ConnectionConfig,
     /// Everything decided about the stream.
     #[expect(dead_code, reason = "keys and limits of the session")]
@@ -39,6 +57,16 @@ pub(crate) struct Tenancy {
     pub(crate) berth: Berth,
     /// Why it is on its way back.
     pub(crate) end: EndReason,
+}
+
+impl Tenancy {
+    /// The address of the other side.
+    pub(crate) const fn peer(&self) -> SocketAddr {
+        match &self.origin {
+            Origin::Accepted { request, .. } => request.peer,
+            Origin::Called(call) => call.peer,
+        }
+    }
 }
 
 /// What a worker does with a datagram that comes on a socket without naming a session.
@@ -50,21 +78,26 @@ pub(crate) enum Role {
     /// The member of a listener's group: what names no session is a handshake for it.
     Listener,
     /// A socket of one session that we called: what names no session is dropped.
-    #[expect(dead_code, reason = "for sources")]
     Caller,
+    /// A socket of one rendezvous: what names no session is for that one, for its peer does not
+    /// know its id yet.
+    Rendezvous {
+        /// The session's place.
+        session: u16,
+    },
 }
 
 /// Conductor to worker.
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Receive on this socket, at an index that is free.
-    #[expect(dead_code, reason = "for sources")]
     OpenSocket { socket: SocketIndex, role: Role, fd: OwnedFd },
     /// Close this socket and report [`Report::SocketClosed`].
-    #[expect(dead_code, reason = "for sources")]
     CloseSocket { socket: SocketIndex },
     /// Open this session and report [`Report::Installed`].
     Install(Box<Tenancy>),
+    /// Ask for this connection and report [`Report::Connected`] or [`Report::Ended`].
+    Call(Box<Tenancy>),
     /// Send and store the answer to a conclusion that this worker took.
     Answer(Box<Verdict>),
     /// End this session and report [`Report::Ended`].
@@ -129,7 +162,9 @@ pub(crate) enum Report {
     Admit { socket: SocketIndex, request: ConnectRequest },
     /// The session of this ticket is open; its answer may leave.
     Installed { ticket: u32, answer: Answer },
-    /// A session is over.
+    /// The connection that was asked for is made.
+    Connected { socket_id: u32 },
+    /// A session is over, or what was to become one.
     Ended(Box<Tenancy>),
     /// What an order brought, to be freed.
     Spent(Box<Verdict>),

@@ -171,7 +171,7 @@ impl Demand {
 /// The listeners' and those of what we call.
 fn sockets_max(srt: &SrtConfig) -> u16 {
     let listeners = u16::try_from(srt.listeners.len()).expect("checked with the configuration");
-    listeners + srt.sources_max
+    listeners + srt.sources.max
 }
 
 /// The receive window: a round trip of up to half the latency again on top of what waits.

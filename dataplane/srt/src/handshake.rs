@@ -198,6 +198,41 @@ impl RejectReason {
     pub const fn code(self) -> u32 {
         self.0
     }
+
+    /// What it says, for people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::SYSTEM => "a system function failed",
+            Self::PEER => "the peer refused",
+            Self::RESOURCE => "no resources left",
+            Self::ROGUE => "wrong data in the handshake",
+            Self::BACKLOG => "the listener's queue is full",
+            Self::INTERNAL => "internal fault",
+            Self::CLOSE => "the listener is closing",
+            Self::VERSION => "version too old",
+            Self::RENDEZVOUS_COOKIE => "rendezvous cookies collide",
+            Self::BAD_SECRET => "wrong passphrase",
+            Self::UNSECURE => "a passphrase is needed, or was not expected",
+            Self::MESSAGE_API => "stream mode is not supported",
+            Self::CONGESTION => "congestion control differs",
+            Self::FILTER => "packet filter differs",
+            Self::GROUP => "groups are not supported",
+            Self::TIMEOUT => "timed out",
+            Self::CRYPTO => "cryptographic mode differs",
+            Self::BAD_REQUEST => "the StreamID cannot be read",
+            Self::UNAUTHORIZED => "authentication is needed",
+            Self::OVERLOAD => "too many connections",
+            Self::FORBIDDEN => "not allowed",
+            Self::NOT_FOUND => "no such resource",
+            Self::BAD_MODE => "publish and request modes do not go together",
+            Self::UNACCEPTABLE => "what the StreamID asks cannot be served",
+            Self::CONFLICT => "the name is being published already",
+            Self::NO_SUPPORT => "the kind of media is not supported",
+            Self::LOCKED => "locked for now",
+            Self::UNAVAILABLE => "the service is not available",
+            _ => "unknown reason",
+        }
+    }
 }
 
 impl fmt::Debug for RejectReason {

@@ -18,6 +18,12 @@ use crate::sequence::Sequence;
 /// Bytes of the header of every SRT packet.
 pub const HEADER_BYTES: usize = 16;
 
+/// Whether a datagram is a handshake by its type; it may be broken all the same.
+#[inline]
+pub fn is_handshake(datagram: &[u8]) -> bool {
+    matches!(datagram, [0x80, 0x00, ..])
+}
+
 /// Bytes that IPv4 and UDP headers take of the MTU in every size SRT negotiates.
 pub const UDP_IP_BYTES: usize = 28;
 

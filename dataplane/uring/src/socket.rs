@@ -53,6 +53,16 @@ pub fn open(address: SocketAddr, receive_buffer_bytes: usize) -> Result<Opened, 
     opened(socket, address)
 }
 
+/// The same without a wait: a held port is an error at once.
+///
+/// # Errors
+/// [`Error::Socket`].
+pub fn try_open(address: SocketAddr, receive_buffer_bytes: usize) -> Result<Opened, Error> {
+    let socket = prepare(address, receive_buffer_bytes)?;
+    socket.bind(&address.into()).map_err(step(address, "bind"))?;
+    opened(socket, address)
+}
+
 /// Opens `members` sockets on one port and steers each datagram to one of them. One member is a
 /// plain socket.
 ///

@@ -4,12 +4,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use memory::Time;
-use shm::link::{CommandError, Handler, RingGrant};
+use shm::link::{
+    CommandError, Handler, RingGrant, SourceFailure, SourceFailures, SourceReport, SourcesPage,
+};
 use shm::{Directory, EndReason};
 
 use super::Conductor;
+use super::breaker::Breaker;
 use super::placement::Place;
-use super::streams::{State, Streams};
+use super::sources::{Failures, Source, Sources};
+use super::streams::{State, Stream, Streams};
+use crate::config::{self, SourceConfig};
 use crate::messages::Order;
 
 impl Conductor {
@@ -21,11 +26,14 @@ impl Conductor {
             now,
             endings: Vec::new(),
             closings: Vec::new(),
+            sources: &self.sources,
+            sources_config: &self.parts.srt.sources,
+            changes: Vec::new(),
         };
         if let Err(error) = self.parts.link.serve_ready(&mut desk) {
             tracing::error!(%error, "the link cannot be served");
         }
-        let Desk { endings, closings, .. } = desk;
+        let Desk { endings, closings, changes, .. } = desk;
         for (place, socket_id) in endings {
             let reason = EndReason::Terminated;
             self.order(place.worker, Order::End { place, socket_id, reason });
@@ -33,7 +41,21 @@ impl Conductor {
         for id in closings {
             self.close(&id);
         }
+        for change in changes {
+            match change {
+                Change::Add(config) => self.add_source(*config, now),
+                Change::Remove(id) => self.remove_source(&id),
+                Change::Restart(id) => self.restart_source(&id, now),
+            }
+        }
     }
+}
+
+/// What is to become of a source once all requests of the turn are read.
+enum Change {
+    Add(Box<SourceConfig>),
+    Remove(String),
+    Restart(String),
 }
 
 /// Serves local readers and the control plane.
@@ -44,6 +66,28 @@ struct Desk<'a> {
     now: Time,
     endings: Vec<(Place, u32)>,
     closings: Vec<String>,
+    sources: &'a Sources,
+    sources_config: &'a config::Sources,
+    changes: Vec<Change>,
+}
+
+impl Desk<'_> {
+    /// Whether a source is there or about to be.
+    fn has_source(&self, id: &str) -> bool {
+        let changed = self.changes.iter().rev().find_map(|change| match change {
+            Change::Add(config) if config.id == id => Some(true),
+            Change::Remove(removed) if removed == id => Some(false),
+            _ => None,
+        });
+        changed.unwrap_or_else(|| self.sources.owns(id))
+    }
+
+    fn source(&self, id: &str) -> Result<String, CommandError> {
+        if self.has_source(id) {
+            return Ok(id.to_owned());
+        }
+        Err(CommandError::new(CommandError::NOT_FOUND, format!("no source `{id}`")))
+    }
 }
 
 impl Handler for Desk<'_> {
@@ -74,6 +118,87 @@ impl Handler for Desk<'_> {
             self.streams.block(stream_id, self.now + block);
         }
         Ok(())
+    }
+
+    fn sources(&self, after: Option<&str>, page: &mut SourcesPage) {
+        for source in self.sources.after(after) {
+            if !page.push(report(source, self.now)) {
+                break;
+            }
+        }
+    }
+
+    fn add_source(&mut self, source: serde_json::Value) -> Result<(), CommandError> {
+        let config = self
+            .sources_config
+            .read(source)
+            .map_err(|error| CommandError::new(CommandError::INVALID_SOURCE, error.to_string()))?;
+        let id = &config.id;
+        if self.has_source(id) {
+            let message = format!("source `{id}` exists");
+            return Err(CommandError::new(CommandError::EXISTS, message));
+        }
+        if self.streams.get(id).is_some_and(Stream::is_taken) {
+            let message = format!("stream `{id}` has a publisher");
+            return Err(CommandError::new(CommandError::EXISTS, message));
+        }
+        let added = self.changes.iter().filter(|change| matches!(change, Change::Add(_))).count();
+        let max = usize::from(self.sources_config.max);
+        if self.sources.len() + added >= max {
+            let message =
+                format!("{max} sources exist, as many as ingestion.srt.max_sources allows");
+            return Err(CommandError::new(CommandError::LIMIT, message));
+        }
+        self.changes.push(Change::Add(Box::new(config)));
+        Ok(())
+    }
+
+    fn remove_source(&mut self, id: &str) -> Result<(), CommandError> {
+        let id = self.source(id)?;
+        self.changes.push(Change::Remove(id));
+        Ok(())
+    }
+
+    fn restart_source(&mut self, id: &str) -> Result<(), CommandError> {
+        let id = self.source(id)?;
+        self.changes.push(Change::Restart(id));
+        Ok(())
+    }
+}
+
+/// A source as the link tells it.
+fn report(source: &Source, now: Time) -> SourceReport {
+    let SourceConfig { id, mode, address, stream_id, options, .. } = &source.config;
+    let (breaker, refusals) = match source.breaker {
+        Breaker::Closed(refusals) => ("closed", refusals),
+        Breaker::Open(_) => ("open", 0),
+        Breaker::HalfOpen => ("half_open", 0),
+    };
+    let ahead_ms = |at: Time| u64::try_from(at.since(now).as_millis()).unwrap_or(u64::MAX);
+    let Failures { timeout, rejected, refused, bad_answer, unresolved, local } = source.failures;
+    SourceReport {
+        id: id.clone(),
+        mode: mode.label().to_owned(),
+        address: address.to_string(),
+        peer: source.peer.map(|peer| peer.to_string()),
+        stream_id: stream_id.clone(),
+        encrypted: options.passphrase.is_some(),
+        configured: source.configured,
+        state: source.state().to_owned(),
+        breaker: breaker.to_owned(),
+        refusals_in_a_row: refusals,
+        breaker_open_ms: source.breaker.opens_until().map(ahead_ms),
+        next_try_ms: source.next_try().map(ahead_ms),
+        attempts: source.attempts,
+        connections: source.connections,
+        failures: SourceFailures { timeout, rejected, refused, bad_answer, unresolved, local },
+        last_failure: source.last.as_ref().map(|last| SourceFailure {
+            reason: last.trouble.label().to_owned(),
+            code: last.trouble.code(),
+            message: last.trouble.to_string(),
+            unix_ns: last.unix_ns,
+        }),
+        connected_unix_ns: Some(source.connected_unix_ns).filter(|ns| *ns > 0),
     }
 }
 

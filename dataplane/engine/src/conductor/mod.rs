@@ -8,13 +8,28 @@
 //!     …
 //!  worker B  ── Ended ───▶ conductor          the berth comes back
 //! ```
+//!
+//! A source is called the other way round:
+//!
+//! ```text
+//!  worker B  ◀─ OpenSocket, Call ── conductor     place, berth, whom to ask
+//!  worker B  ── Connected ────────▶ conductor     the session is open
+//!     …
+//!  worker B  ── Ended ────────────▶ conductor     the berth comes back: when to try again?
+//!  worker B  ◀─ CloseSocket ─────── conductor
+//! ```
 
 pub(crate) mod admission;
 mod admit;
+pub(crate) mod backoff;
+pub(crate) mod breaker;
+mod calls;
 mod desk;
 mod log_limit;
 pub(crate) mod placement;
+mod resolver;
 mod sessions;
+mod sources;
 mod streams;
 mod tickets;
 
@@ -29,15 +44,20 @@ use shm::counters::ConductorCounter;
 use shm::link::LinkServer;
 use shm::{ConductorBlock, Directory};
 
+use self::calls::SocketPlaces;
 use self::log_limit::LogLimit;
 use self::placement::Placement;
+use self::resolver::Resolver;
+use self::sources::Sources;
 use self::streams::Streams;
 use self::tickets::{Phase, Ticket};
+use crate::berth::Berth;
 use crate::clock;
 use crate::config::SrtConfig;
-use crate::messages::{Berth, Order, Report};
+use crate::messages::{Order, Report};
 use crate::socket_id::{Salts, SocketIds};
 use crate::stream_id::DerivedIds;
+use crate::wake::Wake;
 
 /// Longest wait of a turn: the heartbeat's period, and a fifth of what readers call stale.
 const TURN: Duration = Duration::from_millis(100);
@@ -76,6 +96,8 @@ pub(crate) struct Parts {
     pub(crate) view: Directory,
     pub(crate) link: LinkServer,
     pub(crate) wake: OwnedFd,
+    /// Ends a wait from another thread.
+    pub(crate) waker: Wake,
 }
 
 /// The conductor. See the module.
@@ -87,11 +109,22 @@ pub(crate) struct Conductor {
     ticket_last: u32,
     derived: DerivedIds,
     refusals: LogLimit,
+    sources: Sources,
+    resolver: Resolver,
+    /// Indexes for the sockets of calls, by worker.
+    socket_places: SocketPlaces,
 }
 
 impl Conductor {
     pub(crate) fn new(parts: Parts) -> Self {
+        let listeners = parts.srt.listeners.len();
         Self {
+            sources: Sources::configured(&parts.srt.sources),
+            resolver: Resolver::new(parts.waker.clone()),
+            socket_places: SocketPlaces::new(
+                parts.workers.len(),
+                listeners..listeners + usize::from(parts.srt.sources.max),
+            ),
             parts,
             streams: Streams::default(),
             tickets: HashMap::new(),
@@ -128,6 +161,7 @@ impl Conductor {
         self.parts.block.set(ConductorCounter::HeartbeatNs, now.nanos());
         self.take_reports(now);
         self.decide_waiting(now);
+        self.tend_sources(now);
         self.expire(now);
         self.serve_link(now);
         self.refusals.flush(now);
@@ -148,10 +182,8 @@ impl Conductor {
                 let worker = u16::try_from(worker).expect("workers are numbered in 16 bits");
                 self.admit(worker, socket, request, now);
             }
-            // Listeners live as long as their worker.
-            Report::SocketClosed { socket } => {
-                tracing::error!(worker, socket = socket.index(), "a socket is closed");
-            }
+            Report::SocketClosed { socket } => self.socket_closed(worker, socket),
+            Report::Connected { socket_id } => self.connected(socket_id, now),
             Report::Installed { ticket, answer } => self.installed(ticket, &answer),
             Report::Ended(tenancy) => self.ended(*tenancy, now),
             Report::Spent(verdict) => drop(verdict),

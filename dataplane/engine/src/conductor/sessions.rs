@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use memory::Time;
 use shm::counters::{ConductorCounter, StreamCounter};
-use shm::{Directory, EndReason, StreamInfo, StreamKind, StreamState};
-use srt::{Answer, ConnectRequest, ConnectionConfig};
+use shm::{Directory, EndReason, StreamState};
+use srt::{Answer, ConnectionConfig};
 
 use super::admission::{self, Limit, Refusal};
 use super::placement::Full;
 use super::streams::{State, Stream};
 use super::tickets::Phase;
 use super::{Conductor, Parts};
+use crate::berth::{Berth, Guest};
 use crate::clock;
 use crate::config::StreamOptions;
-use crate::messages::{Berth, Order, Tenancy, Verdict};
+use crate::messages::{Order, Origin, Tenancy, Verdict};
 
 impl Conductor {
     /// Gives the request a place and a berth, and sends both to the place's worker.
@@ -43,12 +44,18 @@ impl Conductor {
         let socket_id = self.parts.ids.encode(place.worker, place.session, salt);
         let slot = berth.slot.slot();
         ticket.phase = Phase::Installing { place, socket_id, slot };
-        show_connecting(&mut berth, &id, &ticket.request, place.worker, resumed, now);
+        let guest = Guest {
+            id: &id,
+            peer: ticket.request.peer,
+            peer_version: ticket.request.capabilities.version,
+            worker: place.worker,
+            resumed,
+        };
+        berth.show_connecting(&guest, now);
         let tenancy = Tenancy {
-            ticket: number,
             place,
             socket: ticket.socket,
-            request: ticket.request,
+            origin: Origin::Accepted { ticket: number, request: ticket.request },
             config: connection(&ticket.options, &self.parts, socket_id, latency, slots),
             options: ticket.options.clone(),
             berth,
@@ -65,7 +72,7 @@ impl Conductor {
 
     /// The berth for an id: its own when it was lost, else a free one, else that of the stream
     /// that was lost first.
-    fn berth(&mut self, id: &str) -> Option<(Berth, bool)> {
+    pub(super) fn berth(&mut self, id: &str) -> Option<(Berth, bool)> {
         if let Some(stream) = self.streams.remove(id)
             && let State::Lost { berth, .. } = stream.state
         {
@@ -97,11 +104,21 @@ impl Conductor {
     }
 
     pub(super) fn ended(&mut self, tenancy: Tenancy, now: Time) {
-        let Tenancy { place, mut berth, end, ticket, .. } = tenancy;
-        self.parts.placement.release(place);
+        self.parts.placement.release(tenancy.place);
+        match tenancy.origin {
+            Origin::Accepted { ticket, .. } => {
+                // A session that ended before its answer left: the caller repeats, and is judged
+                // anew.
+                self.tickets.remove(&ticket);
+                self.lost(tenancy.berth, tenancy.end, now);
+            }
+            Origin::Called(_) => self.call_ended(tenancy, now),
+        }
+    }
+
+    /// A stream has lost its session: its berth waits for the next one.
+    pub(super) fn lost(&mut self, mut berth: Berth, end: EndReason, now: Time) {
         self.parts.block.add(end_counter(end), 1);
-        // A session that ended before its answer left: the caller repeats, and is judged anew.
-        self.tickets.remove(&ticket);
         let id = berth.info.id.as_str().to_owned();
         tracing::info!(stream = id, reason = %end, "publisher gone");
         berth.info.state = StreamState::Lost;
@@ -138,7 +155,7 @@ impl Conductor {
     }
 }
 
-fn connection(
+pub(super) fn connection(
     options: &StreamOptions,
     parts: &Parts,
     local_id: u32,
@@ -153,41 +170,6 @@ fn connection(
         peer_idle_timeout: options.peer_idle_timeout,
         reorder_tolerance: options.reorder_tolerance_packets,
     }
-}
-
-/// What readers see of a stream whose publisher was just accepted.
-fn show_connecting(
-    berth: &mut Berth,
-    id: &str,
-    request: &ConnectRequest,
-    worker: u16,
-    resumed: bool,
-    now: Time,
-) {
-    let ring = berth.ring.as_mut().expect("a berth at the conductor holds its ring");
-    let unix_ns = clock::unix_nanos();
-    let mut info = if resumed { berth.info } else { StreamInfo::default() };
-    info.id = shm::StreamId::new(id).expect("an id that was examined fits");
-    info.kind = StreamKind::Srt;
-    info.state = StreamState::Connecting;
-    info.end = EndReason::None;
-    info.source = Some(request.peer);
-    info.worker = worker;
-    info.created_unix_ns = if resumed { info.created_unix_ns } else { unix_ns };
-    info.connected_unix_ns = unix_ns;
-    info.ended_unix_ns = 0;
-    info.ring = Some(ring.ring());
-    info.ring_generation = ring.start_generation();
-    info.peer_version = request.capabilities.version;
-    berth.info = info;
-    if resumed {
-        berth.slot.set_info(&info);
-    } else {
-        berth.slot.open(&info);
-    }
-    berth.slot.add(StreamCounter::Connections, 1);
-    // From here on silence counts.
-    berth.slot.set(StreamCounter::LastReceivedNs, now.nanos());
 }
 
 pub(super) fn last_received(view: &Directory, slot: u32) -> Time {

@@ -9,8 +9,8 @@ use shm::EndReason;
 use uring::SocketIndex;
 
 use super::placement::Place;
+use crate::berth::Berth;
 use crate::config::SecondPublisher;
-use crate::messages::Berth;
 
 /// A publisher silent for this long may be replaced by one that comes from the same host. An
 /// encoder that was killed and started again is let in after this time; one that lives sends
@@ -45,7 +45,7 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// It has a publisher, or is about to have one.
-    const fn is_taken(&self) -> bool {
+    pub(crate) const fn is_taken(&self) -> bool {
         !matches!(self.state, State::Lost { .. })
     }
 }

@@ -9,6 +9,7 @@ mod options;
 mod pattern;
 mod schema;
 mod secret;
+mod sources;
 mod srt;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ pub use self::options::{OverBandwidth, SecondPublisher, StreamOptions, StreamOve
 pub use self::pattern::Pattern;
 pub use self::schema::{File, SourceMode, Unavailable, Unlisted, Workers};
 pub use self::secret::{Passphrase, PublishKey, SecretText};
+pub use self::sources::{PeerAddress, SourceConfig, SourcePolicy, Sources};
 pub use self::srt::{Access, Authorization, ListenerConfig, Named, Rule, Rules, SrtConfig};
 
 /// Sections of the shared file that the control plane reads and checks.
@@ -30,7 +32,6 @@ const CONTROLPLANE_SECTIONS: &[&str] = &["server", "metrics", "registry", "redis
 /// in this version acts on them. They are named in one line at start.
 const KEYS_WITHOUT_EFFECT: &[&str] = &[
     "ingestion.queue_dir",
-    "ingestion.reconnect_interval",
     "ingestion.rtp",
     "ingestion.buffer",
     "ingestion.registry.redis_addr",
@@ -56,12 +57,12 @@ const KEYS_WITHOUT_EFFECT: &[&str] = &[
     "ingestion.srt.over_bandwidth",
     "ingestion.srt.listeners.over_bandwidth",
     "ingestion.streams.over_bandwidth",
+    "ingestion.srt.sources.over_bandwidth",
     "ingestion.srt.priority",
     "ingestion.srt.listeners.priority",
     "ingestion.streams.priority",
+    "ingestion.srt.sources.priority",
     "ingestion.authorization",
-    "ingestion.srt.sources",
-    "ingestion.srt.max_sources",
     "ingestion.srt.encryption.pbkdf_iterations",
     "logging.max_size",
     "logging.max_backups",

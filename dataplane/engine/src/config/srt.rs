@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::options::{StreamOptions, StreamOverrides};
 use super::pattern::Pattern;
 use super::schema::{Unavailable, Unlisted};
+use super::sources::Sources;
 
 /// SRT input.
 #[derive(Debug, Clone)]
@@ -18,8 +19,8 @@ pub struct SrtConfig {
     pub rules: Rules,
     /// Bytes asked for each socket's receive buffer.
     pub receive_buffer_bytes: usize,
-    /// Sources at one time, from the configuration and the API.
-    pub sources_max: u16,
+    /// The streams that are fetched.
+    pub sources: Sources,
 }
 
 /// One listener.
@@ -111,7 +112,8 @@ impl Rules {
 }
 
 impl SrtConfig {
-    /// What many streams may have: each listener's options, alone and under each pattern.
+    /// What many streams may have: each listener's options, alone and under each pattern. A
+    /// source of the API has the first listener's, which are among them.
     pub(crate) fn shared_options(&self) -> impl Iterator<Item = StreamOptions> {
         let pattern = |rule: &&Rule| matches!(rule.named, Named::Pattern(_));
         self.listeners.iter().flat_map(move |listener| {
@@ -121,12 +123,13 @@ impl SrtConfig {
         })
     }
 
-    /// What single streams have, each with the most that any listener adds.
+    /// What single streams have, each with the most that any listener adds, and each source.
     pub(crate) fn single_options(&self) -> impl Iterator<Item = Vec<StreamOptions>> {
         let single = |rule: &&Rule| matches!(rule.named, Named::Id(_));
-        self.rules.iter().filter(single).map(|rule| {
+        let streams = self.rules.iter().filter(single).map(|rule| {
             self.listeners.iter().map(|listener| listener.options.with(&rule.over)).collect()
-        })
+        });
+        streams.chain(self.sources.list.iter().map(|source| vec![source.options.clone()]))
     }
 }
 

@@ -9,6 +9,7 @@
 //!         Session                 install, end         GOP ring
 //! ```
 
+mod asking;
 mod attempts;
 mod counters;
 pub(crate) mod handover;
@@ -180,6 +181,9 @@ impl<N: Network> Worker<N> {
         if id == 0 {
             return match self.parts.roles[socket.index()] {
                 Some(Role::Listener) => self.handshake(socket, peer, payload, arrival, now),
+                Some(Role::Rendezvous { session }) => {
+                    self.wave(session, (socket, peer), arrival, datagram, now);
+                }
                 Some(Role::Caller) | None => self.count(WorkerCounter::DroppedUnknownSession),
             };
         }
@@ -227,6 +231,26 @@ impl<N: Network> Worker<N> {
         }
         if session.path_to_peer() != Some(from) {
             session.wrong_source();
+            return self.count(WorkerCounter::DroppedWrongSource);
+        }
+        self.count(WorkerCounter::DatagramsToSessions);
+        self.guarded(place, now, |session, wire| {
+            session.receive(now, arrival, datagram, wire);
+        });
+        self.touch(place);
+    }
+
+    /// A datagram at the socket of a rendezvous that names no session: its peer's first words.
+    fn wave(
+        &mut self,
+        place: u16,
+        from: (SocketIndex, std::net::SocketAddr),
+        arrival: Time,
+        datagram: Datagram,
+        now: Time,
+    ) {
+        let session = self.parts.sessions.get(usize::from(place));
+        if session.and_then(Session::path_to_peer) != Some(from) {
             return self.count(WorkerCounter::DroppedWrongSource);
         }
         self.count(WorkerCounter::DatagramsToSessions);
@@ -323,6 +347,7 @@ impl<N: Network> Worker<N> {
     fn obey(&mut self, order: Order, now: Time) {
         match order {
             Order::Install(tenancy) => self.install(tenancy, now),
+            Order::Call(tenancy) => self.call(tenancy, now),
             Order::Answer(verdict) => self.answer(verdict, now),
             Order::End { place, socket_id, reason } => {
                 self.end_by_order(place, socket_id, reason, now)
@@ -347,12 +372,18 @@ impl<N: Network> Worker<N> {
     }
 
     fn install(&mut self, tenancy: Box<Tenancy>, now: Time) {
-        let (ticket, place) = (tenancy.ticket, tenancy.place.session);
+        let place = tenancy.place.session;
         let session = &mut self.parts.sessions[usize::from(place)];
-        let answer = session.open(tenancy, now);
+        let (ticket, answer) = session.open(tenancy, now);
         self.parts.block.add(WorkerCounter::Sessions, 1);
         self.touch(place);
         self.report(Report::Installed { ticket, answer });
+    }
+
+    fn call(&mut self, tenancy: Box<Tenancy>, now: Time) {
+        let place = tenancy.place.session;
+        self.parts.sessions[usize::from(place)].call(tenancy, now);
+        self.touch(place);
     }
 
     fn answer(&mut self, verdict: Box<Verdict>, now: Time) {
@@ -379,10 +410,12 @@ impl<N: Network> Worker<N> {
     /// Gives the session's berth back to the conductor; nothing when a fault has done so already.
     fn end(&mut self, place: u16, reason: EndReason, now: Time) {
         let session = &mut self.parts.sessions[usize::from(place)];
+        let was_open = session.is_open();
         if let Some(tenancy) = session.leave(reason, now) {
             self.wheel.cancel(place.into());
             let sessions = self.parts.block.value(WorkerCounter::Sessions);
-            self.parts.block.set(WorkerCounter::Sessions, sessions.saturating_sub(1));
+            let sessions = sessions.saturating_sub(was_open.into());
+            self.parts.block.set(WorkerCounter::Sessions, sessions);
             self.report(Report::Ended(tenancy));
         }
     }
@@ -401,6 +434,11 @@ impl<N: Network> Worker<N> {
         while let Some(place) = self.touched.pop() {
             self.parts.sessions[usize::from(place)].touched = false;
             self.guarded(place, now, |session, wire| session.settle(now, wire));
+            let session = &mut self.parts.sessions[usize::from(place)];
+            if let Some(socket_id) = session.take_news() {
+                self.parts.block.add(WorkerCounter::Sessions, 1);
+                self.report(Report::Connected { socket_id });
+            }
             let session = &self.parts.sessions[usize::from(place)];
             match session.over() {
                 Some(reason) => self.finish(place, reason, now),

@@ -7,12 +7,17 @@ use memory::{Datagram, Time};
 use mpegts::Demuxer;
 use shm::counters::StreamCounter;
 use shm::{EndReason, Histogram, NoMediaReason, Published, StreamState, TRACKS_MAX, TrackInfo};
+use srt::caller::{Connected, Failure};
+use srt::handshake::RejectReason;
 use srt::{Answer, Connection};
 use uring::SocketIndex;
 
+use super::asking::Asking;
 use super::counters::{self, Base};
 use super::rate::Rate;
-use crate::messages::Tenancy;
+use crate::berth::Guest;
+use crate::config::SourceMode;
+use crate::messages::{Call, Origin, Tenancy};
 use crate::network::Network;
 
 /// How often a stream's counters are written to shared memory while it is busy; a quiet one
@@ -36,6 +41,12 @@ pub(crate) struct Session {
     demuxer: Demuxer,
     stream: media::Stream,
     tenancy: Option<Box<Tenancy>>,
+    /// The connection is open, the stream has its ring.
+    opened: bool,
+    /// The handshake of a connection that we ask for; a rendezvous goes on answering afterwards.
+    asking: Option<Asking>,
+    /// It was opened after we asked for it, and the conductor does not know yet.
+    news: bool,
     /// It is on the list of what this duty cycle settles.
     pub(crate) touched: bool,
     flushed: Time,
@@ -108,6 +119,9 @@ impl Session {
             demuxer: Demuxer::new(mpegts::Config { program: sizes.program }),
             stream: media::Stream::new(sizes.media),
             tenancy: None,
+            opened: false,
+            asking: None,
+            news: false,
             touched: false,
             flushed: Time::ZERO,
             base: Box::new(Base::zero()),
@@ -126,12 +140,31 @@ impl Session {
 
     /// The socket it sends on and the peer's address.
     pub(crate) fn path_to_peer(&self) -> Option<(SocketIndex, SocketAddr)> {
-        self.tenancy.as_ref().map(|tenancy| (tenancy.socket, tenancy.request.peer))
+        self.tenancy.as_ref().map(|tenancy| (tenancy.socket, tenancy.peer()))
     }
 
-    /// Opens a session; the answer may leave once it is installed.
-    pub(crate) fn open(&mut self, mut tenancy: Box<Tenancy>, now: Time) -> Answer {
-        let answer = self.connection.open(&tenancy.request, &tenancy.config, None, now);
+    /// Opens a session that a publisher asked for; the answer may leave once it is installed.
+    pub(crate) fn open(&mut self, tenancy: Box<Tenancy>, now: Time) -> (u32, Answer) {
+        let Origin::Accepted { ticket, request } = &tenancy.origin else {
+            unreachable!("what we ask for is called, not opened")
+        };
+        let ticket = *ticket;
+        let answer = self.connection.open(request, &tenancy.config, None, now);
+        self.begin(tenancy, now);
+        (ticket, answer)
+    }
+
+    /// Begins to ask for a connection.
+    pub(crate) fn call(&mut self, tenancy: Box<Tenancy>, now: Time) {
+        if let Origin::Called(call) = &tenancy.origin {
+            self.asking = Some(Asking::new(call, now));
+        }
+        self.tenancy = Some(tenancy);
+    }
+
+    /// The connection is open: so is the stream.
+    fn begin(&mut self, mut tenancy: Box<Tenancy>, now: Time) {
+        self.opened = true;
         let ring = tenancy.berth.ring.take().expect("a berth comes with its ring");
         self.demuxer.reset();
         self.stream.open(ring);
@@ -148,7 +181,73 @@ impl Session {
         tenancy.berth.info.set_tracks(&[]);
         tenancy.berth.slot.set_info(&tenancy.berth.info);
         self.tenancy = Some(tenancy);
-        answer
+    }
+
+    /// Whether the connection is open.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.opened
+    }
+
+    /// The socket id of a connection that we asked for and that was made since the last call.
+    pub(crate) fn take_news(&mut self) -> Option<u32> {
+        let news = std::mem::take(&mut self.news);
+        self.tenancy.as_ref().filter(|_| news).map(|tenancy| tenancy.config.local_id)
+    }
+
+    /// Runs the handshake of a connection that we ask for, with a datagram and its arrival or by
+    /// its timer, and opens the connection when it is agreed.
+    fn ask<N: Network>(&mut self, now: Time, input: Option<(Time, &[u8])>, wire: &mut Wire<'_, N>) {
+        let Some((socket, peer)) = self.path_to_peer() else { return };
+        let Some(asking) = &mut self.asking else { return };
+        let out = &mut |packet: &[u8]| {
+            wire.ring.send(socket, peer, packet);
+        };
+        match input {
+            Some((arrival, datagram)) => asking.handle_datagram(arrival, datagram, out),
+            None => asking.handle_timeout(now, out),
+        }
+        match asking.outcome() {
+            Some(Ok(connected)) if !self.opened => self.agreed(&connected, now, wire),
+            Some(Err(failure)) if !self.opened => self.fail(failure),
+            _ => {}
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        if let Some(Origin::Called(call)) = self.tenancy.as_mut().map(|it| &mut it.origin) {
+            call.failure = Some(failure);
+        }
+    }
+
+    /// The peer that we asked has agreed.
+    fn agreed<N: Network>(&mut self, connected: &Connected, now: Time, wire: &mut Wire<'_, N>) {
+        let Some(mut tenancy) = self.tenancy.take() else { return };
+        let Tenancy { origin, config, place, berth, .. } = &mut *tenancy;
+        let Origin::Called(call) = origin else { return };
+        self.connection.open_connected(connected, config, None, now);
+        if connected.latency_ms > call.latency_max_ms {
+            // There are no slots for so long a wait.
+            call.failure = Some(Failure::Refused(RejectReason::RESOURCE));
+            self.tenancy = Some(tenancy);
+            if let Some((connection, mut path)) = self.path(wire) {
+                connection.close(now, &mut path);
+            }
+            return;
+        }
+        let guest = Guest {
+            id: &call.id,
+            peer: call.peer,
+            peer_version: connected.peer_version,
+            worker: place.worker,
+            resumed: call.resumed,
+        };
+        berth.show_connecting(&guest, now);
+        if call.mode == SourceMode::Caller {
+            // A repeated answer says nothing new to a caller.
+            self.asking = None;
+        }
+        self.news = true;
+        self.begin(tenancy, now);
     }
 
     fn path<'a, N>(
@@ -174,6 +273,15 @@ impl Session {
         datagram: Datagram,
         wire: &mut Wire<'_, N>,
     ) {
+        if self.asking.is_some() {
+            let handshake = srt::packet::is_handshake(datagram.payload());
+            if handshake || !self.opened {
+                self.ask(now, Some((arrival, datagram.payload())), wire);
+            }
+            if handshake || !self.opened {
+                return;
+            }
+        }
         if let Some(tenancy) = &mut self.tenancy {
             tenancy.berth.slot.set(StreamCounter::LastReceivedNs, arrival.nanos());
         }
@@ -184,13 +292,16 @@ impl Session {
 
     /// A datagram with this session's socket id from another address, or at another socket.
     pub(crate) fn wrong_source(&mut self) {
-        if let Some(tenancy) = &mut self.tenancy {
+        if let Some(tenancy) = self.tenancy.as_mut().filter(|_| self.opened) {
             tenancy.berth.slot.add(StreamCounter::WrongSource, 1);
         }
     }
 
     /// The session's timer.
     pub(crate) fn timeout<N: Network>(&mut self, now: Time, wire: &mut Wire<'_, N>) {
+        if !self.opened {
+            return self.ask(now, None, wire);
+        }
         if let Some((connection, mut path)) = self.path(wire)
             && connection.next_timeout() <= now
         {
@@ -200,6 +311,9 @@ impl Session {
 
     /// Publishes what is due and shows counters when it is time to.
     pub(crate) fn settle<N: Network>(&mut self, now: Time, wire: &mut Wire<'_, N>) {
+        if !self.opened {
+            return;
+        }
         let (published, published_at) = (&mut self.published, &mut self.published_at);
         let next = self.stream.publish_due_with(now, |frame: &Published| {
             wire.latency.record(frame.published_ns.saturating_sub(frame.due_ns));
@@ -214,11 +328,19 @@ impl Session {
 
     /// When the session wants to be called again.
     pub(crate) fn next_timeout(&self) -> Time {
+        if !self.opened {
+            return self.asking.as_ref().map_or(Time::NEVER, Asking::next_timeout);
+        }
         self.connection.next_timeout().min(self.publish_at)
     }
 
     /// Why the session is over, once it is.
     pub(crate) fn over(&self) -> Option<EndReason> {
+        if !self.opened {
+            let origin = self.tenancy.as_ref().map(|tenancy| &tenancy.origin);
+            let failed = matches!(origin, Some(Origin::Called(Call { failure: Some(_), .. })));
+            return failed.then_some(EndReason::Protocol);
+        }
         match self.connection.state() {
             srt::State::Open => None,
             srt::State::Closed(srt::EndReason::PeerShutdown) => Some(EndReason::Shutdown),
@@ -229,6 +351,9 @@ impl Session {
 
     /// Ends the session in order: what has arrived becomes frames, the peer hears of it.
     pub(crate) fn finish<N: Network>(&mut self, now: Time, wire: &mut Wire<'_, N>) {
+        if !self.opened {
+            return;
+        }
         if let Some((connection, mut path)) = self.path(wire) {
             connection.close(now, &mut path);
             path.demuxer.finish(path.stream);
@@ -240,17 +365,25 @@ impl Session {
     /// goes back to the slab.
     pub(crate) fn abort(&mut self, now: Time) {
         self.connection.close(now, &mut Discard);
-        self.stream.abort();
+        if self.opened {
+            self.stream.abort();
+        }
     }
 
     /// Gives the berth back, with its last counters.
     pub(crate) fn leave(&mut self, reason: EndReason, now: Time) -> Option<Box<Tenancy>> {
-        self.flush(now);
+        if self.opened {
+            self.flush(now);
+        }
+        self.asking = None;
+        self.news = false;
         let mut tenancy = self.tenancy.take()?;
-        let mut ring = self.stream.close().expect("an open session has its ring");
-        ring.end();
-        tenancy.berth.ring = Some(ring);
-        counters::show_gauges(&mut tenancy.berth.slot, counters::NOTHING_WAITS);
+        if std::mem::take(&mut self.opened) {
+            let mut ring = self.stream.close().expect("an open session has its ring");
+            ring.end();
+            tenancy.berth.ring = Some(ring);
+            counters::show_gauges(&mut tenancy.berth.slot, counters::NOTHING_WAITS);
+        }
         tenancy.end = reason;
         Some(tenancy)
     }

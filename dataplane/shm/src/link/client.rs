@@ -12,7 +12,7 @@ use rustix::net::{
 };
 
 use super::message::{Incoming, Reply, Request, receive, send};
-use super::{CommandError, MESSAGE_BYTES_MAX};
+use super::{CommandError, MESSAGE_BYTES_MAX, SourceReport};
 use crate::{ABI_VERSION, Directory, Error, GopReader};
 
 /// A connection to the dataplane.
@@ -70,7 +70,34 @@ impl Link {
     /// Ends a stream and keeps its id out for `block`.
     pub fn terminate(&mut self, stream_id: &str, block: Duration) -> Result<(), Error> {
         let (stream_id, block_ms) = (stream_id.to_owned(), millis(block));
-        match self.ask(&Request::Terminate { stream_id, block_ms })? {
+        self.command(&Request::Terminate { stream_id, block_ms })
+    }
+
+    /// The sources behind the id `after`, in the order of their ids, and whether there are more.
+    pub fn sources(&mut self, after: Option<&str>) -> Result<(Vec<SourceReport>, bool), Error> {
+        match self.ask(&Request::Sources { after: after.map(str::to_owned) })? {
+            (Reply::Sources { sources, more }, None) => Ok((sources, more)),
+            (reply, fd) => Err(unexpected(&reply, fd.is_some())),
+        }
+    }
+
+    /// Fetches one more stream, described with the keys of `ingestion.srt.sources`.
+    pub fn add_source(&mut self, source: serde_json::Value) -> Result<(), Error> {
+        self.command(&Request::AddSource { source })
+    }
+
+    /// Fetches a stream no more.
+    pub fn remove_source(&mut self, id: &str) -> Result<(), Error> {
+        self.command(&Request::RemoveSource { id: id.to_owned() })
+    }
+
+    /// Calls a source at once, whatever its breaker says.
+    pub fn restart_source(&mut self, id: &str) -> Result<(), Error> {
+        self.command(&Request::RestartSource { id: id.to_owned() })
+    }
+
+    fn command(&mut self, request: &Request) -> Result<(), Error> {
+        match self.ask(request)? {
             (Reply::Done, None) => Ok(()),
             (reply, fd) => Err(unexpected(&reply, fd.is_some())),
         }

@@ -11,6 +11,8 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::sources::SourceReport;
+
 /// Longest message. A request's largest part is a stream id of 512 bytes, at most six times that
 /// in JSON escapes.
 pub const MESSAGE_BYTES_MAX: usize = 8192;
@@ -28,6 +30,14 @@ pub(super) enum Request {
     Ring { stream_id: String },
     /// End a stream and keep its id out for a while.
     Terminate { stream_id: String, block_ms: u64 },
+    /// Tell the sources behind that id, as many as fit.
+    Sources { after: Option<String> },
+    /// Fetch one more stream, described as in the configuration file.
+    AddSource { source: serde_json::Value },
+    /// Fetch it no more.
+    RemoveSource { id: String },
+    /// Call it at once.
+    RestartSource { id: String },
 }
 
 /// What the dataplane answers.
@@ -38,6 +48,8 @@ pub(super) enum Reply {
     Directory,
     /// With the ring's descriptor.
     Ring { ring: u32, generation: u64 },
+    /// Sources, and whether there are more behind them.
+    Sources { sources: Vec<SourceReport>, more: bool },
     /// The command was carried out.
     Done,
     /// The request was refused.
@@ -65,6 +77,12 @@ impl CommandError {
     pub const INVALID: &'static str = "invalid_request";
     /// The message is longer than [`MESSAGE_BYTES_MAX`].
     pub const OVERSIZE: &'static str = "oversize_request";
+    /// There is one with that id.
+    pub const EXISTS: &'static str = "already_exists";
+    /// There are as many as there may be.
+    pub const LIMIT: &'static str = "limit_reached";
+    /// What is to be made is described wrongly; the message names the key.
+    pub const INVALID_SOURCE: &'static str = "invalid_source";
     /// As many clients as the dataplane serves are connected.
     pub const TOO_MANY_CLIENTS: &'static str = "too_many_clients";
 

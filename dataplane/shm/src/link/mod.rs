@@ -9,6 +9,12 @@
 //!                                                         "generation":7}                 + memfd
 //!   {"request":"terminate","stream_id":"live/a",         {"reply":"done"}
 //!    "block_ms":5000}
+//!   {"request":"sources","after":"cam1"}                {"reply":"sources","sources":[…],
+//!                                                         "more":false}
+//!   {"request":"add_source","source":{"id":"cam2",       {"reply":"done"}
+//!    "address":"192.0.2.1:9000"}}
+//!   {"request":"remove_source","id":"cam2"}              {"reply":"done"}
+//!   {"request":"restart_source","id":"cam2"}             {"reply":"done"}
 //!   anything else                                        {"reply":"error","code":"invalid_request",
 //!                                                         "message":"…"}
 //! ```
@@ -18,9 +24,11 @@
 mod client;
 mod message;
 mod server;
+mod sources;
 #[cfg(all(test, not(miri)))]
 mod tests;
 
 pub use client::Link;
 pub use message::{CommandError, MESSAGE_BYTES_MAX};
 pub use server::{CLIENTS_MAX, Handler, LinkServer, LinkTotals, RingGrant};
+pub use sources::{SourceFailure, SourceFailures, SourceReport, SourcesPage};

@@ -16,7 +16,7 @@ use rustix::net::{
 };
 
 use super::message::{Incoming, Reply, Request, receive, send};
-use super::{CommandError, MESSAGE_BYTES_MAX};
+use super::{CommandError, MESSAGE_BYTES_MAX, SourcesPage};
 use crate::{ABI_VERSION, Error, RingId};
 
 /// Most clients at a time: a control plane, a few tools, and one for each reader of frames that
@@ -37,6 +37,25 @@ pub trait Handler {
 
     /// Ends a stream and keeps its id out for `block`.
     fn terminate(&mut self, stream_id: &str, block: Duration) -> Result<(), CommandError>;
+
+    /// Puts the sources behind the id `after` on a page, until it is full. There are none unless the
+    /// handler says so, here and below.
+    fn sources(&self, _after: Option<&str>, _page: &mut SourcesPage) {}
+
+    /// Fetches one more stream, described as in the configuration file.
+    fn add_source(&mut self, _source: serde_json::Value) -> Result<(), CommandError> {
+        Err(CommandError::new(CommandError::LIMIT, "nothing is fetched here"))
+    }
+
+    /// Fetches a stream no more.
+    fn remove_source(&mut self, id: &str) -> Result<(), CommandError> {
+        Err(CommandError::new(CommandError::NOT_FOUND, format!("no source `{id}`")))
+    }
+
+    /// Calls a source at once.
+    fn restart_source(&mut self, id: &str) -> Result<(), CommandError> {
+        Err(CommandError::new(CommandError::NOT_FOUND, format!("no source `{id}`")))
+    }
 }
 
 /// A ring handed to a client.
@@ -226,6 +245,21 @@ impl LinkServer {
             Request::Terminate { stream_id, block_ms } => {
                 handler.terminate(&stream_id, Duration::from_millis(block_ms))?;
                 Ok((Reply::Done, None))
+            }
+            Request::Sources { after } => {
+                let mut page = SourcesPage::default();
+                handler.sources(after.as_deref(), &mut page);
+                let (sources, more) = page.into_parts();
+                Ok((Reply::Sources { sources, more }, None))
+            }
+            Request::AddSource { source } => {
+                handler.add_source(source).map(|()| (Reply::Done, None))
+            }
+            Request::RemoveSource { id } => {
+                handler.remove_source(&id).map(|()| (Reply::Done, None))
+            }
+            Request::RestartSource { id } => {
+                handler.restart_source(&id).map(|()| (Reply::Done, None))
             }
         }
     }

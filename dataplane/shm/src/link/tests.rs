@@ -30,6 +30,7 @@ struct Engine {
     writer: GopWriter,
     ring: OwnedFd,
     terminated: Vec<(String, Duration)>,
+    sources: std::collections::BTreeSet<String>,
 }
 
 impl Handler for Engine {
@@ -45,6 +46,35 @@ impl Handler for Engine {
         self.terminated.push((stream_id.to_owned(), block));
         Ok(())
     }
+
+    fn sources(&self, after: Option<&str>, page: &mut SourcesPage) {
+        let behind = self.sources.iter().filter(|id| after.is_none_or(|after| id.as_str() > after));
+        for id in behind {
+            if !page.push(sources::example(id)) {
+                break;
+            }
+        }
+    }
+
+    fn add_source(&mut self, source: Value) -> Result<(), CommandError> {
+        match source["id"].as_str() {
+            Some(id) => {
+                self.sources.insert(id.to_owned());
+                Ok(())
+            }
+            None => Err(CommandError::new(CommandError::INVALID_SOURCE, "source.id: missing")),
+        }
+    }
+
+    fn remove_source(&mut self, id: &str) -> Result<(), CommandError> {
+        let known = self.sources.remove(id);
+        known.then_some(()).ok_or_else(|| CommandError::new(CommandError::NOT_FOUND, id))
+    }
+
+    fn restart_source(&mut self, id: &str) -> Result<(), CommandError> {
+        let known = self.sources.contains(id);
+        known.then_some(()).ok_or_else(|| CommandError::new(CommandError::NOT_FOUND, id))
+    }
 }
 
 fn engine() -> Engine {
@@ -57,7 +87,7 @@ fn engine() -> Engine {
     };
     let (mut writer, ring) = GopRing::create(&spec).unwrap();
     writer.start_generation();
-    Engine { writer, ring, terminated: Vec::new() }
+    Engine { writer, ring, terminated: Vec::new(), sources: Default::default() }
 }
 
 struct House {
@@ -181,6 +211,44 @@ fn a_command_reaches_the_engine() {
     let block = Duration::from_millis(1500);
     house.serve(move |path| Link::connect(path, LONG)?.terminate("live/ä\"", block)).unwrap();
     assert_eq!(house.engine.terminated, [("live/ä\"".to_owned(), block)]);
+}
+
+#[test]
+fn sources_are_told_page_by_page_and_changed() {
+    let mut house = house();
+    let found = house.serve(|path| {
+        let mut link = Link::connect(path, LONG)?;
+        for place in 0..100 {
+            link.add_source(json!({"id": format!("cam{place:03}")}))?;
+        }
+        link.remove_source("cam050")?;
+        link.restart_source("cam051")?;
+        let (mut ids, mut pages) = (Vec::new(), 0);
+        loop {
+            let after = ids.last().cloned();
+            let (sources, more) = link.sources(after.as_deref())?;
+            pages += 1;
+            ids.extend(sources.into_iter().map(|source| source.id));
+            if !more {
+                return Ok::<_, Error>((ids, pages));
+            }
+        }
+    });
+    let (ids, pages) = found.unwrap();
+    assert!(pages > 1);
+    assert_eq!(ids.len(), 99);
+    assert!(ids.is_sorted() && !ids.contains(&"cam050".to_owned()));
+    let refused = house.serve(|path| {
+        let mut link = Link::connect(path, LONG).unwrap();
+        [link.add_source(json!({})), link.remove_source("x"), link.restart_source("x")]
+    });
+    let codes = refused.map(|refusal| match refusal {
+        Err(Error::Refused(error)) => error.code,
+        other => panic!("{other:?}"),
+    });
+    let [wrong, unknown, unknown_too] = codes.each_ref().map(String::as_str);
+    assert_eq!(wrong, CommandError::INVALID_SOURCE);
+    assert_eq!((unknown, unknown_too), (CommandError::NOT_FOUND, CommandError::NOT_FOUND));
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 mod authorization;
 mod options;
+mod sources;
 mod srt;
 mod streams;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(super) use self::sources::source;
 use super::Config;
 use super::schema::{File, Ingestion, Workers};
 

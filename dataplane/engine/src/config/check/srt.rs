@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::options::{BANDWIDTH_BPS, overrides};
-use super::{Error, optional, refuse, streams, within};
+use super::{Error, optional, refuse, sources, streams, within};
 use crate::config::options::StreamOptions;
 use crate::config::schema::{Ingestion, Listener, Srt};
 use crate::config::srt::{Access, ListenerConfig, SrtConfig};
@@ -27,10 +27,11 @@ pub(super) fn srt(
     let listeners = listeners(ingestion)?;
     let first = &listeners[0].options;
     let input_bps = input_bandwidth(srt, first.max_bandwidth_bps)?;
+    let rules = streams::rules(ingestion.streams.as_deref().unwrap_or_default())?;
     let config = SrtConfig {
         receive_buffer_bytes: receive_buffer_bytes(receive_buffer, input_bps, first.latency)?,
-        rules: streams::rules(ingestion.streams.as_deref().unwrap_or_default())?,
-        sources_max: within("ingestion.srt.max_sources", srt.max_sources, 64, 0..=1_024)?,
+        sources: sources::sources(ingestion, first, &rules)?,
+        rules,
         listeners,
     };
     refuse_encryption(&config)?;

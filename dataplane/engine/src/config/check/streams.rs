@@ -48,7 +48,7 @@ fn rule(at: &str, stream: &Stream) -> Result<Rule, Error> {
 }
 
 /// What a stream id may be.
-fn text(key: &str, text: &str) -> Result<String, Error> {
+pub(super) fn text(key: &str, text: &str) -> Result<String, Error> {
     let printable = |byte: u8| (0x20..0x7f).contains(&byte);
     let fits = (1..=shm::STREAM_ID_BYTES_MAX).contains(&text.len());
     if !fits || !text.bytes().all(printable) || text.trim() != text {

@@ -49,7 +49,6 @@ macro_rules! section_with_options {
         }
 
         impl $name {
-            #[allow(dead_code, reason = "sources are not read yet")]
             pub(in crate::config) fn options(&self) -> OptionKeys {
                 OptionKeys {
                     latency: self.latency,
@@ -90,6 +89,12 @@ section_with_options! {
         listeners: Option<Vec<Listener>>,
         sources: Option<Vec<Source>>,
         max_sources: Option<u64>,
+        connect_timeout: Option<Span>,
+        reconnect_cap: Option<Span>,
+        reconnect_multiplier: Option<f64>,
+        reconnect_max_tries: Option<u64>,
+        breaker_threshold: Option<u64>,
+        breaker_open: Option<Span>,
     }
     passphrase: encryption.passphrase, key_length: encryption.key_length
 }
@@ -121,6 +126,7 @@ section_with_options! {
         local_addr: Option<String>,
         local_port: Option<u64>,
         stream_id: Option<String>,
+        connect_timeout: Option<Span>,
         passphrase: Option<SecretText>,
         key_length: Option<u64>,
     }
@@ -180,6 +186,16 @@ pub enum SourceMode {
     Caller,
     /// Both sides call each other.
     Rendezvous,
+}
+
+impl SourceMode {
+    /// Its word in the file.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Rendezvous => "rendezvous",
+        }
+    }
 }
 
 /// The decision when the authorization service cannot be asked.

@@ -1,0 +1,61 @@
+//! A stream's places in shared memory.
+
+use std::net::SocketAddr;
+
+use memory::Time;
+use shm::counters::StreamCounter;
+use shm::{EndReason, GopWriter, StreamInfo, StreamKind, StreamSlotWriter, StreamState};
+
+use crate::clock;
+
+/// A stream's places in shared memory. They go to the worker with a session and come back when
+/// it ends.
+#[derive(Debug)]
+pub(crate) struct Berth {
+    pub(crate) slot: StreamSlotWriter,
+    /// Out while the session's `media::Stream` writes it.
+    pub(crate) ring: Option<GopWriter>,
+    /// What the slot shows.
+    pub(crate) info: StreamInfo,
+}
+
+/// Whose stream a berth is to show.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Guest<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) peer: SocketAddr,
+    pub(crate) peer_version: u32,
+    pub(crate) worker: u16,
+    /// The stream was lost and goes on.
+    pub(crate) resumed: bool,
+}
+
+impl Berth {
+    /// Shows readers a stream whose connection was just made.
+    pub(crate) fn show_connecting(&mut self, guest: &Guest<'_>, now: Time) {
+        let ring = self.ring.as_mut().expect("a berth without a session holds its ring");
+        let unix_ns = clock::unix_nanos();
+        let mut info = if guest.resumed { self.info } else { StreamInfo::default() };
+        info.id = shm::StreamId::new(guest.id).expect("an id that was examined fits");
+        info.kind = StreamKind::Srt;
+        info.state = StreamState::Connecting;
+        info.end = EndReason::None;
+        info.source = Some(guest.peer);
+        info.worker = guest.worker;
+        info.created_unix_ns = if guest.resumed { info.created_unix_ns } else { unix_ns };
+        info.connected_unix_ns = unix_ns;
+        info.ended_unix_ns = 0;
+        info.ring = Some(ring.ring());
+        info.ring_generation = ring.start_generation();
+        info.peer_version = guest.peer_version;
+        self.info = info;
+        if guest.resumed {
+            self.slot.set_info(&info);
+        } else {
+            self.slot.open(&info);
+        }
+        self.slot.add(StreamCounter::Connections, 1);
+        // From here on silence counts.
+        self.slot.set(StreamCounter::LastReceivedNs, now.nanos());
+    }
+}
