@@ -10,10 +10,12 @@
 pub mod clip;
 pub mod generate;
 pub mod oracle;
+pub mod peers;
 pub mod process;
 pub mod publisher;
 pub mod raw;
 pub mod relay;
 pub mod senders;
 pub mod system;
+pub mod wire;
 pub mod witness;

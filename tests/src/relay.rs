@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::wire::{Seen, Watch};
+
 /// What happens to datagrams, in both directions.
 #[derive(Debug, Clone, Copy)]
 pub struct Impairment {
@@ -31,6 +33,20 @@ pub struct Impairment {
     pub reorder_delay: Duration,
     /// Delay of one direction: half the round-trip time.
     pub delay: Duration,
+}
+
+impl Impairment {
+    /// A network that loses so many of a hundred and is 20 ms long both ways together.
+    pub const fn losing(seed: u64, percent: u32) -> Self {
+        Self {
+            seed,
+            loss_permille: percent * 10,
+            duplicate_permille: 0,
+            reorder_permille: 0,
+            reorder_delay: Duration::ZERO,
+            delay: Duration::from_millis(10),
+        }
+    }
 }
 
 /// What the relay did, both directions together.
@@ -53,6 +69,7 @@ pub struct Totals {
 pub struct Relay {
     address: SocketAddr,
     totals: Arc<Totals>,
+    watch: Arc<Watch>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -64,6 +81,7 @@ impl Relay {
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
         let totals = Arc::new(Totals::default());
+        let watch = Arc::new(Watch::default());
         let stop = Arc::new(AtomicBool::new(false));
         let mut run = Run {
             front: socket,
@@ -74,6 +92,7 @@ impl Relay {
             queue: BinaryHeap::new(),
             order: 0,
             totals: Arc::clone(&totals),
+            watch: Arc::clone(&watch),
         };
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -82,7 +101,7 @@ impl Relay {
                 std::thread::sleep(Duration::from_micros(200));
             }
         });
-        Ok(Self { address, totals, stop, thread: Some(thread) })
+        Ok(Self { address, totals, watch, stop, thread: Some(thread) })
     }
 
     /// Where encoders send to.
@@ -93,6 +112,11 @@ impl Relay {
     /// What it did so far.
     pub fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    /// What it saw of SRT so far.
+    pub fn seen(&self) -> Seen {
+        self.watch.seen()
     }
 }
 
@@ -141,6 +165,7 @@ struct Run {
     queue: BinaryHeap<Reverse<Flight>>,
     order: u64,
     totals: Arc<Totals>,
+    watch: Arc<Watch>,
 }
 
 impl Run {
@@ -175,6 +200,7 @@ impl Run {
         let Impairment { loss_permille, duplicate_permille, reorder_permille, .. } =
             self.impairment;
         self.totals.taken.fetch_add(1, Ordering::Relaxed);
+        self.watch.note(forth, datagram);
         if self.random.permille(loss_permille) {
             self.totals.lost.fetch_add(1, Ordering::Relaxed);
             return;

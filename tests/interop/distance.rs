@@ -1,0 +1,65 @@
+//! A round trip longer than the time after which a caller repeats its conclusion: it connects once,
+//! whatever crosses on the way.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use penstock_tests::clip::Clip;
+use penstock_tests::peers::{Keys, Peer, Side, Way};
+use penstock_tests::publisher::PAYLOAD_BYTES;
+use penstock_tests::relay::{Impairment, Relay};
+use penstock_tests::system::{Options, Penstock};
+use shm::counters::ConductorCounter;
+
+const STREAM: &str = "far";
+
+/// 300 ms of round trip; libsrt repeats after 250.
+fn far() -> Impairment {
+    Impairment { delay: Duration::from_millis(150), ..Impairment::losing(1, 0) }
+}
+
+fn options() -> Options {
+    Options {
+        srt: "    max_bandwidth: 20000000\n    latency: 1500ms\n".into(),
+        ..Options::default()
+    }
+}
+
+#[test]
+fn a_caller_at_300_ms_connects_once_and_every_conclusion_gets_the_same_answer() -> Result<()> {
+    let clip = Clip::in_folder(env!("CARGO_TARGET_TMPDIR"))?;
+    for peer in [Peer::SrtLiveTransmit, Peer::SrtTokio] {
+        let system = Penstock::start(&options())?;
+        let relay = Relay::start(system.srt_address(), far())?;
+        let tap = system.frames_of(STREAM)?;
+        let way = Way {
+            side: Side::Caller,
+            address: relay.address(),
+            stream_id: STREAM,
+            passphrase: None,
+            keys: Keys::CLEAR,
+            latency_ms: 1_500,
+        };
+        let mut sending = peer.start(&way, &clip, &system.path("peer.log"))?;
+        system.wait_stream(STREAM, "connected", |_| true)?;
+        sending.feed(&clip)?;
+        let packets = clip.bytes.chunks(PAYLOAD_BYTES).count() as u64;
+        system.wait_stream(STREAM, "everything arrived", |stream| {
+            stream["counters"]["packets_delivered"].as_u64() >= Some(packets)
+        })?;
+        sending.end()?;
+        clip.is_whole(&tap.frames()?)?;
+        let conductor = system.directory()?.conductor();
+        assert_eq!(conductor.counter(ConductorCounter::Accepted), 1, "{peer:?}");
+        let seen = relay.seen();
+        let asked = seen.conclusions(true).count();
+        ensure!(asked > 1, "{peer:?} asked {asked} times: the distance is too short");
+        // Behind the header, whose time stamp is that of sending.
+        let answers: Vec<&[u8]> = seen.conclusions(false).map(|answer| &answer[16..]).collect();
+        let first = answers.first().context("no answer")?;
+        ensure!(answers.iter().all(|answer| answer == first), "{peer:?}: answers {answers:x?}");
+        assert_eq!(answers.len(), asked, "{peer:?}: each is answered");
+        system.stop()?;
+    }
+    Ok(())
+}
