@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, ensure};
 use penstock_tests::clip::Clip;
 use penstock_tests::oracle::{self, Check, Frame};
-use penstock_tests::peers::{Keys, Peer, Side, Way, announced, newer_libsrt};
+use penstock_tests::peers::{Keys, Peer, Sending, Side, Way, announced, newer_libsrt};
 use penstock_tests::publisher::PAYLOAD_BYTES;
 use penstock_tests::relay::{Impairment, Relay};
-use penstock_tests::system::{Options, PATIENCE, Penstock};
+use penstock_tests::system::{Options, PATIENCE, Penstock, Tap};
 use penstock_tests::wire::Seen;
 use shm::StreamSnapshot;
 use shm::counters::StreamCounter as C;
@@ -116,11 +116,23 @@ fn run(cell: &Cell, clip: &Clip) -> Result<String> {
         keys: cell.keys,
         latency_ms: LATENCY_MS,
     };
-    let log = system.path("peer.log");
-    let mut sending = cell.peer.start(&way, clip, &log)?;
-    let said = || std::fs::read_to_string(&log).unwrap_or_default();
-    system.wait_stream(STREAM, "connected", |_| true).with_context(said)?;
-    sending.feed(clip).with_context(said)?;
+    let mut sending = cell.peer.start(&way, clip, &system.path("peer.log"))?;
+    let told = transmit(cell, clip, &system, &mut sending, tap, &relay);
+    let told = told.with_context(|| sending.said())?;
+    system.stop()?;
+    Ok(told)
+}
+
+fn transmit(
+    cell: &Cell,
+    clip: &Clip,
+    system: &Penstock,
+    sending: &mut Sending,
+    tap: Tap,
+    relay: &Relay,
+) -> Result<String> {
+    system.wait_stream(STREAM, "connected", |_| true)?;
+    sending.feed(clip)?;
     if cell.peer.passes_unchanged() {
         let packets = clip.bytes.chunks(PAYLOAD_BYTES).count() as u64;
         system.wait_stream(STREAM, "everything arrived", |stream| {
@@ -128,16 +140,12 @@ fn run(cell: &Cell, clip: &Clip) -> Result<String> {
             count("packets_delivered") + count("packets_skipped_too_late") >= packets
         })?;
     } else {
-        sending.process.succeed(PATIENCE).with_context(said)?;
+        sending.process.succeed(PATIENCE)?;
     }
     sending.end()?;
     let frames = tap.frames()?;
     let stream = system.directory()?.stream(STREAM).context("the stream is listed")?;
-    let seen = relay.seen();
-    let told = check(cell, clip, &frames, &stream, &seen)
-        .with_context(|| format!("{}\n{}", figures(&stream), said()))?;
-    system.stop()?;
-    Ok(told)
+    check(cell, clip, &frames, &stream, &relay.seen()).with_context(|| figures(&stream))
 }
 
 fn check(

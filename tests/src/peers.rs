@@ -12,8 +12,9 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 
 use crate::clip::Clip;
-use crate::process::Process;
+use crate::process::{Process, eventually};
 use crate::publisher::PAYLOAD_BYTES;
+use crate::system::PATIENCE;
 
 /// What sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,7 +180,7 @@ impl Peer {
         command.stdout(File::create(log)?).stderr(File::options().append(true).open(log)?);
         let mut process = Process::start_fed(self.label(), &mut command)?;
         let input = process.child().stdin.take();
-        Ok(Sending { peer: self, process, input })
+        Ok(Sending { peer: self, process, input, log: log.to_owned() })
     }
 
     fn command(self, way: &Way<'_>, clip: &Clip) -> Result<Command> {
@@ -233,15 +234,32 @@ pub struct Sending {
     /// The process.
     pub process: Process,
     input: Option<ChildStdin>,
+    log: PathBuf,
 }
 
 impl Sending {
+    /// What it said.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// `srt-live-transmit` throws away what it reads before it knows that it is connected.
+    fn wait_connected(&self) -> Result<()> {
+        if self.peer != Peer::SrtLiveTransmit {
+            return Ok(());
+        }
+        eventually("the peer is connected", PATIENCE, || {
+            Ok(self.said().contains("SRT target connected").then_some(()))
+        })
+    }
+
     /// Feeds it the clip, faster than real time, and what pushes the last of it out. What reads the
     /// file by itself is left alone.
     pub fn feed(&mut self, clip: &Clip) -> Result<()> {
         if self.peer == Peer::Ffmpeg {
             return Ok(());
         }
+        self.wait_connected()?;
         let input = self.input.as_mut().context("it is fed once")?;
         let rate = clip.bits_per_second() * u64::from(SPEED);
         let start = Instant::now();
@@ -251,8 +269,10 @@ impl Sending {
             std::thread::sleep(due.saturating_sub(start.elapsed()));
             input.write_all(payload)?;
         }
-        let held_back = self.peer.held_back_bytes();
-        input.write_all(&null_packets(held_back.next_multiple_of(PAYLOAD_BYTES)))?;
+        // The last payload is filled up, and what is held back is pushed out.
+        let end = clip.bytes.len() + self.peer.held_back_bytes();
+        let padding = end.next_multiple_of(PAYLOAD_BYTES) - clip.bytes.len();
+        input.write_all(&null_packets(padding))?;
         input.flush()?;
         Ok(())
     }
