@@ -224,6 +224,7 @@ impl Ground {
             srt: srt.clone(),
             reconnect_grace: config.reconnect_grace,
             streams_per_source_max: config.streams_per_source_max,
+            authorization: config.authorization,
             window_packets: self.plan.session.window_packets,
             ids: self.ids,
             salts,

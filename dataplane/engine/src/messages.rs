@@ -160,6 +160,8 @@ impl Verdict {
 pub(crate) enum Report {
     /// A caller with a good cookie asks to connect at this listener's socket.
     Admit { socket: SocketIndex, request: ConnectRequest },
+    /// A handshake with a good cookie was refused by itself; the answer has left.
+    Refused { socket: SocketIndex, peer: SocketAddr, reason: RejectReason },
     /// The session of this ticket is open; its answer may leave.
     Installed { ticket: u32, answer: Answer },
     /// The connection that was asked for is made.

@@ -295,6 +295,18 @@ counters! {
         RejectedUnlisted => "rejected_unlisted",
         /// Connections refused: a longer latency is asked for than allowed.
         RejectedLatency => "rejected_latency",
+        /// Connections refused: the handshake asks for what is not served.
+        RejectedHandshake => "rejected_handshake",
+        /// Connections refused: by the authorization service.
+        RejectedDenied => "rejected_denied",
+        /// Connections refused: the authorization service could not decide.
+        RejectedUndecided => "rejected_undecided",
+        /// Publishers let on although the authorization service could not decide.
+        AllowedUndecided => "allowed_undecided",
+        /// Events that nobody was there to hear.
+        EventsLost => "events_lost",
+        /// Events of refused connections left out because there were too many.
+        EventsSuppressed => "events_suppressed",
         /// Connections refused: the id is malformed.
         RejectedId => "rejected_id",
         /// Connections refused: what was asked for is unsupported.

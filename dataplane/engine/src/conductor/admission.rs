@@ -43,6 +43,15 @@ pub(crate) enum Refusal {
     /// the caller asks for a latency of {asked_ms} ms, {max_ms} ms are allowed
     #[error("the caller asks for a latency of {asked_ms} ms, {max_ms} ms are allowed")]
     Latency { asked_ms: u64, max_ms: u64 },
+    /// the handshake asks for what is not served
+    #[error("the handshake asks for what is not served")]
+    Handshake(RejectReason),
+    /// denied by the authorization service: {message}
+    #[error("denied by the authorization service: {message}")]
+    Denied { reason: RejectReason, message: String },
+    /// the authorization service could not decide: {problem}
+    #[error("the authorization service could not decide: {problem}")]
+    Undecided { problem: String },
     /// rate × latency needs {wanted} packet slots, {free} are free
     #[error("rate x latency needs {wanted} packet slots, {free} are free")]
     Slots { wanted: u32, free: u32 },
@@ -83,6 +92,28 @@ impl Refusal {
             Self::Limit(_) => RejectReason::OVERLOAD,
             Self::Latency { .. } => RejectReason::UNACCEPTABLE,
             Self::Slots { .. } => RejectReason::RESOURCE,
+            Self::Handshake(reason) | Self::Denied { reason, .. } => *reason,
+            Self::Undecided { .. } => RejectReason::UNAVAILABLE,
+        }
+    }
+
+    /// Its name in events and logs.
+    pub(crate) const fn label(&self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Encrypted => "encrypted",
+            Self::StreamId(_) => "stream_id",
+            Self::Unlisted => "unlisted",
+            Self::KeyMissing => "key_missing",
+            Self::KeyWrong => "key_wrong",
+            Self::Blocked => "blocked",
+            Self::Conflict => "conflict",
+            Self::Limit(_) => "limit",
+            Self::Latency { .. } => "latency",
+            Self::Slots { .. } => "slots",
+            Self::Handshake(_) => "handshake",
+            Self::Denied { .. } => "denied",
+            Self::Undecided { .. } => "undecided",
         }
     }
 
@@ -99,6 +130,9 @@ impl Refusal {
             Self::Limit(_) => ConductorCounter::RejectedLimit,
             Self::Latency { .. } => ConductorCounter::RejectedLatency,
             Self::Slots { .. } => ConductorCounter::RejectedSlots,
+            Self::Handshake(_) => ConductorCounter::RejectedHandshake,
+            Self::Denied { .. } => ConductorCounter::RejectedDenied,
+            Self::Undecided { .. } => ConductorCounter::RejectedUndecided,
         }
     }
 }

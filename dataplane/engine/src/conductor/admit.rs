@@ -1,7 +1,11 @@
 //! A request's way through admission: read, checked, decided.
 
+use std::net::SocketAddr;
+
 use memory::Time;
+use shm::link::{Event, EventKind};
 use srt::ConnectRequest;
+use srt::handshake::RejectReason;
 use uring::SocketIndex;
 
 use super::admission::{self, Limit, Refusal, canonical};
@@ -10,6 +14,7 @@ use super::streams::{Claim, Newcomer, State, Stream};
 use super::tickets::{Phase, Ticket};
 use super::{Conductor, TICKET_LIFE, TICKETS_MAX};
 use crate::messages::{Order, Verdict};
+use crate::stream_id;
 
 impl Conductor {
     /// Takes a request that came with a good cookie.
@@ -29,7 +34,11 @@ impl Conductor {
         let examined = admission::examine(&request, listener, &srt.rules, &mut self.derived);
         let admissible = match examined {
             Ok(admissible) => admissible,
-            Err(refusal) => return self.refuse(from, socket, &request, None, &refusal, now),
+            Err(refusal) => {
+                // The id is shown where the text names one; the text itself may hold a secret.
+                let wish = stream_id::parse(request.stream_id.as_bytes()).unwrap_or_default();
+                return self.refuse(from, socket, &request, wish.resource, &refusal, now);
+            }
         };
         let ticket = Ticket {
             from,
@@ -39,11 +48,12 @@ impl Conductor {
             rule: admissible.rule,
             options: admissible.options,
             asked: now,
+            arrival: EventKind::Accepted,
             phase: Phase::Undecided,
         };
         self.ticket_last = self.ticket_last.wrapping_add(1);
         self.tickets.insert(self.ticket_last, ticket);
-        self.decide(self.ticket_last, now);
+        self.ask_about(self.ticket_last, now);
     }
 
     /// Goes on with requests that wait for the publisher before them.
@@ -57,7 +67,7 @@ impl Conductor {
         }
     }
 
-    fn decide(&mut self, number: u32, now: Time) {
+    pub(super) fn decide(&mut self, number: u32, now: Time) {
         let Some(ticket) = self.tickets.get(&number) else { return };
         if self.streams.is_blocked(&ticket.id, now) {
             return self.refuse_ticket(number, &Refusal::Blocked, now);
@@ -68,6 +78,10 @@ impl Conductor {
         if let Err(limit) = self.within_limits(ticket) {
             return self.refuse_ticket(number, &Refusal::Limit(limit), now);
         }
+        let slots = match admission::latency(&ticket.request, &ticket.options) {
+            Ok(latency) => ticket.options.slots(latency),
+            Err(refusal) => return self.refuse_ticket(number, &refusal, now),
+        };
         let newcomer = Newcomer {
             id: &ticket.id,
             source: canonical(ticket.request.peer.ip()),
@@ -77,6 +91,11 @@ impl Conductor {
         let view = &self.parts.view;
         match self.streams.claim(&newcomer, now, |slot| last_received(view, slot)) {
             Claim::Free | Claim::Resume => self.install(number, now),
+            // Nobody is ended for a newcomer that would be refused then.
+            Claim::Replace { place, .. } if !self.parts.placement.fits(slots, place) => {
+                let (wanted, free) = (slots, self.parts.placement.slots_free());
+                self.refuse_ticket(number, &Refusal::Slots { wanted, free }, now);
+            }
             Claim::Replace { place, socket_id, reason } => {
                 if let Some(stream) = self.streams.get_mut(&ticket.id) {
                     stream.state = State::Ending { then: Some(number) };
@@ -133,19 +152,43 @@ impl Conductor {
         refusal: &Refusal,
         now: Time,
     ) {
-        self.parts.block.add(refusal.counter(), 1);
-        let listener = &self.parts.srt.listeners[socket.index()].name;
-        self.refusals.allow(now, || {
-            tracing::warn!(
-                listener,
-                source = %request.peer,
-                // The text as it came may hold a publish key.
-                stream_id = id,
-                code = refusal.reason().code(),
-                "refused: {refusal}"
-            );
-        });
+        self.show_refusal(socket, request.peer, id, refusal, now);
         let verdict = Verdict::refused(socket, *request, refusal.reason(), now);
         self.order(from, Order::Answer(Box::new(verdict)));
+    }
+
+    /// A worker refused a handshake by what it is.
+    pub(super) fn refused(
+        &mut self,
+        socket: SocketIndex,
+        peer: SocketAddr,
+        reason: RejectReason,
+        now: Time,
+    ) {
+        self.show_refusal(socket, peer, None, &Refusal::Handshake(reason), now);
+    }
+
+    fn show_refusal(
+        &mut self,
+        socket: SocketIndex,
+        peer: SocketAddr,
+        id: Option<&str>,
+        refusal: &Refusal,
+        now: Time,
+    ) {
+        self.parts.block.add(refusal.counter(), 1);
+        let code = refusal.reason().code();
+        let listener = &self.parts.srt.listeners[socket.index()].name;
+        self.refusals.allow(now, || {
+            let reason = refusal.label();
+            tracing::warn!(listener, source = %peer, stream_id = id, code, reason, "refused: {refusal}");
+        });
+        let mut event = Event::new(EventKind::Refused)
+            .source(peer)
+            .listener(listener)
+            .reason(refusal.label(), refusal.to_string())
+            .attribute("code", code.into());
+        event.stream_id = id.map(str::to_owned);
+        self.tell(event, now);
     }
 }

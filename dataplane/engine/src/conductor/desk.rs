@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use memory::Time;
 use shm::link::{
-    CommandError, Handler, RingGrant, SourceFailure, SourceFailures, SourceReport, SourcesPage,
+    CommandError, Decision, Handler, RingGrant, SourceFailure, SourceFailures, SourceReport,
+    SourcesPage,
 };
 use shm::{Directory, EndReason};
 
@@ -29,11 +30,12 @@ impl Conductor {
             sources: &self.sources,
             sources_config: &self.parts.srt.sources,
             changes: Vec::new(),
+            decisions: Vec::new(),
         };
         if let Err(error) = self.parts.link.serve_ready(&mut desk) {
             tracing::error!(%error, "the link cannot be served");
         }
-        let Desk { endings, closings, changes, .. } = desk;
+        let Desk { endings, closings, changes, decisions, .. } = desk;
         for (place, socket_id) in endings {
             let reason = EndReason::Terminated;
             self.order(place.worker, Order::End { place, socket_id, reason });
@@ -47,6 +49,9 @@ impl Conductor {
                 Change::Remove(id) => self.remove_source(&id),
                 Change::Restart(id) => self.restart_source(&id, now),
             }
+        }
+        for (question, decision) in decisions {
+            self.decided(question, decision, now);
         }
     }
 }
@@ -66,6 +71,7 @@ struct Desk<'a> {
     now: Time,
     endings: Vec<(Place, u32)>,
     closings: Vec<String>,
+    decisions: Vec<(u64, Decision)>,
     sources: &'a Sources,
     sources_config: &'a config::Sources,
     changes: Vec<Change>,
@@ -97,6 +103,10 @@ impl Handler for Desk<'_> {
         let Some((ring, generation)) = ring else { return Err(unknown(stream_id)) };
         let fd = &self.ring_fds[usize::try_from(ring.0).expect("32 bits fit")];
         Ok(RingGrant { fd: fd.as_fd(), ring, generation })
+    }
+
+    fn decide(&mut self, question: u64, decision: Decision) {
+        self.decisions.push((question, decision));
     }
 
     fn terminate(&mut self, stream_id: &str, block: Duration) -> Result<(), CommandError> {

@@ -25,6 +25,8 @@ pub(crate) mod backoff;
 pub(crate) mod breaker;
 mod calls;
 mod desk;
+mod events;
+mod hook;
 mod log_limit;
 pub(crate) mod placement;
 mod resolver;
@@ -45,15 +47,16 @@ use shm::link::LinkServer;
 use shm::{ConductorBlock, Directory};
 
 use self::calls::SocketPlaces;
+use self::events::Events;
 use self::log_limit::LogLimit;
 use self::placement::Placement;
 use self::resolver::Resolver;
 use self::sources::Sources;
 use self::streams::Streams;
-use self::tickets::{Phase, Ticket};
+use self::tickets::Ticket;
 use crate::berth::Berth;
 use crate::clock;
-use crate::config::SrtConfig;
+use crate::config::{Authorization, SrtConfig};
 use crate::messages::{Order, Report};
 use crate::socket_id::{Salts, SocketIds};
 use crate::stream_id::DerivedIds;
@@ -61,7 +64,7 @@ use crate::wake::Wake;
 
 /// Longest wait of a turn: the heartbeat's period, and a fifth of what readers call stale.
 const TURN: Duration = Duration::from_millis(100);
-/// The wait while a newcomer waits for a verdict on the publisher before it.
+/// The wait while a newcomer waits: for a verdict on the publisher before it, or on itself.
 const TURN_UNDECIDED: Duration = Duration::from_millis(20);
 /// A caller gives up after 3 s by default (libsrt's SRTO_CONNTIMEO).
 const TICKET_LIFE: Duration = Duration::from_secs(3);
@@ -83,6 +86,7 @@ pub(crate) struct WorkerLink {
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) srt: SrtConfig,
+    pub(crate) authorization: Option<Authorization>,
     pub(crate) reconnect_grace: Duration,
     pub(crate) streams_per_source_max: Option<u16>,
     pub(crate) window_packets: u32,
@@ -113,6 +117,7 @@ pub(crate) struct Conductor {
     resolver: Resolver,
     /// Indexes for the sockets of calls, by worker.
     socket_places: SocketPlaces,
+    events: Events,
 }
 
 impl Conductor {
@@ -131,6 +136,7 @@ impl Conductor {
             ticket_last: 0,
             derived: DerivedIds::default(),
             refusals: LogLimit::default(),
+            events: Events::default(),
         }
     }
 
@@ -144,7 +150,7 @@ impl Conductor {
     }
 
     fn wait(&self) {
-        let undecided = self.tickets.values().any(|ticket| ticket.phase == Phase::Undecided);
+        let undecided = self.tickets.values().any(Ticket::is_waiting);
         let turn = if undecided { TURN_UNDECIDED } else { TURN };
         let timeout = Timespec::try_from(turn).expect("a turn is shorter than years");
         let mut ready = [
@@ -160,10 +166,12 @@ impl Conductor {
     pub(crate) fn turn(&mut self, now: Time) {
         self.parts.block.set(ConductorCounter::HeartbeatNs, now.nanos());
         self.take_reports(now);
+        self.ask_waiting(now);
         self.decide_waiting(now);
         self.tend_sources(now);
         self.expire(now);
         self.serve_link(now);
+        self.tell_waiting();
         self.refusals.flush(now);
     }
 
@@ -184,7 +192,8 @@ impl Conductor {
             }
             Report::SocketClosed { socket } => self.socket_closed(worker, socket),
             Report::Connected { socket_id } => self.connected(socket_id, now),
-            Report::Installed { ticket, answer } => self.installed(ticket, &answer),
+            Report::Installed { ticket, answer } => self.installed(ticket, &answer, now),
+            Report::Refused { socket, peer, reason } => self.refused(socket, peer, reason, now),
             Report::Ended(tenancy) => self.ended(*tenancy, now),
             Report::Spent(verdict) => drop(verdict),
             Report::Stopped => self.parts.workers[worker].stopped = true,

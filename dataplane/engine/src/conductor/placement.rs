@@ -21,10 +21,32 @@ pub(crate) enum Full {
 
 #[derive(Debug)]
 struct WorkerPlaces {
+    /// What each place has on average.
+    share: u32,
     /// Free places, the one free the longest first: a former id rests before its place is reused.
     free: VecDeque<u16>,
     taken: u16,
     slots_free: u32,
+}
+
+impl WorkerPlaces {
+    /// What one connection may have: its share in any case, and beyond it what leaves half their
+    /// share to all other free places, so that a caller that asks for a long latency does not shut
+    /// the others out.
+    fn slots_open(&self) -> u32 {
+        if self.free.is_empty() { 0 } else { self.open(self.free.len(), self.slots_free) }
+    }
+
+    fn open(&self, places: usize, slots: u32) -> u32 {
+        let others = u32::try_from(places - 1).unwrap_or(u32::MAX);
+        let kept = (self.share / 2).saturating_mul(others);
+        slots.saturating_sub(kept).max(slots.min(self.share))
+    }
+
+    /// The same once a place is given back.
+    fn slots_open_after(&self, leaving: u32) -> u32 {
+        self.open(self.free.len() + 1, self.slots_free + leaving)
+    }
 }
 
 /// The places of all workers.
@@ -35,7 +57,12 @@ pub(crate) struct Placement {
 
 impl Placement {
     pub(crate) fn new(workers: u16, sessions: u16, slots: u32) -> Self {
-        let places = || WorkerPlaces { free: (0..sessions).collect(), taken: 0, slots_free: slots };
+        let places = || WorkerPlaces {
+            share: slots / u32::from(sessions.max(1)),
+            free: (0..sessions).collect(),
+            taken: 0,
+            slots_free: slots,
+        };
         Self { workers: (0..workers).map(|_| places()).collect() }
     }
 
@@ -44,10 +71,10 @@ impl Placement {
         let open =
             self.workers.iter_mut().enumerate().filter(|(_, worker)| !worker.free.is_empty());
         let mut open: Vec<_> = open.collect();
-        let Some(most) = open.iter().map(|(_, worker)| worker.slots_free).max() else {
+        let Some(most) = open.iter().map(|(_, worker)| worker.slots_open()).max() else {
             return Err(Full::Sessions);
         };
-        open.retain(|(_, worker)| worker.slots_free >= slots);
+        open.retain(|(_, worker)| worker.slots_open() >= slots);
         let Some((index, worker)) = open.into_iter().min_by_key(|(_, worker)| worker.taken) else {
             return Err(Full::Slots { wanted: slots, free: most });
         };
@@ -56,6 +83,19 @@ impl Placement {
         worker.slots_free -= slots;
         let worker = u16::try_from(index).expect("workers are numbered in 16 bits");
         Ok(Place { worker, session, slots })
+    }
+
+    /// Whether so many slots are to be had once `leaving` is given back.
+    pub(crate) fn fits(&self, slots: u32, leaving: Place) -> bool {
+        (0..).zip(&self.workers).any(|(index, worker)| {
+            let left = index == leaving.worker;
+            slots <= if left { worker.slots_open_after(leaving.slots) } else { worker.slots_open() }
+        })
+    }
+
+    /// The most slots that one connection could have.
+    pub(crate) fn slots_free(&self) -> u32 {
+        self.workers.iter().map(WorkerPlaces::slots_open).max().unwrap_or(0)
     }
 
     /// Gives a place back.
@@ -88,11 +128,30 @@ mod tests {
     }
 
     #[test]
+    fn a_greedy_connection_leaves_half_their_share_to_the_others() {
+        let mut placement = Placement::new(1, 5, 100);
+        assert_eq!(placement.take(61), Err(Full::Slots { wanted: 61, free: 60 }));
+        let greedy = placement.take(60).expect("a place");
+        let next = placement.take(21);
+        assert_eq!(next, Err(Full::Slots { wanted: 21, free: 20 }), "a share remains");
+        placement.take(20).expect("a share");
+        placement.release(greedy);
+        placement.take(20).expect("a share");
+    }
+
+    #[test]
+    fn what_a_predecessor_gives_back_counts_for_its_successor() {
+        let mut placement = Placement::new(1, 1, 100);
+        let place = placement.take(60).expect("a place");
+        assert!(placement.fits(100, place) && !placement.fits(101, place));
+    }
+
+    #[test]
     fn what_is_missing_is_told() {
         let mut placement = Placement::new(1, 2, 10);
-        assert_eq!(placement.take(11), Err(Full::Slots { wanted: 11, free: 10 }));
-        let first = placement.take(10).expect("a place");
-        assert_eq!(placement.take(1), Err(Full::Slots { wanted: 1, free: 0 }));
+        assert_eq!(placement.take(9), Err(Full::Slots { wanted: 9, free: 8 }));
+        let first = placement.take(8).expect("a place");
+        assert_eq!(placement.take(3), Err(Full::Slots { wanted: 3, free: 2 }));
         placement.release(first);
         placement.take(5).expect("a place");
         placement.take(5).expect("a place");

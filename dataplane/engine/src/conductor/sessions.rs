@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use memory::Time;
 use shm::counters::{ConductorCounter, StreamCounter};
+use shm::link::{Event, EventKind};
 use shm::{Directory, EndReason, StreamState};
 use srt::{Answer, ConnectionConfig};
 
@@ -66,6 +67,9 @@ impl Conductor {
         self.streams.insert(id, Stream { source, listener, rule, state: State::Installing });
         if resumed {
             self.parts.block.add(ConductorCounter::Reconnects, 1);
+            if ticket.arrival == EventKind::Accepted {
+                ticket.arrival = EventKind::Reconnected;
+            }
         }
         self.order(place.worker, Order::Install(Box::new(tenancy)));
     }
@@ -86,7 +90,7 @@ impl Conductor {
         Some((self.parts.berths.pop()?, false))
     }
 
-    pub(super) fn installed(&mut self, number: u32, answer: &Answer) {
+    pub(super) fn installed(&mut self, number: u32, answer: &Answer, now: Time) {
         let Some(ticket) = self.tickets.remove(&number) else { return };
         let Phase::Installing { place, socket_id, slot } = ticket.phase else { return };
         if let Some(stream) = self.streams.get_mut(&ticket.id) {
@@ -99,6 +103,12 @@ impl Conductor {
             worker = place.worker,
             "publisher accepted"
         );
+        let event = Event::new(ticket.arrival)
+            .stream(&ticket.id)
+            .source(ticket.request.peer)
+            .listener(&self.parts.srt.listeners[ticket.socket.index()].name)
+            .attribute("worker", place.worker.into());
+        self.tell(event, now);
         let verdict = Verdict::accepted(ticket.socket, ticket.request, answer);
         self.order(ticket.from, Order::Answer(Box::new(verdict)));
     }
@@ -121,6 +131,8 @@ impl Conductor {
         self.parts.block.add(end_counter(end), 1);
         let id = berth.info.id.as_str().to_owned();
         tracing::info!(stream = id, reason = %end, "publisher gone");
+        let event = Event::new(EventKind::Ended).stream(&id).reason(end.label(), end.label());
+        self.tell(Event { message: None, source: berth.info.source, ..event }, now);
         berth.info.state = StreamState::Lost;
         berth.info.end = end;
         berth.info.ended_unix_ns = clock::unix_nanos();
@@ -134,7 +146,14 @@ impl Conductor {
             stream.state = State::Lost { berth: Box::new(berth), until };
         }
         match (next, end) {
-            (Some(number), _) => self.install(number, now),
+            (Some(number), _) => {
+                if let Some(ticket) = self.tickets.get_mut(&number)
+                    && end == EndReason::TakenOver
+                {
+                    ticket.arrival = EventKind::TakenOver;
+                }
+                self.install(number, now);
+            }
             (None, EndReason::Terminated) => self.close(&id),
             _ => {}
         }

@@ -1,6 +1,7 @@
 //! Requests on their way to an answer.
 
 use memory::Time;
+use shm::link::EventKind;
 use srt::ConnectRequest;
 use uring::SocketIndex;
 
@@ -21,11 +22,22 @@ pub(super) struct Ticket {
     pub(super) rule: Option<usize>,
     pub(super) options: StreamOptions,
     pub(super) asked: Time,
+    /// What its acceptance will be told as.
+    pub(super) arrival: EventKind,
     pub(super) phase: Phase,
+}
+
+impl Ticket {
+    /// Its time may be over soon.
+    pub(super) const fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Undecided | Phase::Asking { .. })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Somebody else decides about it.
+    Asking { until: Time, put: bool },
     /// Waits until the publisher before it has proven alive or silent, or has ended.
     Undecided,
     /// Its session is being opened.

@@ -62,7 +62,6 @@ const KEYS_WITHOUT_EFFECT: &[&str] = &[
     "ingestion.srt.listeners.priority",
     "ingestion.streams.priority",
     "ingestion.srt.sources.priority",
-    "ingestion.authorization",
     "ingestion.srt.encryption.pbkdf_iterations",
     "logging.max_size",
     "logging.max_backups",

@@ -302,8 +302,11 @@ impl<N: Network> Worker<N> {
                 self.count(WorkerCounter::Inductions);
                 self.send(socket, peer, &reply[..len]);
             }
-            ListenerEvent::Rejected(len, _) => {
+            ListenerEvent::Rejected(len, reason) => {
                 self.count(WorkerCounter::Rejections);
+                if self.has_room_to_report() {
+                    self.report(Report::Refused { socket, peer, reason });
+                }
                 self.send(socket, peer, &reply[..len]);
             }
             ListenerEvent::Conclusion(request) => {
@@ -316,9 +319,7 @@ impl<N: Network> Worker<N> {
     }
 
     fn conclusion(&mut self, socket: SocketIndex, request: &ConnectRequest, now: Time) {
-        let reserved =
-            self.parts.sessions.len() * REPORTS_RESERVED_PER_SESSION + self.parts.roles.len();
-        if self.parts.reports.free() <= reserved {
+        if !self.has_room_to_report() {
             // The caller repeats its conclusion; by then the conductor has caught up.
             return;
         }
@@ -330,6 +331,13 @@ impl<N: Network> Worker<N> {
                 self.send(socket, request.peer, packet.as_bytes());
             }
         }
+    }
+
+    /// Whether callers' doings fit beside what must be reported.
+    fn has_room_to_report(&self) -> bool {
+        let reserved =
+            self.parts.sessions.len() * REPORTS_RESERVED_PER_SESSION + self.parts.roles.len();
+        self.parts.reports.free() > reserved
     }
 
     fn send(&mut self, socket: SocketIndex, peer: std::net::SocketAddr, packet: &[u8]) {

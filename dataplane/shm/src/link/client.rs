@@ -103,6 +103,14 @@ impl Link {
         }
     }
 
+    /// Turns the connection into one that listens.
+    pub(super) fn attend(mut self) -> Result<OwnedFd, Error> {
+        match self.ask(&Request::Attend)? {
+            (Reply::Done, None) => self.socket.take().ok_or(Error::LinkClosed),
+            (reply, fd) => Err(unexpected(&reply, fd.is_some())),
+        }
+    }
+
     /// One request and its answer; a refusal is an error.
     fn ask(&mut self, request: &Request) -> Result<(Reply, Option<OwnedFd>), Error> {
         let socket = self.socket.take().ok_or(Error::LinkClosed)?;

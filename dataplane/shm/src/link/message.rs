@@ -12,6 +12,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use super::sources::SourceReport;
+use super::{Decision, Event, Question};
 
 /// Longest message. A request's largest part is a stream id of 512 bytes, at most six times that
 /// in JSON escapes.
@@ -38,6 +39,28 @@ pub(super) enum Request {
     RemoveSource { id: String },
     /// Call it at once.
     RestartSource { id: String },
+    /// From now on tell what happens, and ask about publishers.
+    Attend,
+    /// The answer to a question; it has no reply.
+    Decide { question: u64, decision: Decision },
+}
+
+/// What the dataplane says unasked to the client that attends it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "push", rename_all = "snake_case")]
+pub(super) enum Push {
+    /// Something happened.
+    Event(Box<Event>),
+    /// Somebody wants to publish.
+    Question(Box<Question>),
+}
+
+/// The same for sending.
+#[derive(Debug, Serialize)]
+#[serde(tag = "push", rename_all = "snake_case")]
+pub(super) enum PushRef<'a> {
+    Event(&'a Event),
+    Question(&'a Question),
 }
 
 /// What the dataplane answers.
@@ -71,6 +94,8 @@ impl CommandError {
     pub const NOT_FOUND: &'static str = "not_found";
     /// The stream is in a state in which that cannot be done.
     pub const WRONG_STATE: &'static str = "wrong_state";
+    /// Another client attends already.
+    pub const ATTENDED: &'static str = "attended";
     /// The client was built for another version of the ABI.
     pub const ABI_MISMATCH: &'static str = "abi_mismatch";
     /// The message does not parse or says nothing known.

@@ -15,20 +15,31 @@
 //!    "address":"192.0.2.1:9000"}}
 //!   {"request":"remove_source","id":"cam2"}              {"reply":"done"}
 //!   {"request":"restart_source","id":"cam2"}             {"reply":"done"}
+//!   {"request":"attend"}                                 {"reply":"done"}, then unasked:
+//!                                                        {"push":"event","sequence":1,…}
+//!                                                        {"push":"question","question":7,…}
+//!   {"request":"decide","question":7,                    nothing
+//!    "decision":{"verdict":"allow"}}
 //!   anything else                                        {"reply":"error","code":"invalid_request",
 //!                                                         "message":"…"}
 //! ```
 //!
 //! The segments are sealed: whoever holds one can read it and nothing else. The socket's file mode
 //! (0660) says who may connect.
+mod attendant;
 mod client;
+mod event;
 mod message;
+mod question;
 mod server;
 mod sources;
 #[cfg(all(test, not(miri)))]
 mod tests;
 
+pub use attendant::{Answerer, Attendant, Heard};
 pub use client::Link;
+pub use event::{Event, EventKind};
 pub use message::{CommandError, MESSAGE_BYTES_MAX};
+pub use question::{Decision, Grants, Question};
 pub use server::{CLIENTS_MAX, Handler, LinkServer, LinkTotals, RingGrant};
 pub use sources::{SourceFailure, SourceFailures, SourceReport, SourcesPage};

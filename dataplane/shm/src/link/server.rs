@@ -15,8 +15,8 @@ use rustix::net::{
     bind, connect, listen, socket_with,
 };
 
-use super::message::{Incoming, Reply, Request, receive, send};
-use super::{CommandError, MESSAGE_BYTES_MAX, SourcesPage};
+use super::message::{Incoming, PushRef, Reply, Request, receive, send};
+use super::{CommandError, Decision, Event, MESSAGE_BYTES_MAX, Question, SourcesPage};
 use crate::{ABI_VERSION, Error, RingId};
 
 /// Most clients at a time: a control plane, a few tools, and one for each reader of frames that
@@ -56,6 +56,12 @@ pub trait Handler {
     fn restart_source(&mut self, id: &str) -> Result<(), CommandError> {
         Err(CommandError::new(CommandError::NOT_FOUND, format!("no source `{id}`")))
     }
+
+    /// Takes the attendant's answer to a question; one that nobody asked, or that comes too late,
+    /// is none.
+    fn decide(&mut self, question: u64, decision: Decision) {
+        let _ = (question, decision);
+    }
 }
 
 /// A ring handed to a client.
@@ -92,6 +98,9 @@ pub struct LinkServer {
     listener: OwnedFd,
     directory: OwnedFd,
     clients: Box<[Option<OwnedFd>]>,
+    /// The place of the client that attends.
+    attendant: Option<usize>,
+    newly_attended: bool,
     /// Given up for a moment to turn a client away when no other descriptor is left; a client that
     /// waits in the queue for ever would keep the conductor awake.
     spare: Option<OwnedFd>,
@@ -114,7 +123,18 @@ impl LinkServer {
             .map_err(|e| failed("epoll_ctl")(e.into()))?;
         let clients = (0..CLIENTS_MAX).map(|_| None).collect();
         let (spare, totals) = (spare(), LinkTotals::default());
-        Ok(Self { epoll, listener, directory, clients, spare, file, totals })
+        let (attendant, newly_attended) = (None, false);
+        Ok(Self {
+            epoll,
+            listener,
+            directory,
+            clients,
+            attendant,
+            newly_attended,
+            spare,
+            file,
+            totals,
+        })
     }
 
     /// Answers what is waiting; never blocks.
@@ -138,6 +158,38 @@ impl LinkServer {
             }
         }
         Ok(())
+    }
+
+    /// Whether somebody has begun to attend since this was last asked: who came anew has heard
+    /// none of the questions.
+    pub const fn take_newly_attended(&mut self) -> bool {
+        std::mem::replace(&mut self.newly_attended, false)
+    }
+
+    /// Tells the attendant of an event; false when nobody attends or it does not read now.
+    pub fn tell(&mut self, event: &Event) -> bool {
+        self.push(&PushRef::Event(event))
+    }
+
+    /// Puts a question to the attendant; false when nobody attends or it does not read now.
+    pub fn put(&mut self, question: &Question) -> bool {
+        self.push(&PushRef::Question(question))
+    }
+
+    fn push(&mut self, push: &PushRef<'_>) -> bool {
+        let Some(place) = self.attendant else { return false };
+        let Some(client) = self.clients[place].as_ref() else { return false };
+        match send(client.as_fd(), push, None, SendFlags::DONTWAIT) {
+            Ok(()) => true,
+            Err(Errno::AGAIN) => false,
+            // Longer than any message: nobody will ever be told.
+            Err(Errno::MSGSIZE) => true,
+            Err(_) => {
+                self.clients[place] = None;
+                self.attendant = None;
+                false
+            }
+        }
     }
 
     /// Clients connected.
@@ -184,6 +236,14 @@ impl LinkServer {
     }
 
     fn serve(&mut self, place: usize, handler: &mut impl Handler) {
+        self.serve_client(place, handler);
+        // Its place may go to another client.
+        if self.attendant == Some(place) && self.clients[place].is_none() {
+            self.attendant = None;
+        }
+    }
+
+    fn serve_client(&mut self, place: usize, handler: &mut impl Handler) {
         let Some(client) = self.clients.get_mut(place).and_then(Option::take) else { return };
         for _ in 0..REQUESTS_IN_A_ROW {
             match receive(client.as_fd(), false, RecvFlags::DONTWAIT) {
@@ -191,7 +251,7 @@ impl LinkServer {
                 // Closing the socket takes it out of the epoll set.
                 Err(_) | Ok(Incoming::Closed) => return,
                 Ok(incoming) => {
-                    if !self.answer(client.as_fd(), &incoming, handler) {
+                    if !self.answer((place, client.as_fd()), &incoming, handler) {
                         return;
                     }
                 }
@@ -203,14 +263,25 @@ impl LinkServer {
     /// False when the client is to be dropped.
     fn answer(
         &mut self,
-        client: BorrowedFd<'_>,
+        (place, client): (usize, BorrowedFd<'_>),
         incoming: &Incoming,
         handler: &mut impl Handler,
     ) -> bool {
         self.totals.requests += 1;
         let request = parse(incoming);
         self.totals.requests_invalid += u64::from(request.is_err());
-        let answer = request.and_then(|request| self.carry_out(request, handler));
+        let request = match request {
+            Ok(Request::Decide { question, decision }) if self.attendant == Some(place) => {
+                handler.decide(question, decision);
+                return true;
+            }
+            Ok(Request::Attend) if self.attendant.is_none() => {
+                (self.attendant, self.newly_attended) = (Some(place), true);
+                Ok(Request::Attend)
+            }
+            other => other,
+        };
+        let answer = request.and_then(|request| self.carry_out(place, request, handler));
         let (reply, fd) = match answer {
             Ok((reply, fd)) => (reply, fd),
             Err(error) => (Reply::Error(error.cut()), None),
@@ -226,6 +297,7 @@ impl LinkServer {
 
     fn carry_out<'a>(
         &'a self,
+        place: usize,
         request: Request,
         handler: &'a mut impl Handler,
     ) -> Result<(Reply, Option<BorrowedFd<'a>>), CommandError> {
@@ -260,6 +332,15 @@ impl LinkServer {
             }
             Request::RestartSource { id } => {
                 handler.restart_source(&id).map(|()| (Reply::Done, None))
+            }
+            Request::Attend if self.attendant == Some(place) => Ok((Reply::Done, None)),
+            Request::Attend => {
+                let message = "another control plane attends this dataplane";
+                Err(CommandError::new(CommandError::ATTENDED, message))
+            }
+            Request::Decide { .. } => {
+                let message = "only who attends decides";
+                Err(CommandError::new(CommandError::INVALID, message))
             }
         }
     }

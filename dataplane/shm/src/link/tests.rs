@@ -31,6 +31,7 @@ struct Engine {
     ring: OwnedFd,
     terminated: Vec<(String, Duration)>,
     sources: std::collections::BTreeSet<String>,
+    decided: Vec<(u64, Decision)>,
 }
 
 impl Handler for Engine {
@@ -75,6 +76,10 @@ impl Handler for Engine {
         let known = self.sources.contains(id);
         known.then_some(()).ok_or_else(|| CommandError::new(CommandError::NOT_FOUND, id))
     }
+
+    fn decide(&mut self, question: u64, decision: Decision) {
+        self.decided.push((question, decision));
+    }
 }
 
 fn engine() -> Engine {
@@ -87,7 +92,13 @@ fn engine() -> Engine {
     };
     let (mut writer, ring) = GopRing::create(&spec).unwrap();
     writer.start_generation();
-    Engine { writer, ring, terminated: Vec::new(), sources: Default::default() }
+    Engine {
+        writer,
+        ring,
+        terminated: Vec::new(),
+        sources: Default::default(),
+        decided: Vec::new(),
+    }
 }
 
 struct House {
@@ -406,4 +417,99 @@ fn a_path_that_is_too_long_is_named() {
     let path = PathBuf::from(format!("/tmp/{}", "x".repeat(200)));
     let error = LinkServer::bind(&path, directory.fd()).unwrap_err();
     assert!(error.to_string().contains("address failed"), "{error}");
+}
+
+fn question(number: u64) -> Question {
+    Question {
+        question: number,
+        stream_id: "live/a".into(),
+        listener: "srt".into(),
+        source: ([10, 0, 0, 1], 9).into(),
+        user: Some("ann".into()),
+        resource: Some("live/a".into()),
+        host: None,
+        session: Some("k3y".into()),
+        encrypted: true,
+        latency_ms: 120,
+        peer_version: 0x0001_0503,
+    }
+}
+
+#[test]
+fn who_attends_hears_events_and_questions_and_answers() {
+    let mut house = house();
+    let nobody = Event::new(EventKind::Accepted);
+    assert!(!house.server.tell(&nobody), "nobody attends");
+    let mut attendant = house.serve(|path| Attendant::connect(path, LONG)).unwrap();
+    assert!(house.server.take_newly_attended() && !house.server.take_newly_attended());
+
+    let event = Event::new(EventKind::Refused)
+        .stream("live/\"a\"")
+        .source(([10, 0, 0, 1], 9).into())
+        .listener("srt")
+        .reason("conflict", "the id has a live publisher")
+        .attribute("code", 2_409);
+    assert!(house.server.tell(&event) && house.server.put(&question(7)));
+    assert_eq!(attendant.next().unwrap(), Heard::Event(Box::new(event)));
+    assert_eq!(attendant.next().unwrap(), Heard::Question(Box::new(question(7))));
+
+    let grants = Grants { latency_ms: Some(300), ..Grants::default() };
+    let deny = Decision::Deny { code: 2_401, message: "no".into() };
+    for decision in [Decision::Allow(grants), deny] {
+        attendant.answerer().decide(7, decision.clone()).unwrap();
+        house.server.serve_ready(&mut house.engine).unwrap();
+        assert_eq!(house.engine.decided.pop(), Some((7, decision)));
+    }
+}
+
+#[test]
+fn one_attends_at_a_time_and_a_successor_comes_at_once() {
+    let mut house = house();
+    let first = house.serve(|path| Attendant::connect(path, LONG)).unwrap();
+    let second = house.serve(|path| Attendant::connect(path, LONG).map(drop));
+    let Err(Error::Refused(refusal)) = second else { panic!("{second:?}") };
+    assert_eq!(refusal.code, CommandError::ATTENDED);
+    drop(first);
+    house.serve(|path| Attendant::connect(path, LONG)).unwrap();
+    assert!(house.server.take_newly_attended());
+}
+
+#[test]
+fn who_does_not_attend_decides_nothing() {
+    let mut house = house();
+    let client = house.raw();
+    let decide = br#"{"request":"decide","question":1,"decision":{"verdict":"allow"}}"#;
+    assert_eq!(house.exchange(&client, decide)["code"], CommandError::INVALID);
+    assert!(house.engine.decided.is_empty());
+}
+
+#[test]
+fn an_attendant_that_does_not_read_is_not_waited_for() {
+    let mut house = house();
+    let mut attendant = house.serve(|path| Attendant::connect(path, LONG)).unwrap();
+    let event = Event::new(EventKind::Ended).stream("a");
+    let mut told = 0;
+    while house.server.tell(&event) {
+        told += 1;
+    }
+    assert!(told > 0);
+    attendant.next().unwrap();
+    assert!(house.server.tell(&event), "with room again it is told");
+}
+
+#[test]
+fn an_event_of_a_kind_unknown_here_is_heard_all_the_same() {
+    let text = r#"{"sequence":3,"unix_ns":5,"kind":"comet_sighted","later":[1]}"#;
+    let event: Event = serde_json::from_str(text).unwrap();
+    assert_eq!((event.kind, event.sequence), (EventKind::Other, 3));
+    for kind in EventKind::ALL {
+        assert_eq!(serde_json::to_value(kind).unwrap(), kind.label());
+    }
+}
+
+#[test]
+fn secrets_in_questions_and_answers_are_not_printed() {
+    let grants = Grants { passphrase: Some("correct horse".into()), ..Grants::default() };
+    let printed = format!("{:?} {:?}", question(1), Decision::Allow(grants));
+    assert!(!printed.contains("k3y") && !printed.contains("horse"), "{printed}");
 }
