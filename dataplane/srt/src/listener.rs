@@ -113,7 +113,9 @@ impl Listener {
             peer: peer.ip(),
             ..*request
         };
-        packet(&answer, low32(arrival.micros()), request.socket_id)
+        // No clock runs yet, and srt-tokio puts this stamp into its conclusion as if it were its
+        // own: anything but 0 would shift its delivery times by as much.
+        packet(&answer, 0, request.socket_id)
     }
 
     /// Accepts the cookies of this minute and of the one before.
