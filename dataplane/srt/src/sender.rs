@@ -387,7 +387,9 @@ impl Sender {
             self.first = self.acked;
         }
         if let Some(timing) = &ack.timing {
-            self.window_end = ack.sequence.add(timing.available_packets.min(1 << 29));
+            // What was given up takes no room, though the receiver may not know of it yet: a window
+            // that stayed behind would never open again.
+            self.window_end = self.first.add(timing.available_packets.min(1 << 29));
             self.stats.rtt_us = timing.rtt_us;
             self.stats.rtt_variance_us = timing.rtt_variance_us;
         }
@@ -452,6 +454,7 @@ impl Sender {
         if before != self.first {
             let count = distance(self.first, before);
             self.stats.packets_dropped += u64::from(count);
+            self.window_end = self.window_end.add(count);
             if let Some(range) = SequenceRange::new(before, self.first.previous()) {
                 self.request_drop(now, range, out);
             }

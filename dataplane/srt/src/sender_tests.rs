@@ -446,6 +446,24 @@ fn too_late_packets_are_given_up_with_a_drop_request() {
 }
 
 #[test]
+fn a_window_full_of_packets_that_were_given_up_opens_for_those_behind() {
+    let mut sender = lone_sender(64);
+    sender.handle_datagram(start(), &full_ack(1, 100, 2), &mut |_| {});
+    for turn in 0..4 {
+        assert!(push(&mut sender, start() + turn * 10 * MS, PAYLOAD));
+    }
+    assert_eq!(sender.next_run(start(), 10).map(|run| run.packets), Some(2));
+    assert_eq!(sender.next_run(start(), 10), None);
+    let at = start() + 1_035 * MS;
+    sender.handle_timeout(at, &mut |_| {});
+    assert_eq!(sender.stats().packets_dropped, 2);
+    assert_eq!(sender.next_run(at, 1).map(|run| run.packets), Some(1));
+    // The receiver never heard of the two, nor of their end.
+    sender.handle_datagram(at, &full_ack(2, 100, 2), &mut |_| {});
+    assert_eq!(sender.next_run(at, 1).map(|run| run.packets), Some(1));
+}
+
+#[test]
 fn packets_never_sent_are_skipped_when_too_late() {
     let mut sender = lone_sender(64);
     assert!(push(&mut sender, start(), PAYLOAD));
