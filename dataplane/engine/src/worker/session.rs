@@ -355,6 +355,10 @@ impl Session {
             return;
         }
         if let Some((connection, mut path)) = self.path(wire) {
+            // Only a goodbye says that what is open is whole; else it was cut off in the middle.
+            if connection.state() != srt::State::Closed(srt::EndReason::PeerShutdown) {
+                path.demuxer.lost(1, path.stream);
+            }
             connection.close(now, &mut path);
             path.demuxer.finish(path.stream);
         }
