@@ -4,7 +4,6 @@
 
 mod families;
 mod http;
-mod source;
 mod stream;
 mod system;
 
@@ -57,7 +56,6 @@ impl Collector for SharedMemory {
         };
         let memory = self.0.memory_bytes(&snapshot);
         system::encode(&mut families, &snapshot, memory)?;
-        source::encode(&mut families, &snapshot)?;
         stream::encode(&mut families, &snapshot)
     }
 }

@@ -5,6 +5,5 @@ mod http;
 mod metrics;
 mod process;
 mod rest;
-mod sources;
 mod stale;
 mod support;

@@ -142,7 +142,7 @@ fn sequence_parameters() -> Vec<u8> {
 }
 
 /// 7.3.2.2: CAVLC, one reference, deblocking under control of the slice.
-fn picture_parameters() -> Vec<u8> {
+pub(super) fn picture_parameters() -> Vec<u8> {
     let mut bits = Bits::default();
     bits.exp_golomb(0); // pic_parameter_set_id
     bits.exp_golomb(0); // seq_parameter_set_id
@@ -212,7 +212,7 @@ fn slice_data(
 }
 
 /// A NAL unit with its start code and emulation prevention bytes.
-fn nal(kind: u8, reference: u8, payload: &[u8], start_code: usize) -> Vec<u8> {
+pub(super) fn nal(kind: u8, reference: u8, payload: &[u8], start_code: usize) -> Vec<u8> {
     let mut bytes = vec![0; start_code - 1];
     bytes.extend([1, reference << 5 | kind]);
     let mut zeros = 0;
@@ -229,13 +229,13 @@ fn nal(kind: u8, reference: u8, payload: &[u8], start_code: usize) -> Vec<u8> {
 
 /// Writes bits, the highest first.
 #[derive(Debug, Default)]
-struct Bits {
+pub(super) struct Bits {
     bytes: Vec<u8>,
     used: u32,
 }
 
 impl Bits {
-    fn put(&mut self, value: u32, count: u32) {
+    pub(super) fn put(&mut self, value: u32, count: u32) {
         for shift in (0..count).rev() {
             if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
@@ -250,7 +250,7 @@ impl Bits {
     }
 
     /// ue(v), 9.1.
-    fn exp_golomb(&mut self, value: u32) {
+    pub(super) fn exp_golomb(&mut self, value: u32) {
         let length = (value + 1).ilog2();
         self.put(0, length);
         self.put(value + 1, length + 1);
@@ -270,7 +270,7 @@ impl Bits {
         }
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    pub(super) fn finish(mut self) -> Vec<u8> {
         self.put(1, 1);
         self.bytes
     }

@@ -13,6 +13,7 @@
 pub mod clips;
 pub mod h264;
 pub mod mux;
+pub mod numbered;
 pub mod pack;
 
 use sha2::{Digest, Sha256};

@@ -1,0 +1,135 @@
+//! The engine in virtual time: a seed decides everything that happens to it.
+//!
+//! ```text
+//!  publisher ─▶ link ─▶ conductor and workers as shipped ─▶ GOP rings ─▶ watch
+//!       ▲                        │ ACK, NAK, …
+//!       └──────── link ◀─────────┘
+//! ```
+//!
+//! `PENSTOCK_SIM_SEED=7` replays one seed; `PENSTOCK_SIM_SEEDS=1000` runs so many, as `scripts/test`
+//! does in a build of its own (`--profile sim`).
+
+mod clock;
+mod foreign;
+mod hostile;
+mod link;
+mod media;
+mod peer;
+mod publisher;
+mod random;
+mod scenario;
+mod watch;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result, anyhow};
+use assert_no_alloc::AllocDisabler;
+
+use crate::scenario::Scenario;
+use crate::world::{Outcome, Sabotage};
+
+/// Aborts the process when a worker allocates.
+#[global_allocator]
+static ALLOCATOR: AllocDisabler = AllocDisabler;
+
+/// Seeds of a run that is not told how many: of a build that is not optimised, perhaps.
+const SEEDS: u64 = 12;
+
+fn from_environment(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is a number, not {value}")))
+}
+
+/// One seed, with everything that is needed to see it again when it fails.
+fn run(seed: u64, sabotage: Sabotage) -> Result<Outcome> {
+    let scenario = Scenario::draw(seed);
+    let ended = catch_unwind(AssertUnwindSafe(|| world::run(&scenario, sabotage)));
+    let ended = ended.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(anyhow!("a panic: {}", text.unwrap_or("without a text")))
+    });
+    ended.with_context(|| {
+        format!(
+            "seed {seed} fails; again: PENSTOCK_SIM_SEED={seed} \
+             cargo test --profile sim --package penstock-tests --test sim\n{scenario:#?}"
+        )
+    })
+}
+
+/// Runs all seeds below `seeds` on all processors.
+fn run_all(seeds: u64) -> (Outcome, Vec<String>) {
+    let next = AtomicU64::new(0);
+    let runner = || {
+        let (mut sum, mut failures) = (Outcome::default(), Vec::new());
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds {
+                return (sum, failures);
+            }
+            match run(seed, Sabotage::Nothing) {
+                Ok(outcome) => sum.add(&outcome),
+                Err(failure) => failures.push(format!("{failure:#}")),
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let runners: Vec<_> = (0..threads).map(|_| scope.spawn(runner)).collect();
+        let (mut sum, mut failures) = (Outcome::default(), Vec::new());
+        for runner in runners {
+            let (outcome, failed) = runner.join().expect("panics are caught");
+            sum.add(&outcome);
+            failures.extend(failed);
+        }
+        (sum, failures)
+    })
+}
+
+#[test]
+fn every_seed_holds() {
+    if let Some(seed) = from_environment("PENSTOCK_SIM_SEED") {
+        match run(seed, Sabotage::Nothing) {
+            Ok(outcome) => println!("seed {seed}: {outcome:?}"),
+            Err(failure) => panic!("{failure:#}"),
+        }
+        return;
+    }
+    let seeds = from_environment("PENSTOCK_SIM_SEEDS").unwrap_or(SEEDS);
+    let (sum, failures) = run_all(seeds);
+    println!("{seeds} seeds: {sum:?}");
+    for failure in failures.iter().take(3) {
+        println!("{failure}\n");
+    }
+    assert!(failures.is_empty(), "{} of {seeds} seeds fail", failures.len());
+    // The faults were real.
+    let real = sum.skipped > 0 && sum.damaged > 0 && sum.connections > seeds;
+    assert!(real || seeds < SEEDS, "{sum:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in 0..2 {
+        let runs = [0, 1].map(|_| run(seed, Sabotage::Nothing).map_err(|it| format!("{it:#}")));
+        assert_eq!(runs[0], runs[1]);
+    }
+}
+
+/// The canaries: what is broken on purpose is noticed, each by the check that is meant for it.
+#[test]
+fn a_broken_run_fails() {
+    for (sabotage, complaint) in [
+        (Sabotage::Payload, "marked clean, and not what was sent"),
+        (Sabotage::LossReports, "were not recovered"),
+        (Sabotage::Silence, "delivers nothing"),
+        (Sabotage::Again, "twice, or out of order"),
+    ] {
+        let scenario = Scenario::plain();
+        let sound = world::run(&scenario, Sabotage::Nothing);
+        assert!(sound.is_ok(), "{sound:?}");
+        let broken = world::run(&scenario, sabotage).expect_err("it must be noticed");
+        assert!(format!("{broken:#}").contains(complaint), "{sabotage:?}: {broken:#}");
+    }
+}

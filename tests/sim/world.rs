@@ -1,0 +1,498 @@
+//! One run: a dataplane, its publishers, and the paths between them, in virtual time.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::hash::{DefaultHasher, Hasher};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use assert_no_alloc::assert_no_alloc;
+use memory::Time;
+use penstock_engine::config::Config;
+use penstock_engine::simulation::Simulated;
+use shm::counters::StreamCounter;
+use tempfile::TempDir;
+
+use crate::hostile::Hostile;
+use crate::link::renumber;
+use crate::publisher::Publisher;
+use crate::random::Random;
+use crate::scenario::{FAULTS, LinkPlan, Loss, PERCENT, RECOVERY, Scenario};
+use crate::watch::{self, Watch};
+
+/// A machine that has run for a while.
+const START: Time = Time::from_micros(1_000_000_000_000);
+/// How often counters are compared and streams looked for.
+const CHECK_EVERY: Duration = Duration::from_millis(50);
+/// Time for goodbyes, and for lost streams to be forgotten.
+const AFTERMATH: Duration = Duration::from_secs(12);
+/// Turns in a row that a timer may want without time passing.
+const HASTY_MAX: u32 = 4;
+/// `ingestion.reconnect_grace` of all runs.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What is broken on purpose, to see that it is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Sabotage {
+    #[default]
+    Nothing,
+    /// A byte of every so-manieth payload is changed on the way, and nobody says so.
+    Payload,
+    /// No loss report reaches a publisher.
+    LossReports,
+    /// Everything is delivered to the publisher but nothing comes from it after the faults.
+    Silence,
+    /// The reader begins anew in the middle.
+    Again,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) delivered: u64,
+    pub(crate) skipped: u64,
+    pub(crate) clean: u64,
+    pub(crate) damaged: u64,
+    pub(crate) connections: u64,
+    pub(crate) turns: u64,
+    pub(crate) idle_turns: u64,
+    pub(crate) datagrams: u64,
+    pub(crate) digest: u64,
+}
+
+impl Outcome {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        self.skipped += other.skipped;
+        self.clean += other.clean;
+        self.damaged += other.damaged;
+        self.connections += other.connections;
+        self.turns += other.turns;
+        self.idle_turns += other.idle_turns;
+        self.datagrams += other.datagrams;
+        self.digest ^= other.digest;
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum To {
+    Listener { from: SocketAddr },
+    Publisher(usize),
+}
+
+#[derive(Debug)]
+struct Flight {
+    at: Time,
+    order: u64,
+    to: To,
+    bytes: Vec<u8>,
+}
+
+impl PartialEq for Flight {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+
+impl Eq for Flight {}
+
+impl PartialOrd for Flight {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Flight {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// Datagrams on their way, the next one on top.
+#[derive(Debug, Default)]
+struct Air {
+    flights: BinaryHeap<Reverse<Flight>>,
+    order: u64,
+}
+
+impl Air {
+    fn send(&mut self, at: Time, to: To, bytes: Vec<u8>) {
+        self.order += 1;
+        self.flights.push(Reverse(Flight { at, order: self.order, to, bytes }));
+    }
+
+    fn next_time(&self) -> Time {
+        self.flights.peek().map_or(Time::NEVER, |Reverse(flight)| flight.at)
+    }
+
+    fn land(&mut self, now: Time) -> Option<Flight> {
+        if self.next_time() > now {
+            return None;
+        }
+        self.flights.pop().map(|Reverse(flight)| flight)
+    }
+}
+
+pub(crate) struct World {
+    scenario: Scenario,
+    sabotage: Sabotage,
+    now: Time,
+    engine: Simulated,
+    engine_at: Time,
+    check_at: Time,
+    publishers: Vec<Publisher>,
+    watches: Vec<Watch>,
+    hostile: Hostile,
+    /// By publisher, while it still had a stream: packets delivered and given up.
+    tallies: Vec<(u64, u64)>,
+    air: Air,
+    random: Random,
+    healed: bool,
+    fed: bool,
+    /// Turns in a row that nothing but a timer wanted, at once.
+    hasty: u32,
+    outcome: Outcome,
+    /// Holds the conductor's socket.
+    _directory: TempDir,
+}
+
+fn watched(turn: &mut dyn FnMut()) {
+    assert_no_alloc(turn);
+}
+
+impl World {
+    fn new(scenario: &Scenario, sabotage: Sabotage) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mut random = Random::new(scenario.seed);
+        let config = config(scenario, &directory)?;
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&random.draw().to_ne_bytes());
+        let engine = Simulated::start(&config, key, START, watched)?;
+        let publishers: Vec<_> = (0..)
+            .zip(&scenario.publishers)
+            .map(|(index, plan)| Publisher::new(index, plan, START, &mut random))
+            .collect();
+        Ok(Self {
+            sabotage,
+            now: START,
+            engine,
+            engine_at: START,
+            check_at: START,
+            watches: publishers.iter().map(|_| Watch::default()).collect(),
+            publishers,
+            hostile: Hostile::new(scenario.hostile_per_s, START, random.fork()),
+            tallies: Vec::new(),
+            air: Air::default(),
+            random,
+            healed: false,
+            fed: false,
+            hasty: 0,
+            outcome: Outcome::default(),
+            scenario: scenario.clone(),
+            _directory: directory,
+        })
+    }
+
+    fn run(mut self) -> Result<Outcome> {
+        self.run_until(START + FAULTS)?;
+        self.heal();
+        self.run_until(START + FAULTS + RECOVERY)?;
+        self.is_live()?;
+        self.tally();
+        self.is_recovered()?;
+        for publisher in &mut self.publishers {
+            publisher.finish(self.now);
+        }
+        self.run_until(START + FAULTS + RECOVERY + AFTERMATH)?;
+        self.is_at_rest()?;
+        self.is_complete()?;
+        self.engine.stop(self.now, |_, _| {});
+        for worker in 0..self.engine.workers() {
+            let (free, all) = self.engine.slots(worker);
+            ensure!(free == all, "{} slots of worker {worker} leaked", all - free);
+        }
+        let mut hasher = DefaultHasher::new();
+        self.watches.iter().for_each(|watch| watch.digest(&mut hasher));
+        self.outcome.digest = hasher.finish();
+        Ok(self.outcome)
+    }
+
+    // ---- the loop ----
+
+    fn run_until(&mut self, end: Time) -> Result<()> {
+        loop {
+            let publishers = self.publishers.iter().map(Publisher::next_time);
+            let next = publishers.min().unwrap_or(Time::NEVER);
+            let next = next.min(self.air.next_time()).min(self.hostile.next_time());
+            let next = next.min(self.engine_at).min(self.check_at);
+            if next > end {
+                self.now = end;
+                return Ok(());
+            }
+            self.now = self.now.max(next);
+            self.land();
+            self.publish();
+            if self.hostile.next_time() <= self.now {
+                let (from, bytes) = self.hostile.turn(self.now);
+                self.deliver(from, &bytes);
+            }
+            if self.engine_at <= self.now {
+                self.turn()?;
+            }
+            if self.check_at <= self.now {
+                self.check()?;
+            }
+        }
+    }
+
+    /// Hands over what arrives now.
+    fn land(&mut self) {
+        while let Some(Flight { to, bytes, .. }) = self.air.land(self.now) {
+            match to {
+                To::Listener { from } => {
+                    self.deliver(from, &bytes);
+                    self.hostile.overheard = bytes;
+                }
+                To::Publisher(index) => self.at_publisher(index, &bytes),
+            }
+        }
+    }
+
+    fn deliver(&mut self, from: SocketAddr, bytes: &[u8]) {
+        let workers = self.engine.workers();
+        let mut worker = self.engine.steer(from, bytes);
+        if self.random.chance(self.scenario.misdirected_ppm) {
+            worker = (worker + 1) % workers;
+        }
+        self.outcome.datagrams += 1;
+        self.fed = true;
+        self.engine.deliver(worker, from, self.now, bytes);
+        self.engine_at = self.engine_at.min(self.at_cycle(self.now));
+    }
+
+    fn at_publisher(&mut self, index: usize, bytes: &[u8]) {
+        let (now, sabotage, healed) = (self.now, self.sabotage, self.healed);
+        let publisher = &mut self.publishers[index];
+        let mut out = Vec::new();
+        publisher.receive(now, bytes, &mut |bytes: &[u8]| out.push(bytes.to_vec()));
+        send(publisher, &mut self.air, out, now, sabotage, healed);
+    }
+
+    fn publish(&mut self) {
+        let (now, sabotage, healed) = (self.now, self.sabotage, self.healed);
+        for publisher in &mut self.publishers {
+            if publisher.next_time() > now {
+                continue;
+            }
+            let mut out = Vec::new();
+            publisher.turn(now, &mut |bytes: &[u8]| out.push(bytes.to_vec()));
+            send(publisher, &mut self.air, out, now, sabotage, healed);
+        }
+    }
+
+    /// When a worker that may batch looks at what happens at `at`.
+    fn at_cycle(&self, at: Time) -> Time {
+        let cycle = u64::try_from(self.scenario.cycle.as_nanos()).unwrap_or(0);
+        if cycle == 0 || at == Time::NEVER {
+            return at;
+        }
+        Time::from_nanos(at.nanos().next_multiple_of(cycle))
+    }
+
+    fn turn(&mut self) -> Result<()> {
+        let (now, sabotage) = (self.now, self.sabotage);
+        let Self { engine, publishers, air, hostile, .. } = self;
+        engine.turn(now, |to, bytes| {
+            let found = publishers.iter_mut().enumerate().find(|(_, it)| it.address == to);
+            let Some((index, publisher)) = found else {
+                hostile.bytes_answered += if Hostile::is_at(to) { bytes.len() as u64 } else { 0 };
+                return;
+            };
+            let is_loss_report = bytes.starts_with(&[0x80, 3]);
+            if is_loss_report && sabotage == Sabotage::LossReports {
+                return;
+            }
+            publisher.to_publisher.send(now, bytes, |at, copy| {
+                air.send(at, To::Publisher(index), copy);
+            });
+        });
+        self.outcome.turns += 1;
+        let fed = std::mem::take(&mut self.fed);
+        self.outcome.idle_turns += u64::from(!fed);
+        // A timer set while it is handled may be due at once, but not again and again.
+        let next = self.engine.next_turn();
+        self.hasty = if fed || next > now { 0 } else { self.hasty + 1 };
+        ensure!(self.hasty < HASTY_MAX, "timers do not come to rest at {now:?}");
+        self.engine_at = self.at_cycle(next.max(now + Duration::from_nanos(1)));
+        for (watch, publisher) in self.watches.iter_mut().zip(&self.publishers) {
+            watch.read(publisher)?;
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<()> {
+        self.check_at = self.now + CHECK_EVERY;
+        for (watch, publisher) in self.watches.iter_mut().zip(&self.publishers) {
+            watch.attach(&self.engine, publisher);
+        }
+        if self.sabotage == Sabotage::Again && self.healed {
+            self.watches.iter_mut().for_each(Watch::rewind);
+        }
+        let Hostile { bytes_sent, bytes_answered, .. } = self.hostile;
+        ensure!(bytes_answered <= bytes_sent, "{bytes_answered} bytes answer {bytes_sent}");
+        watch::conserved(self.engine.directory())
+    }
+
+    fn heal(&mut self) {
+        self.healed = true;
+        self.hostile.stop();
+        self.publishers.iter_mut().for_each(Publisher::heal);
+    }
+
+    // ---- what must hold in the end ----
+
+    /// Some time after the faults, every publisher delivers what it sends.
+    fn is_live(&self) -> Result<()> {
+        let healed_ns = (START + FAULTS).nanos();
+        for (watch, publisher) in self.watches.iter().zip(&self.publishers) {
+            let made = |number: u32| {
+                let found = publisher.produced.iter().rev().find(|(it, _)| *it == number);
+                found.is_some_and(|(_, at)| at.nanos() >= healed_ns)
+            };
+            ensure!(
+                watch.clean.iter().rev().any(|(number, _)| made(*number)),
+                "{} delivers nothing {RECOVERY:?} after the faults: {} clean and {} damaged frames of \
+                 {} before, {}; {}",
+                publisher.id,
+                watch.clean.len(),
+                watch.damaged,
+                publisher.produced.len(),
+                publisher.condition(),
+                watch::figures(self.engine.directory(), &publisher.id)
+            );
+        }
+        Ok(())
+    }
+
+    /// Nobody publishes: no timer may be on, no slot be held, no stream be listed.
+    fn is_at_rest(&mut self) -> Result<()> {
+        for publisher in &self.publishers {
+            ensure!(publisher.is_done(), "{} did not come to its end", publisher.id);
+        }
+        let timer = self.engine.next_timer();
+        ensure!(timer == Time::NEVER, "a timer is on with nothing to time: {timer:?}");
+        let streams = self.engine.directory().streams();
+        ensure!(streams.is_empty(), "streams outlive their grace: {streams:?}");
+        Ok(())
+    }
+
+    /// Takes the figures of all streams while they are listed.
+    fn tally(&mut self) {
+        for publisher in &self.publishers {
+            let stream = self.engine.directory().stream(&publisher.id);
+            let count = |counter| stream.as_ref().map_or(0, |it| it.counter(counter));
+            let skipped = count(StreamCounter::PacketsSkippedTooLate)
+                + count(StreamCounter::PacketsSkippedBySender);
+            self.tallies.push((count(StreamCounter::PacketsDelivered), skipped));
+            self.outcome.delivered += count(StreamCounter::PacketsDelivered);
+            self.outcome.skipped += skipped;
+            self.outcome.connections += u64::from(publisher.connections);
+        }
+    }
+
+    /// What the path allowed to be recovered was recovered.
+    fn is_recovered(&self) -> Result<()> {
+        for (index, plan) in self.scenario.publishers.iter().enumerate() {
+            let (delivered, skipped) = self.tallies[index];
+            let enough = (plan.link.rtt_max() * 4).max(LATENCY_MIN) + 2 * self.scenario.cycle;
+            let calm = plan.incidents.is_empty() && !plan.link.changes_bytes();
+            if !calm || self.scenario.negotiated(plan) < enough {
+                continue;
+            }
+            let allowed = lost_for_good_max(&plan.link, delivered);
+            ensure!(
+                skipped <= allowed,
+                "{skipped} packets of {delivered} were not recovered; allowed are {allowed}: {}",
+                watch::figures(self.engine.directory(), &self.publishers[index].id)
+            );
+        }
+        Ok(())
+    }
+
+    /// Where every packet came, every unit is there, whole and once.
+    fn is_complete(&mut self) -> Result<()> {
+        for (index, plan) in self.scenario.publishers.iter().enumerate() {
+            let (watch, publisher) = (&self.watches[index], &self.publishers[index]);
+            self.outcome.clean += watch.clean.len() as u64;
+            self.outcome.damaged += watch.damaged;
+            let calm = plan.incidents.is_empty() && !plan.link.changes_bytes();
+            if calm && self.tallies[index].1 == 0 {
+                let (made, clean) = (publisher.produced.len(), watch.clean.len());
+                ensure!(made == clean, "{}: {clean} clean frames of {made}", publisher.id);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// With less there is no time for a second attempt, however short the round trip: loss reports are
+/// repeated each 20 ms.
+const LATENCY_MIN: Duration = Duration::from_millis(120);
+
+/// Packets that may stay lost on a path with latency enough: none up to 1 % of independent losses,
+/// a thousandth up to 10 %, any number above.
+fn lost_for_good_max(link: &LinkPlan, delivered: u64) -> u64 {
+    match (link.loss, link.lost_ppm()) {
+        (Loss::None | Loss::Uniform { .. }, 0..=PERCENT) => 0,
+        (_, lost) if lost <= 10 * PERCENT => delivered / 1_000,
+        _ => u64::MAX,
+    }
+}
+
+/// Puts what a publisher sends on its path.
+fn send(
+    publisher: &mut Publisher,
+    air: &mut Air,
+    packets: Vec<Vec<u8>>,
+    now: Time,
+    sabotage: Sabotage,
+    healed: bool,
+) {
+    let from = publisher.address;
+    for mut bytes in packets {
+        renumber(&mut bytes, publisher.plan.message_offset);
+        match sabotage {
+            Sabotage::Silence if healed => continue,
+            Sabotage::Payload if bytes.len() > 400 && bytes[7].is_multiple_of(64) => {
+                bytes[300] ^= 1
+            }
+            _ => {}
+        }
+        publisher.to_listener.send(now, &bytes, |at, copy| {
+            air.send(at, To::Listener { from }, copy);
+        });
+    }
+}
+
+fn config(scenario: &Scenario, directory: &TempDir) -> Result<Config> {
+    let workers: Vec<u16> = (0..scenario.workers).collect();
+    let text = format!(
+        "dataplane: {{workers: {workers:?}, socket: {socket}, buffer_entries: 256}}\n\
+         ingestion:\n  max_connections: 8\n  reconnect_grace: {grace}s\n  \
+         gop: {{buffer_count: 64, duration: 100ms, max_gop_size: 32}}\n  \
+         frame: {{max_frame_size: 524288}}\n  \
+         srt: {{port: 30000, latency: {latency}ms, max_bandwidth: 4000000, \
+         loss_reorder_tolerance: {tolerance}, fc_window: 8192}}\n",
+        socket = directory.path().join("socket").display(),
+        grace = GRACE.as_secs(),
+        latency = scenario.latency.as_millis(),
+        tolerance = scenario.reorder_tolerance,
+    );
+    Config::from_yaml_with(&text, |_| None).with_context(|| text.clone())
+}
+
+/// Runs a scenario to its end.
+pub(crate) fn run(scenario: &Scenario, sabotage: Sabotage) -> Result<Outcome> {
+    World::new(scenario, sabotage)?.run()
+}
