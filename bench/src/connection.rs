@@ -10,6 +10,7 @@ use memory::Time;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use srt::caller::{Caller, CallerConfig, CallerState, Failure};
+use srt::crypto::{Initiator, Passphrase, Refresh, Suite};
 use srt::handshake::StreamId;
 use srt::packet::{HEADER_BYTES, PACKET_BYTES_MAX};
 use srt::sender::{Sender, SenderState, SenderStats};
@@ -40,12 +41,33 @@ pub(crate) struct ConnectionOptions {
     pub(crate) connect_timeout: Duration,
 }
 
+/// How all connections encrypt.
+#[derive(Debug)]
+pub(crate) struct Secret {
+    /// What both sides know.
+    pub(crate) passphrase: Passphrase,
+    /// With what.
+    pub(crate) suite: Suite,
+}
+
+impl Secret {
+    fn initiator(&self, seed: u32) -> Result<Initiator> {
+        // Keys of a benchmark: distinct, not secret.
+        let mut random = [7; 32];
+        random[..4].copy_from_slice(&seed.to_be_bytes());
+        Initiator::new(&self.passphrase, self.suite, Refresh::default(), &random)
+            .context("the key material has no sense")
+    }
+}
+
 /// One publisher.
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: UdpSocket,
     caller: Caller,
     sender: Sender,
+    /// Until the handshake is over.
+    initiator: Option<Box<Initiator>>,
     cursor: Cursor,
     omission: Omission,
     gso: bool,
@@ -59,14 +81,18 @@ impl Connection {
         number: u32,
         to: SocketAddr,
         options: &ConnectionOptions,
+        secret: Option<&Secret>,
         now: Time,
     ) -> Result<Self> {
-        let socket = open_socket(to, options.gso)?;
+        let tag = secret.map_or(0, |secret| secret.suite.overhead());
+        let socket = open_socket(to, options.gso.then_some(HEADER_BYTES + PAYLOAD + tag))?;
         let stream_id = StreamId::new(stream_id(number).as_bytes()).context("stream id")?;
         // Distinct and, from run to run, unlike: what a random draw would give.
         let seed =
             (number + 1).wrapping_mul(0x9e37_79b9) ^ std::process::id().wrapping_mul(0x85eb_ca6b);
+        let initiator = secret.map(|secret| secret.initiator(seed)).transpose()?;
         let config = CallerConfig {
+            key_material: initiator.as_ref().and_then(Initiator::material),
             latency_ms: options.latency_ms,
             stream_id,
             connect_timeout: options.connect_timeout,
@@ -75,7 +101,8 @@ impl Connection {
         Ok(Self {
             socket,
             caller: Caller::new(config, now),
-            sender: Sender::new(options.buffer_packets, u16::try_from(PAYLOAD)?),
+            sender: Sender::new(options.buffer_packets, u16::try_from(PAYLOAD + tag)?),
+            initiator: initiator.map(Box::new),
             cursor: Cursor::new(number),
             omission: Omission::new(seed, options.omit_ppm),
             gso: options.gso && options.omit_ppm == 0,
@@ -119,6 +146,9 @@ impl Connection {
         self.caller.handle_datagram(now, datagram, &mut |p| out.send(p));
         if let CallerState::Connected(connected) = self.caller.state() {
             self.sender.open(&connected, now);
+            if let Some(initiator) = self.initiator.take() {
+                self.sender.secure(initiator);
+            }
         }
     }
 
@@ -191,14 +221,15 @@ pub(crate) fn stream_id(number: u32) -> String {
     format!("bench/{number:04}")
 }
 
-fn open_socket(to: SocketAddr, gso: bool) -> Result<UdpSocket> {
+/// With the size of packets where the kernel is to cut bursts.
+fn open_socket(to: SocketAddr, gso: Option<usize>) -> Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     // A socket of its own gives each connection its own address, and connecting it saves the
     // kernel a route look-up a packet.
     socket.connect(&to.into())?;
-    if gso {
-        let segment = i32::try_from(HEADER_BYTES + PAYLOAD)?;
+    if let Some(packet_bytes) = gso {
+        let segment = i32::try_from(packet_bytes)?;
         setsockopt(&socket, sockopt::UdpGsoSegment, &segment)
             .context("this kernel does not segment UDP sends")?;
     }

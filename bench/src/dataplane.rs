@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use shm::counters::StreamCounter;
+use shm::counters::{StreamCounter, WorkerCounter};
 use shm::link::Link;
-use shm::{Directory, FrameClass, GopReader, HistogramSnapshot, Next, SeekFrom};
+use shm::{Directory, FrameClass, GopReader, HistogramSnapshot, Next, SeekFrom, WorkerSnapshot};
 
 use crate::clip::Clip;
 use crate::connection::{Connection, stream_id};
@@ -28,6 +28,7 @@ pub(crate) struct Observer {
     /// Packets each stream had delivered before this load.
     delivered_before: HashMap<String, u64>,
     latency_before: HistogramSnapshot,
+    datagrams_before: u64,
     checkers: Vec<Checker>,
     turn: usize,
     buffer: Vec<u8>,
@@ -48,6 +49,7 @@ impl Observer {
             directory,
             delivered_before,
             latency_before: HistogramSnapshot::empty(),
+            datagrams_before: 0,
             checkers: Vec::new(),
             turn: 0,
             buffer: Vec::new(),
@@ -69,6 +71,24 @@ impl Observer {
     /// The measured window begins.
     pub(crate) fn start_window(&mut self) {
         self.latency_before = latency(&self.directory);
+        self.datagrams_before = datagrams(&self.directory);
+    }
+
+    /// Datagrams that all workers received and sent since the window began.
+    pub(crate) fn datagrams(&self) -> u64 {
+        datagrams(&self.directory) - self.datagrams_before
+    }
+
+    /// Connections on each worker.
+    pub(crate) fn placement(&self) -> Vec<u32> {
+        let mut counts = vec![0; self.directory.workers().len()];
+        for stream in self.directory.streams() {
+            let is_ours = stream.info.id.as_str().starts_with("bench/");
+            if let Some(count) = counts.get_mut(usize::from(stream.info.worker)) {
+                *count += u32::from(is_ours);
+            }
+        }
+        counts
     }
 
     /// Publication latency since the window began.
@@ -203,6 +223,14 @@ fn delivered(directory: &Directory) -> HashMap<String, u64> {
             (stream.info.id.as_str().to_owned(), count)
         })
         .collect()
+}
+
+fn datagrams(directory: &Directory) -> u64 {
+    let of_worker = |worker: &WorkerSnapshot| {
+        let count = |counter| worker.counter(counter);
+        count(WorkerCounter::DatagramsReceived) + count(WorkerCounter::DatagramsSent)
+    };
+    directory.workers().iter().map(of_worker).sum()
 }
 
 fn latency(directory: &Directory) -> HistogramSnapshot {

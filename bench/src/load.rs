@@ -13,7 +13,7 @@ use rustix::event::{Timespec, epoll};
 
 use crate::clip::Clip;
 use crate::clock;
-use crate::connection::{Connection, ConnectionOptions, PAYLOAD};
+use crate::connection::{Connection, ConnectionOptions, PAYLOAD, Secret};
 
 /// How often sockets are looked at.
 const POLL_INTERVAL: Duration = Duration::from_micros(500);
@@ -69,6 +69,7 @@ pub(crate) struct Totals {
 /// N connections under way.
 pub(crate) struct Load {
     options: LoadOptions,
+    secret: Option<Secret>,
     connections: Vec<Connection>,
     epoll: std::os::fd::OwnedFd,
     events: Vec<epoll::Event>,
@@ -79,9 +80,10 @@ pub(crate) struct Load {
 
 impl Load {
     /// Opens all connections; returns when every handshake is done.
-    pub(crate) fn connect(options: LoadOptions) -> Result<Self> {
+    pub(crate) fn connect(options: LoadOptions, secret: Option<Secret>) -> Result<Self> {
         let mut load = Self {
             options,
+            secret,
             connections: Vec::new(),
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             events: Vec::with_capacity(256),
@@ -108,7 +110,8 @@ impl Load {
         if self.options.consecutive_ports {
             to.set_port(to.port() + u16::try_from(number)?);
         }
-        let connection = Connection::open(number, to, &self.options.connection, clock::now())?;
+        let (options, secret) = (&self.options.connection, self.secret.as_ref());
+        let connection = Connection::open(number, to, options, secret, clock::now())?;
         epoll::add(
             &self.epoll,
             connection.socket(),

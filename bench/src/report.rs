@@ -51,6 +51,12 @@ pub(crate) struct Report {
     pub(crate) socket_drops: u64,
     /// Connections the receiver ended.
     pub(crate) connections_lost: u32,
+    /// Datagrams that the receiver's workers received and sent in the window, where they tell.
+    #[serde(default)]
+    pub(crate) datagrams: Option<u64>,
+    /// Connections on each of its workers, where they tell.
+    #[serde(default)]
+    pub(crate) placement: Vec<u32>,
     /// CPU, threads and memory of the receiver over the window.
     pub(crate) usage: Option<Usage>,
     /// The sum of memory the receiver said it would take.
@@ -109,6 +115,13 @@ impl Report {
         self.usage.as_ref().map(|usage| usage.cpu_s * 1e3 / stream_seconds)
     }
 
+    /// CPU microseconds of the receiver for one datagram, received or sent.
+    #[expect(clippy::cast_precision_loss, reason = "datagrams of a run are far below 2^53")]
+    pub(crate) fn cpu_us_per_datagram(&self) -> Option<f64> {
+        let datagrams = self.datagrams.filter(|count| *count > 0)?;
+        self.usage.as_ref().map(|usage| usage.cpu_s * 1e6 / datagrams as f64)
+    }
+
     /// True when everything offered was sent and everything sent was delivered.
     pub(crate) fn is_lossless(&self) -> bool {
         self.packets_lost == Some(0)
@@ -154,6 +167,13 @@ impl fmt::Display for Report {
             "came back: {} acknowledgements, {} loss reports; {} connections lost",
             self.acks, self.naks, self.connections_lost
         )?;
+        if let (Some(datagrams), Some(cost)) = (self.datagrams, self.cpu_us_per_datagram()) {
+            writeln!(
+                f,
+                "workers: {datagrams} datagrams in and out, {cost:.2} CPU-µs each; connections on each {:?}",
+                self.placement
+            )?;
+        }
         if let Some(usage) = &self.usage {
             writeln!(
                 f,

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::clip::Clip;
 use crate::clock;
-use crate::connection::{ConnectionOptions, GSO_PACKETS_MAX, PAYLOAD};
+use srt::crypto::{KeySize, Mode, Passphrase, Suite};
+
+use crate::connection::{ConnectionOptions, GSO_PACKETS_MAX, PAYLOAD, Secret};
 use crate::dataplane::Observer;
 use crate::load::{Load, LoadOptions};
 use crate::process::{CpuTimes, busy_time, udp_drops};
@@ -67,6 +69,15 @@ pub(crate) struct Arguments {
     /// Reads every frame back from the GOP rings and checks it (needs --socket)
     #[arg(long, requires = "socket")]
     verify: bool,
+    /// Encrypt with this passphrase
+    #[arg(long, value_name = "TEXT")]
+    passphrase: Option<String>,
+    /// Length of the keys
+    #[arg(long, value_name = "BITS", default_value_t = 128, requires = "passphrase")]
+    key_bits: u16,
+    /// AES-GCM instead of AES-CTR
+    #[arg(long, requires = "passphrase")]
+    gcm: bool,
     /// What to call the row in tables
     #[arg(long, default_value = "")]
     label: String,
@@ -128,6 +139,20 @@ impl Arguments {
         ensure!((0.0..=50.0).contains(&self.omit), "--omit must be 0 to 50");
         ensure!(self.pid.is_none() || self.command.is_empty(), "give --pid or a command, not both");
         Ok(())
+    }
+
+    fn secret(&self) -> Result<Option<Secret>> {
+        let Some(text) = &self.passphrase else { return Ok(None) };
+        let passphrase =
+            Passphrase::new(text.as_bytes()).context("--passphrase: 10 to 79 bytes")?;
+        let size = match self.key_bits {
+            128 => KeySize::Aes128,
+            192 => KeySize::Aes192,
+            256 => KeySize::Aes256,
+            bits => bail!("--key-bits {bits}: allowed are 128, 192 and 256"),
+        };
+        let mode = if self.gcm { Mode::Gcm } else { Mode::Ctr };
+        Ok(Some(Secret { passphrase, suite: Suite { mode, size } }))
     }
 
     fn observer(&self) -> Result<Option<Observer>> {
@@ -228,7 +253,7 @@ fn wait_for_quiet(most: Duration) -> Result<()> {
 
 fn measure(arguments: &Arguments, clip: &Clip, target: Option<Target>) -> Result<Report> {
     let mut observer = arguments.observer()?;
-    let mut load = Load::connect(arguments.load_options())?;
+    let mut load = Load::connect(arguments.load_options(), arguments.secret()?)?;
     if let Some(observer) = observer.as_mut().filter(|_| arguments.verify) {
         observer.check_frames(arguments.connections)?;
     }
@@ -246,6 +271,8 @@ fn measure(arguments: &Arguments, clip: &Clip, target: Option<Target>) -> Result
     let usage = usage(target.as_ref(), &start)?;
     let foreign_cpu_percent = start.foreign_cpu_percent(usage.as_ref())?;
     let latency = observer.as_ref().map(Observer::latency);
+    let datagrams = observer.as_ref().map(Observer::datagrams);
+    let placement = observer.as_ref().map(Observer::placement).unwrap_or_default();
     let window = clock::now().since(start.time);
     let bytes = load.totals().bytes - start.bytes;
     load.drain()?;
@@ -284,6 +311,8 @@ fn measure(arguments: &Arguments, clip: &Clip, target: Option<Target>) -> Result
         naks: totals.naks,
         socket_drops,
         connections_lost: arguments.connections - totals.open,
+        datagrams,
+        placement,
         usage,
         memory_budget_bytes: observer.as_ref().map(Observer::memory_budget_bytes),
         latency,

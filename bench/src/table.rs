@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::report::{Report, mib};
 
@@ -19,6 +19,34 @@ pub(crate) struct Arguments {
     /// Receiver the others are compared with
     #[arg(long, default_value = "penstock")]
     base: String,
+    /// What costs are given for
+    #[arg(long, value_enum, default_value_t = Unit::Gbit)]
+    per: Unit,
+}
+
+/// What costs are given for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Unit {
+    /// A Gbit of payload
+    Gbit,
+    /// A datagram, received or sent
+    Datagram,
+}
+
+impl Unit {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Gbit => "CPU-s per Gbit",
+            Self::Datagram => "CPU µs per datagram in or out",
+        }
+    }
+
+    fn cost(self, run: &Report) -> Option<f64> {
+        match self {
+            Self::Gbit => run.cpu_s_per_gbit(),
+            Self::Datagram => run.cpu_us_per_datagram(),
+        }
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -29,11 +57,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .filter(|line| !line.trim().is_empty())
         .map(|line| serde_json::from_str(line).with_context(|| format!("not a run: {line}")))
         .collect::<Result<_>>()?;
-    print!("{}", render(&runs, &arguments.base));
+    print!("{}", render(&runs, &arguments.base, arguments.per));
     Ok(())
 }
 
-fn render(runs: &[Report], base: &str) -> String {
+fn render(runs: &[Report], base: &str, unit: Unit) -> String {
     let mut out = String::new();
     for label in in_order(runs.iter().map(|run| run.label.as_str())) {
         let runs: Vec<&Report> = runs.iter().filter(|run| run.label == label).collect();
@@ -42,21 +70,22 @@ fn render(runs: &[Report], base: &str) -> String {
         if rates.len() > 1 {
             render_ceiling(&mut out, &runs, &rates);
         } else {
-            render_costs(&mut out, &runs, base);
+            render_costs(&mut out, &runs, base, unit);
         }
     }
     out
 }
 
-fn render_costs(out: &mut String, runs: &[&Report], base: &str) {
+fn render_costs(out: &mut String, runs: &[&Report], base: &str, unit: Unit) {
     out.push_str(&format!(
-        "| receiver | n | sent, Mbit/s | CPU-s per Gbit: min / median / max | CPU ms per stream-second | cost × {base} | lost packets | threads | Pss, MiB | latency p50 / p99, µs | others' CPU, % |\n"
+        "| receiver | n | sent, Mbit/s | {}: min / median / max | CPU ms per stream-second | cost × {base} | lost packets | threads | Pss, MiB | latency p50 / p99, µs | connections on each worker | others' CPU, % |\n",
+        unit.label()
     ));
-    out.push_str("|---|---|---|---|---|---|---|---|---|---|---|\n");
+    out.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|\n");
     for receiver in in_order(runs.iter().map(|run| run.receiver.as_str())) {
         let own: Vec<&Report> =
             runs.iter().copied().filter(|run| run.receiver == receiver).collect();
-        let cost = values(&own, Report::cpu_s_per_gbit);
+        let cost = values(&own, |run| unit.cost(run));
         let per_second = values(&own, Report::cpu_ms_per_stream_second);
         let pss = values(&own, |run| run.usage.as_ref().map(|u| mib(u.proportional_set_bytes)));
         let budget = values(&own, |run| run.memory_budget_bytes.map(mib));
@@ -71,28 +100,29 @@ fn render_costs(out: &mut String, runs: &[&Report], base: &str) {
             format!("{:.0} / {:.0}", median(&p50), median(&p99))
         };
         out.push_str(&format!(
-            "| {receiver} | {} | {:.1} | {:.3} / {:.3} / {:.3} | {:.2} | {} | {} | {} | {:.1}{sum} | {latency} | {:.0} |\n",
+            "| {receiver} | {} | {:.1} | {:.3} / {:.3} / {:.3} | {:.2} | {} | {} | {} | {:.1}{sum} | {latency} | {} | {:.0} |\n",
             own.len(),
             median(&values(&own, |run| Some(run.sent_mbit))),
             cost.first().unwrap_or(&f64::NAN),
             median(&cost),
             cost.last().unwrap_or(&f64::NAN),
             median(&per_second),
-            ratio(runs, receiver, base),
+            ratio(runs, receiver, base, unit),
             losses(&own),
             threads.unwrap_or(0),
             median(&pss),
+            placement(&own),
             median(&values(&own, |run| Some(run.foreign_cpu_percent))),
         ));
     }
 }
 
 /// Median over the rounds of this receiver's cost divided by the base's.
-fn ratio(runs: &[&Report], receiver: &str, base: &str) -> String {
+fn ratio(runs: &[&Report], receiver: &str, base: &str, unit: Unit) -> String {
     let cost = |receiver: &str, round: u32| {
         runs.iter()
             .find(|run| run.receiver == receiver && run.round == round)
-            .and_then(|run| run.cpu_s_per_gbit())
+            .and_then(|run| unit.cost(run))
     };
     let mut ratios: Vec<f64> = in_order(runs.iter().map(|run| run.round))
         .into_iter()
@@ -103,6 +133,16 @@ fn ratio(runs: &[&Report], receiver: &str, base: &str) -> String {
         return "–".to_owned();
     }
     format!("{:.2}", median(&ratios))
+}
+
+/// Where the connections sat, each way that was seen.
+fn placement(runs: &[&Report]) -> String {
+    let told = runs
+        .iter()
+        .filter(|run| !run.placement.is_empty())
+        .map(|run| run.placement.iter().map(u32::to_string).collect::<Vec<_>>().join(" + "));
+    let told = in_order(told);
+    if told.is_empty() { "–".to_owned() } else { told.join("; ") }
 }
 
 fn render_ceiling(out: &mut String, runs: &[&Report], rates: &[f64]) {
@@ -246,9 +286,23 @@ mod tests {
             run("penstock", 3, 1e3, 0.1, 0),
             run("libsrt", 3, 1e3, 0.5, 0),
         ];
-        let text = render(&runs, "penstock");
+        let text = render(&runs, "penstock", Unit::Gbit);
         let line = text.lines().find(|line| line.starts_with("| libsrt")).unwrap();
         assert!(line.contains("0.400 / 0.500 / 0.600 | 20.00 | 4.00 | 0 |"), "{line}");
+    }
+
+    #[test]
+    fn a_datagram_is_a_unit_too() {
+        let with = |receiver: &str, cpu_s, datagrams| Report {
+            datagrams: Some(datagrams),
+            placement: vec![13, 12],
+            ..run(receiver, 1, 500.0, cpu_s, 0)
+        };
+        let runs = [with("one", 0.2, 100_000), with("many", 0.6, 200_000)];
+        let text = render(&runs, "one", Unit::Datagram);
+        let line = text.lines().find(|line| line.starts_with("| many")).unwrap();
+        assert!(line.contains("3.000 / 3.000 / 3.000"), "{line}");
+        assert!(line.contains("| 1.50 |") && line.contains("| 13 + 12 |"), "{line}");
     }
 
     #[test]
@@ -258,7 +312,7 @@ mod tests {
             run("libsrt", 1, 1_500.0, 0.9, 10),
             run("libsrt", 1, 2_000.0, 0.9, 0),
         ];
-        let text = render(&runs, "penstock");
+        let text = render(&runs, "penstock", Unit::Gbit);
         let line = text.lines().find(|line| line.starts_with("| libsrt")).unwrap();
         assert!(line.ends_with("| 1.00 Gbit/s |"), "{line}");
         assert!(line.contains("1.00 % lost, 0 of 1 clean"), "{line}");
