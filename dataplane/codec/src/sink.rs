@@ -42,6 +42,14 @@ pub enum Codec {
     Opus,
     /// DTS.
     Dts,
+    /// Linear PCM of 16 bits, big-endian (RFC 3551, 4.5.11).
+    L16,
+    /// Linear PCM of 24 bits, big-endian (RFC 3190).
+    L24,
+    /// G.711 with A-law.
+    Pcma,
+    /// G.711 with mu-law.
+    Pcmu,
     /// SCTE-35 splice information.
     Scte35,
     /// KLV metadata (SMPTE ST 336).
@@ -82,7 +90,11 @@ impl Codec {
             | Self::Ac3
             | Self::Eac3
             | Self::Opus
-            | Self::Dts => TrackKind::Audio,
+            | Self::Dts
+            | Self::L16
+            | Self::L24
+            | Self::Pcma
+            | Self::Pcmu => TrackKind::Audio,
             Self::Unknown | Self::Scte35 | Self::Klv | Self::Teletext | Self::DvbSubtitle => {
                 TrackKind::Data
             }
@@ -105,6 +117,23 @@ pub struct TrackConfig {
     pub language: Option<[u8; 3]>,
     /// Channels of sound as the transport says, where the coded stream cannot (Opus); 0 otherwise.
     pub channels: u8,
+    /// How units and access units go together.
+    pub carriage: Carriage,
+    /// RTP: the clock's ticks in a second, for sound its sample rate; 0 elsewhere.
+    pub clock_hz: u32,
+    /// RTP payload type, 0 elsewhere.
+    pub payload_type: u8,
+}
+
+/// How a track's units and access units go together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Carriage {
+    /// A unit is any part of the elementary stream (PES).
+    #[default]
+    Stream,
+    /// A unit holds whole access units, mostly one, and ends with the last of them. H.264 and HEVC
+    /// come as Annex B with four-byte start codes, AV1 as OBUs with sizes, sound without framing.
+    AccessUnits,
 }
 
 /// Timestamps of one unit in 90 kHz ticks: the first of a stream equals the wire's 33-bit value,
@@ -135,4 +164,13 @@ pub trait Sink {
     fn unit_end(&mut self, track: usize);
     /// Bytes of the track are missing here: what is open is damaged.
     fn gap(&mut self, track: usize);
+    /// What describes the track apart from its bytes (RTP, from SDP): AAC's AudioSpecificConfig.
+    fn configuration(&mut self, track: usize, bytes: &[u8]) {
+        let _ = (track, bytes);
+    }
+    /// Whole units may be missing between the last one and the next: what refers to them cannot be
+    /// decoded, but no unit is damaged.
+    fn skipped(&mut self, track: usize) {
+        let _ = track;
+    }
 }

@@ -77,6 +77,9 @@ impl Listing {
             program: 0,
             language: None,
             channels: 0,
+            carriage: codec::sink::Carriage::Stream,
+            clock_hz: 0,
+            payload_type: 0,
         }; TRACKS_MAX],
         len: 0,
     };
@@ -336,6 +339,7 @@ fn config(
         program: pmt.program,
         language: descriptors.language,
         channels: descriptors.channels,
+        ..TrackConfig::default()
     }
 }
 

@@ -9,7 +9,7 @@
 //! ```
 //! A start leads from every state to `Header`.
 
-use codec::sink::{Codec, Sink, Timestamps, TrackConfig, TrackKind};
+use codec::sink::{Carriage, Codec, Sink, Timestamps, TrackConfig, TrackKind};
 
 use crate::{
     Counters,
@@ -64,6 +64,9 @@ impl Track {
                 program: 0,
                 language: None,
                 channels: 0,
+                carriage: Carriage::Stream,
+                clock_hz: 0,
+                payload_type: 0,
             },
             continuity: Continuity::new(),
             time: TrackTime { last: None, announced: false },

@@ -42,6 +42,8 @@ pub struct TrackClock {
     report: Option<(u64, u32)>,
     /// Times the sender's clock restarted.
     jumps: u64,
+    /// The next timestamp is another source's.
+    changed: bool,
 }
 
 impl TrackClock {
@@ -55,12 +57,20 @@ impl TrackClock {
             slewed_at: 0,
             report: None,
             jumps: 0,
+            changed: false,
         }
     }
 
     /// Ticks a second.
     pub const fn clock_hz(&self) -> u32 {
         self.clock_hz
+    }
+
+    /// Another source takes the track over: its timestamps have nothing to do with those before, and
+    /// the line goes on by arrival.
+    pub const fn change_source(&mut self) {
+        self.report = None;
+        self.changed = true;
     }
 
     /// Times the sender's clock restarted.
@@ -155,9 +165,10 @@ impl Line {
             }
             Some((last, at)) => {
                 let expected = clock.line_ticks(last) + elapsed_ticks(at, arrival);
-                jumped = (position - expected).abs() > JUMP_TICKS;
+                let changed = std::mem::take(&mut clock.changed);
+                jumped = changed || (position - expected).abs() > JUMP_TICKS;
                 if jumped {
-                    clock.jumps += 1;
+                    clock.jumps += u64::from(!changed);
                     clock.offset += expected - position;
                     clock.offset_target = clock.offset;
                     clock.slewed_at = position;

@@ -9,14 +9,30 @@
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        reason = "tests make bytes of numbers"
+    )
+)]
 
 mod bytes;
 pub mod clock;
+pub mod detect;
 mod error;
+pub mod format;
+mod output;
 pub mod packet;
+pub mod payload;
+pub mod redundancy;
 pub mod reorder;
 pub mod rtcp;
 pub mod rtx;
+pub mod session;
 pub mod source;
 
 pub use error::Error;
+pub use output::Output;

@@ -137,6 +137,21 @@ impl Reorder {
         self.base
     }
 
+    /// One above the highest number that came.
+    pub const fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// How long a hole is waited for.
+    pub const fn window(&self) -> Window {
+        self.window
+    }
+
+    /// The packet that waits at a place.
+    pub fn at(&self, number: u64) -> Option<&Packet> {
+        self.places.get(self.place(number))?.as_ref()
+    }
+
     /// Stops or starts the delivery: what is not known yet how to read waits, as long as there is
     /// room.
     pub const fn stop(&mut self, stopped: bool) {

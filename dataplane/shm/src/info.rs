@@ -174,6 +174,14 @@ labelled! {
         Opus = 37 => "opus",
         /// DTS.
         Dts = 38 => "dts",
+        /// Linear PCM of 16 bits.
+        L16 = 39 => "l16",
+        /// Linear PCM of 24 bits.
+        L24 = 40 => "l24",
+        /// G.711 with A-law.
+        Pcma = 41 => "pcma",
+        /// G.711 with mu-law.
+        Pcmu = 42 => "pcmu",
         /// SCTE-35 splice information.
         Scte35 = 64 => "scte35",
         /// KLV metadata.
@@ -204,7 +212,11 @@ impl Codec {
             | Self::Ac3
             | Self::Eac3
             | Self::Opus
-            | Self::Dts => TrackKind::Audio,
+            | Self::Dts
+            | Self::L16
+            | Self::L24
+            | Self::Pcma
+            | Self::Pcmu => TrackKind::Audio,
             Self::Unknown | Self::Scte35 | Self::Klv | Self::Teletext | Self::DvbSubtitle => {
                 TrackKind::Data
             }

@@ -1,0 +1,115 @@
+//! The open unit of a track, and what it may not exceed.
+
+use codec::sink::Timestamps;
+
+use crate::bytes::count;
+use crate::output::Output;
+use crate::payload::{Counters, Limits};
+
+/// Where a depacketizer writes, and for which packet.
+pub(crate) struct Outlet<'a, O> {
+    pub(crate) out: &'a mut O,
+    pub(crate) track: usize,
+    pub(crate) limits: &'a Limits,
+    pub(crate) counters: &'a mut Counters,
+    /// Of the packet that is being read.
+    pub(crate) stamps: Timestamps,
+    /// Of the packet's timestamp.
+    pub(crate) clock_hz: u32,
+}
+
+impl<O: Output> Outlet<'_, O> {
+    /// The stamps of what lies `ticks` of the track's clock behind the packet's timestamp.
+    pub(crate) fn stamps_after(&self, ticks: u64) -> Timestamps {
+        let hz = u64::from(self.clock_hz.max(1));
+        let later = (ticks.saturating_mul(90_000) + hz / 2) / hz;
+        Timestamps { pts: self.stamps.pts.map(|pts| pts.saturating_add(later)), dts: None }
+    }
+}
+
+/// The open unit.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Unit {
+    open: bool,
+    bytes: usize,
+    nals: u32,
+    damaged: bool,
+    /// It exceeded a limit: nothing more of it is written.
+    over: bool,
+}
+
+impl Unit {
+    pub(crate) const CLOSED: Self =
+        Self { open: false, bytes: 0, nals: 0, damaged: false, over: false };
+
+    pub(crate) const fn is_open(&self) -> bool {
+        self.open
+    }
+
+    pub(crate) const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Begins a unit; one that is open ends first.
+    pub(crate) fn start<O: Output>(&mut self, to: &mut Outlet<'_, O>, stamps: Timestamps) {
+        self.end(to);
+        *self = Self { open: true, ..Self::default() };
+        to.counters.units += 1;
+        to.out.unit_start(to.track, stamps);
+    }
+
+    /// Writes bytes of the open unit, unless they exceed the limit.
+    pub(crate) fn write<O: Output>(&mut self, to: &mut Outlet<'_, O>, bytes: &[u8]) {
+        if self.over || !self.open || bytes.is_empty() {
+            return;
+        }
+        self.bytes = self.bytes.saturating_add(bytes.len());
+        if self.bytes > to.limits.frame_bytes_max {
+            to.counters.frames_oversize += 1;
+            return self.exceed(to);
+        }
+        to.counters.bytes_delivered += count(bytes.len());
+        to.out.unit_data(to.track, bytes);
+    }
+
+    /// Counts a NAL unit or OBU of the open unit.
+    pub(crate) fn element<O: Output>(&mut self, to: &mut Outlet<'_, O>) {
+        self.nals += 1;
+        if self.nals > to.limits.elements_max && !self.over {
+            to.counters.frames_too_many_elements += 1;
+            self.exceed(to);
+        }
+    }
+
+    /// The sender said that an access unit ended, but the unit goes on: limits count anew.
+    pub(crate) const fn rest(&mut self) {
+        if !self.over {
+            self.bytes = 0;
+            self.nals = 0;
+        }
+    }
+
+    /// Bytes of the open unit are missing.
+    pub(crate) fn damage<O: Output>(&mut self, to: &mut Outlet<'_, O>) {
+        if !self.open {
+            return;
+        }
+        if !self.damaged {
+            to.counters.units_damaged += 1;
+        }
+        self.damaged = true;
+        to.out.gap(to.track);
+    }
+
+    /// The open unit is over.
+    pub(crate) fn end<O: Output>(&mut self, to: &mut Outlet<'_, O>) {
+        if std::mem::take(&mut self.open) {
+            to.out.unit_end(to.track);
+        }
+    }
+
+    fn exceed<O: Output>(&mut self, to: &mut Outlet<'_, O>) {
+        self.damage(to);
+        self.over = true;
+    }
+}

@@ -1,0 +1,750 @@
+//! A session: the tracks of one stream, their sources, reports and requests.
+//!
+//! ```text
+//!  handle_rtp ──▶ rate limit ─▶ address ─▶ track ─▶ source ─▶ window ─▶ depacketizer ─▶ Output (Sink)
+//!  handle_fec ─────────────────────────────────────────▲
+//!  handle_rtcp ─▶ clocks, goodbye           handle_timeout ─▶ window, reports, NACK, PLI ─▶ transmit
+//! ```
+//!
+//! **Addresses.** A track's leg belongs to the address whose source proved itself there first. Packets
+//! of other addresses are dropped and counted, whatever their SSRC, until the leg has been silent for
+//! [`SessionConfig::relatch_after`]. RTCP is taken from the hosts of the legs only.
+
+mod limit;
+mod stats;
+mod track;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use memory::{Datagram, Slab, Time};
+
+use self::limit::RateLimit;
+pub use self::stats::{LegStats, Stats, TrackStats};
+use self::track::{Context, Leg, Listing, Rank, Track};
+pub use self::track::{LEGS_MAX, TrackSetup};
+use crate::clock::{Line, TrackClock};
+use crate::detect::Detector;
+use crate::output::Output;
+use crate::packet::Packet;
+use crate::payload::Limits;
+use crate::reorder::Window;
+use crate::rtcp::interval::Interval;
+use crate::rtcp::write::{CNAME_BYTES_MAX, Writer};
+use crate::rtcp::{self, Compound, ReportBlock, SenderInfo};
+use crate::rtx;
+
+/// Tracks of a session.
+pub const TRACKS_MAX: usize = 4;
+/// A session without packets for this long is paused.
+const PAUSED_AFTER: Duration = Duration::from_secs(2);
+/// Between two requests for a key picture.
+const KEY_REQUEST_INTERVAL: Duration = Duration::from_millis(500);
+/// Requests for one loss.
+const KEY_REQUESTS_MAX: u32 = 10;
+
+/// What a session's memory is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Tracks, up to [`TRACKS_MAX`].
+    pub tracks: usize,
+    /// Packets of each track's window.
+    pub window_packets: u32,
+    /// Packets that one OBU, or a picture of JPEG XS out of order, may be spread over.
+    pub pieces: usize,
+    /// Forward error correction is possible.
+    pub fec: bool,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { tracks: 1, window_packets: 1_024, pieces: 4_096, fec: false }
+    }
+}
+
+/// What a receiver may ask of the sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Feedback {
+    /// Lost packets (RFC 4585, 6.2.1).
+    pub nack: bool,
+    /// Key pictures, by PLI (RFC 4585, 6.3.1).
+    pub pli: bool,
+    /// Key pictures, by FIR (RFC 5104, 4.3.1).
+    pub fir: bool,
+}
+
+/// What a session is granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// Its tracks. The format of a single one is detected when it is not given; of several, those
+    /// without a format are left out.
+    pub tracks: [Option<TrackSetup>; TRACKS_MAX],
+    /// How long missing packets are waited for.
+    pub window: Window,
+    /// Most packets of a track that wait.
+    pub slots_max: u32,
+    /// What frames may not exceed.
+    pub limits: Limits,
+    /// The session ends after so long without RTP and RTCP.
+    pub timeout: Duration,
+    /// Another address may take a track over after so long a silence.
+    pub relatch_after: Duration,
+    /// Most bits a second, `None` for any.
+    pub rate_limit_bps: Option<u64>,
+    /// What may be asked of the sender.
+    pub feedback: Feedback,
+    /// Least interval of reports (RFC 3550, 6.2).
+    pub report_interval: Duration,
+    /// Our SSRC in reports.
+    pub ssrc: u32,
+    /// Our canonical name and its length.
+    pub cname: ([u8; CNAME_BYTES_MAX], u8),
+    /// Of the spread of report intervals.
+    pub seed: u64,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        let mut tracks = [None; TRACKS_MAX];
+        if let Some(first) = tracks.first_mut() {
+            *first = Some(TrackSetup::default());
+        }
+        Self {
+            tracks,
+            window: Window::default(),
+            slots_max: 1_024,
+            limits: Limits::default(),
+            timeout: Duration::from_secs(30),
+            relatch_after: Duration::from_secs(5),
+            rate_limit_bps: None,
+            feedback: Feedback::default(),
+            report_interval: Duration::from_secs(5),
+            ssrc: 1,
+            cname: ([0; CNAME_BYTES_MAX], 0),
+            seed: 1,
+        }
+    }
+}
+
+/// Where a session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Nothing was proven yet.
+    Waiting,
+    /// Packets come.
+    Active,
+    /// No packets for a while; the session lives on.
+    Paused,
+    /// Over.
+    Ended(EndReason),
+}
+
+/// Why a session is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// Not opened yet.
+    Unused,
+    /// All sources said goodbye.
+    Goodbye,
+    /// Silence.
+    Timeout,
+    /// Closed from this side.
+    Local,
+}
+
+/// A sender report that came before its source sent.
+#[derive(Debug, Clone, Copy)]
+struct EarlyReport {
+    ssrc: u32,
+    info: SenderInfo,
+    at: Time,
+}
+
+/// A session. Made once with its memory, opened anew for each sender; nothing is allocated after
+/// [`new`](Self::new).
+#[derive(Debug)]
+pub struct Session {
+    config: SessionConfig,
+    ended: Option<EndReason>,
+    tracks: Box<[Track]>,
+    tracks_len: usize,
+    clocks: [TrackClock; TRACKS_MAX],
+    line: Line,
+    limit: RateLimit,
+    interval: Interval,
+    report_at: Time,
+    reported: (Time, u64),
+    key_request_at: Time,
+    key_requests: u32,
+    keys_seen: u64,
+    fir_number: u8,
+    heard_at: Time,
+    media_at: Option<Time>,
+    early: [Option<EarlyReport>; TRACKS_MAX],
+    rtcp_peer: Option<SocketAddr>,
+    listing: Listing,
+    stats: Stats,
+}
+
+impl Session {
+    /// Takes the memory of `room`.
+    pub fn new(room: &Room) -> Self {
+        let tracks = (0..room.tracks.clamp(1, TRACKS_MAX))
+            .map(|_| Track::new(room.window_packets, room.pieces, room.fec))
+            .collect();
+        Self {
+            config: SessionConfig::default(),
+            ended: Some(EndReason::Unused),
+            tracks,
+            tracks_len: 0,
+            clocks: [TrackClock::new(90_000); TRACKS_MAX],
+            line: Line::default(),
+            limit: RateLimit::default(),
+            interval: Interval::new(Duration::from_secs(5), 1),
+            report_at: Time::NEVER,
+            reported: (Time::ZERO, 0),
+            key_request_at: Time::NEVER,
+            key_requests: 0,
+            keys_seen: 0,
+            fir_number: 0,
+            heard_at: Time::ZERO,
+            media_at: None,
+            early: [None; TRACKS_MAX],
+            rtcp_peer: None,
+            listing: Listing::default(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// A session begins. Tracks beyond its room are left out.
+    pub fn open(&mut self, config: &SessionConfig, now: Time) {
+        self.config = *config;
+        self.ended = None;
+        self.tracks_len = 0;
+        self.listing = Listing::default();
+        let alone = config.tracks.iter().flatten().count() == 1;
+        let setups = config.tracks.iter().flatten();
+        let setups = setups.filter(|setup| alone || setup.format.is_some());
+        for (setup, track) in setups.zip(&mut self.tracks) {
+            self.listing.push(setup.format);
+            track.open(*setup, config.window);
+            let clock_hz = setup.format.map_or(90_000, |format| format.clock_hz);
+            if let Some(clock) = self.clocks.get_mut(self.tracks_len) {
+                *clock = TrackClock::new(clock_hz);
+            }
+            self.tracks_len += 1;
+        }
+        self.line.reset();
+        self.limit = RateLimit::new(config.rate_limit_bps, now);
+        self.interval = Interval::new(config.report_interval, config.seed);
+        self.report_at = Time::NEVER;
+        self.reported = (now, 0);
+        self.key_request_at = Time::NEVER;
+        self.key_requests = 0;
+        self.keys_seen = 0;
+        self.heard_at = now;
+        self.media_at = None;
+        self.early = [None; TRACKS_MAX];
+        self.rtcp_peer = None;
+        self.stats = Stats::default();
+    }
+
+    /// Where it stands at `now`.
+    pub fn state(&self, now: Time) -> State {
+        match (self.ended, self.media_at) {
+            (Some(reason), _) => State::Ended(reason),
+            (None, None) => State::Waiting,
+            (None, Some(at)) if now.since(at) >= PAUSED_AFTER => State::Paused,
+            (None, Some(_)) => State::Active,
+        }
+    }
+
+    /// What was counted.
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// What was counted of each track.
+    pub fn track_stats(&self) -> impl Iterator<Item = TrackStats> {
+        let tracks = self.tracks.iter().zip(&self.clocks).take(self.tracks_len);
+        tracks.map(|(track, clock)| track.stats(clock))
+    }
+
+    /// What the detection saw of a track whose format was not found.
+    pub fn undetected(&self) -> Option<&Detector> {
+        self.tracks.iter().find(|track| track.is_undetected()).map(|track| &track.detector)
+    }
+
+    /// Where RTCP is to go: where the sender's came from, else the port above its RTP.
+    pub fn rtcp_peer(&self) -> Option<SocketAddr> {
+        self.rtcp_peer.or_else(|| {
+            let mut peer = self.tracks.first()?.legs.first()?.address?;
+            peer.set_port(peer.port().checked_add(1)?);
+            Some(peer)
+        })
+    }
+
+    /// A datagram came from `source` on `leg` of the session's sockets: 0, or 1 for the second path of
+    /// SMPTE 2022-7. RTCP on the same port is for [`handle_rtcp`](Self::handle_rtcp): see
+    /// [`Kind`](crate::packet::Kind).
+    pub fn handle_rtp<O: Output>(
+        &mut self,
+        now: Time,
+        arrival: Time,
+        leg: usize,
+        source: SocketAddr,
+        datagram: Datagram,
+        out: &mut O,
+    ) {
+        self.stats.packets_received += 1;
+        self.stats.bytes_received += crate::bytes::count(datagram.len());
+        if self.ended.is_some() {
+            self.stats.packets_discarded += 1;
+            return;
+        }
+        let Ok(packet) = Packet::new(datagram, arrival) else {
+            self.stats.packets_invalid += 1;
+            return;
+        };
+        if !self.limit.admits(packet.len(), now) {
+            self.stats.packets_dropped_rate += 1;
+            return;
+        }
+        self.route(now, leg.min(LEGS_MAX - 1), source, packet, out);
+        self.settle(now);
+    }
+
+    /// A FEC packet of SMPTE 2022-1 for the first track came. What it restores takes slots of `slab`.
+    pub fn handle_fec<O: Output>(&mut self, now: Time, datagram: &[u8], slab: &Slab, out: &mut O) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.stats.fec_received += 1;
+        let highest = self.tracks.first().map_or(0, Track::highest);
+        let fec = self.tracks.first_mut().and_then(|track| track.fec.as_mut());
+        if !fec.is_some_and(|fec| fec.parity(datagram, highest)) {
+            self.stats.fec_invalid += 1;
+            return;
+        }
+        self.restore(now, slab, out);
+        self.settle(now);
+    }
+
+    /// RTCP came from `source`.
+    pub fn handle_rtcp<O: Output>(
+        &mut self,
+        now: Time,
+        source: SocketAddr,
+        datagram: &[u8],
+        out: &mut O,
+    ) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.stats.rtcp_received += 1;
+        let ours = self.legs().any(|leg| leg.address.is_some_and(|a| a.ip() == source.ip()));
+        let anyone = self.legs().all(|leg| leg.address.is_none());
+        let compound = Compound::parse(datagram);
+        let (true, Ok(compound)) = (ours || anyone, compound) else {
+            self.stats.rtcp_invalid += 1;
+            return;
+        };
+        self.interval.packet(datagram.len());
+        if ours {
+            self.heard_at = now;
+            self.rtcp_peer = Some(source);
+        }
+        for packet in compound {
+            match packet {
+                rtcp::Packet::SenderReport { ssrc, info, .. } => self.report(ssrc, info, now),
+                rtcp::Packet::Goodbye { sources, .. } if ours => self.goodbye(sources, now, out),
+                _ => {}
+            }
+        }
+        self.settle(now);
+    }
+
+    /// [`next_timeout`](Self::next_timeout) has come.
+    pub fn handle_timeout<O: Output>(&mut self, now: Time, out: &mut O) {
+        if self.ended.is_some() {
+            return;
+        }
+        for index in 0..self.tracks_len {
+            self.with(index, now, out, |track, cx| track.run(cx));
+        }
+        self.settle(now);
+        if now >= self.heard_at + self.config.timeout {
+            return self.end(EndReason::Timeout, now, out);
+        }
+        self.ask_again(now, out);
+        self.ask_key(now, out);
+        if now >= self.report_at {
+            self.send_report(now, out);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has to be called next.
+    pub fn next_timeout(&self) -> Time {
+        if self.ended.is_some() {
+            return Time::NEVER;
+        }
+        let mut next = (self.heard_at + self.config.timeout).min(self.report_at);
+        next = next.min(self.key_request_at);
+        for track in self.tracks.iter().take(self.tracks_len) {
+            next = next.min(track.reorder.next_timeout()).min(track.nacks.next_timeout());
+        }
+        next
+    }
+
+    /// Ends the session from this side; says goodbye to the sender.
+    pub fn close<O: Output>(&mut self, now: Time, out: &mut O) {
+        if self.ended.is_none() {
+            self.end(EndReason::Local, now, out);
+        }
+    }
+
+    fn legs(&self) -> impl Iterator<Item = &Leg> {
+        self.tracks.iter().take(self.tracks_len).flat_map(|track| &track.legs)
+    }
+
+    /// Runs `work` on a track with what it needs of the session.
+    fn with<O: Output, R>(
+        &mut self,
+        index: usize,
+        now: Time,
+        out: &mut O,
+        work: impl FnOnce(&mut Track, &mut Context<'_, O>) -> R,
+    ) -> Option<R> {
+        let track = self.tracks.get_mut(index)?;
+        let mut cx = Context {
+            index,
+            out,
+            line: &mut self.line,
+            clocks: &mut self.clocks,
+            limits: &self.config.limits,
+            stats: &mut self.stats,
+            now,
+            slots_max: self.config.slots_max,
+            asks: self.config.feedback.nack,
+            listing: &mut self.listing,
+        };
+        Some(work(track, &mut cx))
+    }
+
+    /// Finds the packet's track and gives it there.
+    fn route<O: Output>(
+        &mut self,
+        now: Time,
+        leg: usize,
+        source: SocketAddr,
+        packet: Packet,
+        out: &mut O,
+    ) {
+        let (ssrc, payload_type) = (packet.header.ssrc, packet.header.payload_type);
+        if let Some(index) = self.repeats(&packet) {
+            return self.again(index, now, source, packet, out);
+        }
+        let known = self.track_where(|track| matches!(track.rank(ssrc), Rank::Known));
+        let index = known.or_else(|| {
+            self.track_where(|track| track.setup.ssrc == Some(ssrc))
+                .or_else(|| {
+                    self.track_where(|track| {
+                        track.ssrc.is_none() && track.is_free_for(ssrc, payload_type)
+                    })
+                })
+                .or_else(|| self.track_where(|track| track.is_free_for(ssrc, payload_type)))
+        });
+        let Some(index) = index
+            .filter(|index| self.tracks.get(*index).is_some_and(|track| track.takes(payload_type)))
+        else {
+            self.stats.packets_dropped_unmapped += 1;
+            return;
+        };
+        let relatch_after = self.config.relatch_after;
+        let Some(path) = self.tracks.get(index).and_then(|track| track.legs.get(leg)) else {
+            return;
+        };
+        let own = path.address == Some(source);
+        let free = path.address.is_none() || now.since(path.heard_at) >= relatch_after;
+        if !own && !free {
+            self.stats.packets_dropped_source += 1;
+            return;
+        }
+        // The second leg of a known source needs no proof, a new address does.
+        let second_leg = known.is_some() && path.address.is_none();
+        if self.tracks.get(index).is_some_and(|track| track.ssrc.is_none()) {
+            // What came before the first packet places it in time.
+            self.use_early_report(index, ssrc);
+        }
+        self.with(index, now, out, |track, cx| {
+            if known.is_some() && (own || second_leg) {
+                track.settle_leg(leg, source);
+                track.receive(packet, leg, cx);
+            } else {
+                track.consider(packet, leg, source, cx);
+            }
+        });
+        self.heard(index, now, ssrc);
+    }
+
+    /// Keeps the session alive when `index` is, and takes over a report that came before.
+    fn heard(&mut self, index: usize, now: Time, ssrc: u32) {
+        if self.tracks.get(index).is_none_or(|track| track.ssrc != Some(ssrc)) {
+            return;
+        }
+        self.heard_at = now;
+        self.media_at = Some(now);
+        if self.report_at == Time::NEVER {
+            self.reported = (now, self.stats.bytes_received);
+            self.report_at = now + self.interval.next(2, 1, 1_000_000);
+        }
+        self.use_early_report(index, ssrc);
+    }
+
+    fn use_early_report(&mut self, index: usize, ssrc: u32) {
+        let early = self.early.iter_mut().find(|early| early.is_some_and(|e| e.ssrc == ssrc));
+        if let Some(EarlyReport { info, at, .. }) = early.and_then(Option::take) {
+            self.use_report(index, &info, at);
+        }
+    }
+
+    fn track_where(&self, test: impl Fn(&Track) -> bool) -> Option<usize> {
+        self.tracks.iter().take(self.tracks_len).position(test)
+    }
+
+    /// The track whose retransmission the packet is: by payload type, or by the low bit of the SSRC
+    /// (RIST simple profile).
+    fn repeats(&self, packet: &Packet) -> Option<usize> {
+        let header = &packet.header;
+        self.track_where(|track| {
+            let rtx = track.setup.rtx.is_some_and(|rtx| rtx.payload_type == header.payload_type);
+            let rist = track.setup.rist
+                && header.ssrc & 1 == 1
+                && track.ssrc == Some(header.ssrc & !1)
+                && track.takes(header.payload_type);
+            track.ssrc.is_some() && (rtx || rist)
+        })
+    }
+
+    fn again<O: Output>(
+        &mut self,
+        index: usize,
+        now: Time,
+        source: SocketAddr,
+        packet: Packet,
+        out: &mut O,
+    ) {
+        let Some(track) = self.tracks.get(index) else { return };
+        let ours = track.legs.iter().any(|leg| leg.address.is_some_and(|a| a.ip() == source.ip()));
+        if !ours {
+            self.stats.packets_dropped_source += 1;
+            return;
+        }
+        self.stats.packets_retransmitted += 1;
+        let (ssrc, association) = (track.ssrc.unwrap_or(0), track.setup.rtx);
+        let packet = match association {
+            Some(association) => rtx::restore(packet, association, ssrc),
+            None => Ok(packet),
+        };
+        let Ok(packet) = packet else {
+            self.stats.packets_invalid += 1;
+            return;
+        };
+        let filled = self.with(index, now, out, |track, cx| track.insert_again(packet, cx));
+        self.stats.packets_recovered_rtx += u64::from(filled == Some(true));
+    }
+
+    fn restore<O: Output>(&mut self, now: Time, slab: &Slab, out: &mut O) {
+        for _ in 0..256 {
+            let fec = self.tracks.first_mut().and_then(|track| track.fec.as_mut());
+            let Some((number, restored)) = fec.and_then(crate::redundancy::fec::Fec::restore)
+            else {
+                return;
+            };
+            if self.tracks.first().is_none_or(|track| !track.is_missing(number)) {
+                continue;
+            }
+            let packet = Datagram::copy_from(slab, restored.as_bytes());
+            let Some(Ok(packet)) = packet.map(|datagram| Packet::new(datagram, now)) else {
+                self.stats.fec_invalid += 1;
+                continue;
+            };
+            self.stats.packets_recovered_fec += 1;
+            self.with(0, now, out, |track, cx| track.insert_again(packet, cx));
+        }
+    }
+
+    fn report(&mut self, ssrc: u32, info: SenderInfo, now: Time) {
+        match self.track_where(|track| track.ssrc == Some(ssrc)) {
+            Some(index) => self.use_report(index, &info, now),
+            None => {
+                // The source may not have sent yet. A repeat takes its own place.
+                let same = |early: &Option<EarlyReport>| early.is_none_or(|e| e.ssrc == ssrc);
+                if let Some(place) = self.early.iter_mut().find(|early| same(early)) {
+                    *place = Some(EarlyReport { ssrc, info, at: now });
+                }
+            }
+        }
+    }
+
+    fn use_report(&mut self, index: usize, info: &SenderInfo, at: Time) {
+        let (Some(clock), Some(track)) = (self.clocks.get_mut(index), self.tracks.get_mut(index))
+        else {
+            return;
+        };
+        if clock.report(info) {
+            self.stats.sender_reports += 1;
+            track.report_at = Some(at);
+        } else {
+            self.stats.sender_reports_refused += 1;
+        }
+    }
+
+    fn goodbye<O: Output>(&mut self, sources: &[u8], now: Time, out: &mut O) {
+        for ssrc in rtcp::sources(sources) {
+            if let Some(index) = self.track_where(|track| track.ssrc == Some(ssrc)) {
+                self.with(index, now, out, |track, cx| {
+                    track.end_source(cx);
+                    track.gone = true;
+                });
+            }
+        }
+        let tracks = self.tracks.iter().take(self.tracks_len);
+        let mut proven = tracks.filter(|track| track.ssrc.is_some()).peekable();
+        if proven.peek().is_some() && proven.all(|track| track.gone) {
+            self.end(EndReason::Goodbye, now, out);
+        }
+    }
+
+    /// After every change: what waits, and what is to be asked for.
+    fn settle(&mut self, now: Time) {
+        let waiting = self.tracks.iter().take(self.tracks_len).map(Track::waiting).sum();
+        self.stats.packets_held = waiting;
+        let tracks = self.tracks.iter().take(self.tracks_len);
+        let keys: u64 = tracks.clone().map(|track| track.counters.keys).sum();
+        let needs = tracks.clone().any(|track| track.needs_key);
+        let may_ask = self.config.feedback.pli || self.config.feedback.fir;
+        if keys > self.keys_seen && !needs {
+            self.key_request_at = Time::NEVER;
+        }
+        if needs && may_ask && self.key_request_at == Time::NEVER {
+            self.key_request_at = now;
+            self.key_requests = 0;
+        }
+    }
+
+    /// Asks for lost packets that are due.
+    fn ask_again<O: Output>(&mut self, now: Time, out: &mut O) {
+        for index in 0..self.tracks_len {
+            let Some(track) = self.tracks.get_mut(index) else { return };
+            let (Some(media), true) = (track.ssrc, track.nacks.next_timeout() <= now) else {
+                continue;
+            };
+            let mut writer = Writer::default();
+            writer.receiver_report(self.config.ssrc, std::iter::empty());
+            write_name(&mut writer, &self.config);
+            let asked = writer.nack(self.config.ssrc, media, track.nacks.due(now));
+            self.stats.nacks_sent += u64::from(asked);
+            self.send(&writer, out);
+        }
+    }
+
+    /// Asks for a key picture until one comes.
+    fn ask_key<O: Output>(&mut self, now: Time, out: &mut O) {
+        if now < self.key_request_at {
+            return;
+        }
+        let tracks = self.tracks.iter_mut().take(self.tracks_len);
+        let mut writer = Writer::default();
+        writer.receiver_report(self.config.ssrc, std::iter::empty());
+        write_name(&mut writer, &self.config);
+        if self.key_requests == 0 {
+            self.fir_number = self.fir_number.wrapping_add(1);
+        }
+        let mut keys = 0;
+        for track in tracks.filter(|track| track.is_video()) {
+            track.needs_key = false;
+            keys += track.counters.keys;
+            let Some(media) = track.ssrc else { continue };
+            if self.config.feedback.pli {
+                writer.picture_loss(self.config.ssrc, media);
+            } else {
+                writer.full_intra_request(self.config.ssrc, media, self.fir_number);
+            }
+        }
+        if self.key_requests == 0 {
+            self.keys_seen = keys;
+        }
+        self.key_requests += 1;
+        let again = self.key_requests < KEY_REQUESTS_MAX && keys <= self.keys_seen;
+        self.key_request_at = if again { now + KEY_REQUEST_INTERVAL } else { Time::NEVER };
+        self.stats.key_requests_sent += 1;
+        self.send(&writer, out);
+    }
+
+    fn send_report<O: Output>(&mut self, now: Time, out: &mut O) {
+        let mut writer = Writer::default();
+        let Self { tracks, clocks, tracks_len, config, .. } = self;
+        let tracks = tracks.iter_mut().zip(clocks.iter()).take(*tracks_len);
+        let blocks = tracks.filter_map(|(track, clock)| block(track, clock, now));
+        writer.receiver_report(config.ssrc, blocks);
+        write_name(&mut writer, config);
+        self.send(&writer, out);
+        let (since, bytes_before) = self.reported;
+        let micros = u64::try_from(now.since(since).as_micros()).unwrap_or(u64::MAX).max(1);
+        let bits = self.stats.bytes_received.saturating_sub(bytes_before).saturating_mul(8);
+        let bandwidth = bits.saturating_mul(1_000_000) / micros;
+        self.reported = (now, self.stats.bytes_received);
+        self.report_at = now + self.interval.next(2, 1, bandwidth);
+    }
+
+    fn send<O: Output>(&mut self, writer: &Writer, out: &mut O) {
+        self.interval.packet(writer.as_bytes().len());
+        self.stats.rtcp_sent += 1;
+        out.transmit(writer.as_bytes());
+    }
+
+    fn end<O: Output>(&mut self, reason: EndReason, now: Time, out: &mut O) {
+        for index in 0..self.tracks_len {
+            self.with(index, now, out, |track, cx| {
+                track.end_source(cx);
+                track.drop_candidates(cx.stats);
+            });
+        }
+        if self.media_at.is_some() && reason != EndReason::Goodbye {
+            let mut writer = Writer::default();
+            writer.receiver_report(self.config.ssrc, std::iter::empty());
+            write_name(&mut writer, &self.config);
+            writer.goodbye(self.config.ssrc);
+            self.send(&writer, out);
+        }
+        self.ended = Some(reason);
+        self.stats.packets_held = 0;
+    }
+}
+
+/// What is reported of a track; nothing before its source is proven.
+fn block(track: &mut Track, clock: &TrackClock, now: Time) -> Option<ReportBlock> {
+    let ssrc = track.ssrc?;
+    let reception = track.legs.iter_mut().find_map(|leg| leg.source.as_mut())?.report();
+    let delay = track.report_at.map_or(0, |at| {
+        u32::try_from((now.since(at).as_nanos() << 16) / 1_000_000_000).unwrap_or(u32::MAX)
+    });
+    Some(ReportBlock {
+        ssrc,
+        fraction_lost: reception.fraction_lost,
+        cumulative_lost: reception.cumulative_lost,
+        extended_highest: reception.extended_highest,
+        jitter: reception.jitter,
+        last_report: if track.report_at.is_some() { clock.last_report() } else { 0 },
+        delay,
+    })
+}
+
+fn write_name(writer: &mut Writer, config: &SessionConfig) {
+    let (name, len) = &config.cname;
+    writer.canonical_name(config.ssrc, name.get(..usize::from(*len)).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,644 @@
+//! One track's way: source, legs, window, depacketizer.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use codec::sink::{Timestamps, TrackConfig, TrackKind};
+use memory::Time;
+
+use super::stats::{LegStats, Stats, TrackStats};
+use crate::clock::{Line, TrackClock};
+use crate::detect::{Detector, Verdict};
+use crate::format::{Encoding, Format};
+use crate::output::Output;
+use crate::packet::Packet;
+use crate::payload::{Counters, Depacketizer, Held, Limits, Outlet};
+use crate::redundancy::fec::Fec;
+use crate::reorder::{Inserted, Ready, Reorder, Window};
+use crate::rtcp::nack::Nacks;
+use crate::rtx::Association;
+use crate::source::{self, Source};
+
+/// Legs of a track: two with SMPTE 2022-7.
+pub const LEGS_MAX: usize = 2;
+/// A leg may be this far from the other without being another sequence.
+const LEG_DISTANCE_MAX: i64 = 3_000;
+
+/// What a track is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TrackSetup {
+    /// Its format; `None` has it detected.
+    pub format: Option<Format>,
+    /// Its source, where it is known before it sends.
+    pub ssrc: Option<u32>,
+    /// Its retransmissions.
+    pub rtx: Option<Association>,
+    /// Retransmissions come with the low bit of the SSRC set (RIST simple profile).
+    pub rist: bool,
+}
+
+/// One path of the track's packets.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Leg {
+    pub(super) address: Option<SocketAddr>,
+    pub(super) heard_at: Time,
+    pub(super) source: Option<Source>,
+    pub(super) stats: LegStats,
+}
+
+/// A source that has not proven itself.
+#[derive(Debug)]
+struct Candidate {
+    ssrc: u32,
+    source: Source,
+    address: SocketAddr,
+    packet: Option<Packet>,
+}
+
+/// Arrival of the last packets, by their number, for the skew of the legs.
+const ARRIVALS: usize = 1_024;
+
+#[derive(Debug)]
+pub(super) struct Track {
+    pub(super) setup: TrackSetup,
+    pub(super) format: Option<Format>,
+    pub(super) ssrc: Option<u32>,
+    pub(super) legs: [Leg; LEGS_MAX],
+    candidates: [Option<Candidate>; LEGS_MAX],
+    /// Highest number of all legs.
+    highest: u64,
+    pub(super) reorder: Reorder,
+    pub(super) held: Held,
+    depacketizer: Option<Depacketizer>,
+    pub(super) detector: Detector,
+    /// The format was looked for in vain.
+    undetected: bool,
+    pub(super) nacks: Nacks,
+    pub(super) fec: Option<Fec>,
+    arrivals: Box<[(u64, Time, u8)]>,
+    pub(super) counters: Counters,
+    pub(super) lost: u64,
+    /// A picture that others refer to may be lost.
+    pub(super) needs_key: bool,
+    /// When the last sender report came.
+    pub(super) report_at: Option<Time>,
+    /// The source said goodbye.
+    pub(super) gone: bool,
+}
+
+/// What a track needs of its session.
+pub(super) struct Context<'a, O> {
+    pub(super) index: usize,
+    pub(super) out: &'a mut O,
+    pub(super) line: &'a mut Line,
+    pub(super) clocks: &'a mut [TrackClock],
+    pub(super) limits: &'a Limits,
+    pub(super) stats: &'a mut Stats,
+    pub(super) now: Time,
+    pub(super) slots_max: u32,
+    /// Missing packets are asked for.
+    pub(super) asks: bool,
+    pub(super) listing: &'a mut Listing,
+}
+
+/// The session's tracks as the sink is told of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Listing {
+    formats: [Option<Format>; super::TRACKS_MAX],
+    len: usize,
+    told: bool,
+}
+
+impl Listing {
+    pub(super) fn push(&mut self, format: Option<Format>) {
+        if let Some(place) = self.formats.get_mut(self.len) {
+            *place = format;
+            self.len += 1;
+        }
+    }
+
+    fn set(&mut self, index: usize, format: Format) {
+        if let Some(place) = self.formats.get_mut(index) {
+            *place = Some(format);
+        }
+    }
+
+    /// Tells the sink once, before its first unit. A transport stream's tracks are its
+    /// demultiplexer's to tell.
+    fn tell<O: Output>(&mut self, out: &mut O) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        let formats = self.formats.get(..self.len).unwrap_or_default();
+        let is_ts = |format: &Format| format.encoding == Encoding::MpegTs;
+        if formats.iter().flatten().any(is_ts) {
+            return;
+        }
+        let mut configs = [TrackConfig::default(); super::TRACKS_MAX];
+        for (config, format) in configs.iter_mut().zip(formats) {
+            *config = format.map(|format| format.track_config()).unwrap_or_default();
+        }
+        out.tracks(configs.get(..self.len).unwrap_or_default());
+        for (index, format) in formats.iter().enumerate() {
+            if let Some(format) = format.filter(|format| !format.configuration().is_empty()) {
+                out.configuration(index, format.configuration());
+            }
+        }
+    }
+}
+
+/// How a packet ranks among the track's.
+pub(super) enum Rank {
+    /// Of the track's source.
+    Known,
+    /// Of another source that might take its place.
+    Other,
+}
+
+impl Track {
+    pub(super) fn new(window_packets: u32, pieces_max: usize, fec: bool) -> Self {
+        Self {
+            setup: TrackSetup::default(),
+            format: None,
+            ssrc: None,
+            legs: [Leg::default(); LEGS_MAX],
+            candidates: [const { None }; LEGS_MAX],
+            highest: 0,
+            reorder: Reorder::new(window_packets, Window::default()),
+            held: Held::new(pieces_max),
+            depacketizer: None,
+            detector: Detector::new(),
+            undetected: false,
+            nacks: Nacks::new(Duration::from_millis(2)),
+            fec: fec.then(Fec::new),
+            arrivals: (0..ARRIVALS).map(|_| (0, Time::ZERO, 0)).collect(),
+            counters: Counters::default(),
+            lost: 0,
+            needs_key: false,
+            report_at: None,
+            gone: false,
+        }
+    }
+
+    pub(super) fn open(&mut self, setup: TrackSetup, window: Window) {
+        self.setup = setup;
+        self.format = setup.format;
+        self.ssrc = None;
+        self.legs = [Leg::default(); LEGS_MAX];
+        self.candidates = [const { None }; LEGS_MAX];
+        self.reorder.reset(0, window);
+        self.reorder.stop(self.format.is_none());
+        self.held.clear();
+        self.depacketizer = self.format.as_ref().map(Depacketizer::new);
+        self.detector = Detector::new();
+        self.undetected = false;
+        self.nacks.reset();
+        self.counters = Counters::default();
+        self.lost = 0;
+        self.needs_key = false;
+        self.report_at = None;
+        self.gone = false;
+        if let Some(fec) = &mut self.fec {
+            fec.reset();
+        }
+    }
+
+    /// Packets that wait, those on probation included.
+    pub(super) fn waiting(&self) -> u64 {
+        let candidates = self.candidates.iter().flatten();
+        let probation = candidates.filter(|other| other.packet.is_some()).count();
+        u64::from(self.reorder.held()) + crate::bytes::count(probation)
+    }
+
+    /// Whether a packet of this payload type is the track's.
+    pub(super) fn takes(&self, payload_type: u8) -> bool {
+        match &self.format {
+            Some(format) => format.payload_type == payload_type,
+            None => true,
+        }
+    }
+
+    /// Whether the track could follow this source: none is named, or it is the one.
+    pub(super) fn is_free_for(&self, ssrc: u32, payload_type: u8) -> bool {
+        self.setup.ssrc.is_none_or(|named| named == ssrc) && self.takes(payload_type)
+    }
+
+    /// Highest number that came.
+    pub(super) const fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    /// Whether the packet of this number has not come and would still be of use.
+    pub(super) fn is_missing(&self, number: u64) -> bool {
+        number >= self.reorder.base()
+            && number < self.reorder.end()
+            && self.reorder.at(number).is_none()
+    }
+
+    /// A leg of the track's source belongs to this address from now on.
+    pub(super) fn settle_leg(&mut self, leg: usize, address: SocketAddr) {
+        if let Some(path) = self.legs.get_mut(leg) {
+            path.address = Some(address);
+        }
+    }
+
+    pub(super) fn rank(&self, ssrc: u32) -> Rank {
+        if self.ssrc == Some(ssrc) { Rank::Known } else { Rank::Other }
+    }
+
+    pub(super) fn is_video(&self) -> bool {
+        self.format.is_some_and(|format| format.codec().kind() == TrackKind::Video)
+    }
+
+    /// A packet of the track's source came on `leg`.
+    pub(super) fn receive<O: Output>(
+        &mut self,
+        packet: Packet,
+        leg: usize,
+        cx: &mut Context<'_, O>,
+    ) {
+        let sequence = packet.header.sequence;
+        let clock_hz = cx.clocks.get(cx.index).map_or(90_000, TrackClock::clock_hz);
+        let highest = self.highest;
+        let Some(path) = self.legs.get_mut(leg) else { return };
+        path.stats.packets_received += 1;
+        path.heard_at = cx.now;
+        let source = path.source.get_or_insert_with(|| Source::proven(sequence));
+        let verdict = source.update(sequence);
+        let nearest = near(highest, sequence);
+        let distance = nearest.cast_signed() - highest.cast_signed();
+        match verdict {
+            source::Verdict::Valid(_) => {
+                source.arrived(packet.header.timestamp, packet.arrival, clock_hz)
+            }
+            source::Verdict::Restarted(_) if distance.abs() > LEG_DISTANCE_MAX => {
+                return self.restart(packet, sequence, leg, cx);
+            }
+            source::Verdict::Restarted(_) => {}
+            source::Verdict::Jump | source::Verdict::Probation => {
+                cx.stats.packets_dropped_jump += 1;
+                return;
+            }
+        }
+        self.put(nearest, packet, leg, cx);
+    }
+
+    /// A packet of another source: it proves itself with a second one in a row.
+    pub(super) fn consider<O: Output>(
+        &mut self,
+        packet: Packet,
+        leg: usize,
+        address: SocketAddr,
+        cx: &mut Context<'_, O>,
+    ) {
+        let (ssrc, sequence) = (packet.header.ssrc, packet.header.sequence);
+        let same = |other: &Candidate| other.ssrc == ssrc && other.address == address;
+        let Some(place) = self.candidates.get_mut(leg) else { return };
+        let Some(mut candidate) = place.take_if(|other| same(other)) else {
+            let mut source = Source::new(sequence);
+            source.update(sequence);
+            let new = Candidate { ssrc, source, address, packet: Some(packet) };
+            let before = place.replace(new).and_then(|other| other.packet);
+            cx.stats.packets_dropped_probation += u64::from(before.is_some());
+            return;
+        };
+        match candidate.source.update(sequence) {
+            source::Verdict::Valid(number) => {
+                let first = candidate.packet.take();
+                self.adopt(ssrc, candidate.source, number, leg, address, cx);
+                if let Some(first) = first {
+                    self.put(number - 1, first, leg, cx);
+                }
+                self.put(number, packet, leg, cx);
+                self.join_other_leg(ssrc, leg, cx);
+            }
+            _ => {
+                cx.stats.packets_dropped_probation += u64::from(candidate.packet.is_some());
+                candidate.packet = Some(packet);
+                *place = Some(candidate);
+            }
+        }
+    }
+
+    /// A retransmission or a restored packet of the track's source.
+    pub(super) fn insert_again<O: Output>(
+        &mut self,
+        packet: Packet,
+        cx: &mut Context<'_, O>,
+    ) -> bool {
+        let number = near(self.highest, packet.header.sequence);
+        // Only what is missing is of use; nothing beyond the highest can be.
+        if number > self.highest {
+            cx.stats.packets_dropped_jump += 1;
+            return false;
+        }
+        self.place(number, packet, cx).is_some_and(|recovered| recovered)
+    }
+
+    /// Delivers what has come to be in order, or is given up.
+    pub(super) fn run<O: Output>(&mut self, cx: &mut Context<'_, O>) {
+        while let Some(ready) = self.reorder.next(cx.now) {
+            self.deliver(ready, cx);
+        }
+    }
+
+    /// Ends the source: what waits is delivered, and what is open is finished.
+    pub(super) fn end_source<O: Output>(&mut self, cx: &mut Context<'_, O>) {
+        if self.depacketizer.is_some() {
+            while let Some(ready) = self.reorder.drain() {
+                self.deliver(ready, cx);
+            }
+        }
+        let discarded = self.reorder.reset(self.reorder.base(), self.reorder.window());
+        cx.stats.packets_discarded += u64::from(discarded);
+        if let Some(depacketizer) = &mut self.depacketizer {
+            let mut to = outlet(cx, &mut self.counters, Timestamps::default());
+            depacketizer.finish(&mut to, &mut self.held);
+        }
+        self.nacks.reset();
+    }
+
+    pub(super) fn drop_candidates(&mut self, stats: &mut Stats) {
+        for candidate in &mut self.candidates {
+            if candidate.take().is_some_and(|other| other.packet.is_some()) {
+                stats.packets_dropped_probation += 1;
+            }
+        }
+    }
+
+    /// The source that has just been adopted waits for its proof on the other leg too.
+    fn join_other_leg<O: Output>(&mut self, ssrc: u32, leg: usize, cx: &mut Context<'_, O>) {
+        let other = 1 - leg.min(1);
+        let waiting = self.candidates.get_mut(other);
+        let Some(candidate) = waiting.and_then(|c| c.take_if(|c| c.ssrc == ssrc)) else { return };
+        self.settle_leg(other, candidate.address);
+        if let Some(packet) = candidate.packet {
+            self.receive(packet, other, cx);
+        }
+    }
+
+    pub(super) fn stats(&self, clock: &TrackClock) -> TrackStats {
+        let source = self.legs.iter().find_map(|leg| leg.source);
+        let jitter = u64::from(source.map_or(0, |source| source.jitter()));
+        let mut legs = self.legs.map(|leg| leg.stats);
+        for (stats, leg) in legs.iter_mut().zip(&self.legs) {
+            stats.packets_lost = leg.source.map_or(0, |source| source.lost());
+        }
+        TrackStats {
+            ssrc: self.ssrc,
+            payload_type: self.format.map_or(0, |format| format.payload_type),
+            codec: self.format.map_or_else(Default::default, |format| format.codec()),
+            jitter_us: jitter * 1_000_000 / u64::from(clock.clock_hz()),
+            packets_lost: self.lost,
+            clock_jumps: clock.jumps(),
+            payload: self.counters,
+            legs,
+        }
+    }
+
+    /// The track follows another source from now on.
+    fn adopt<O: Output>(
+        &mut self,
+        ssrc: u32,
+        source: Source,
+        number: u64,
+        leg: usize,
+        address: SocketAddr,
+        cx: &mut Context<'_, O>,
+    ) {
+        if self.ssrc.is_some() {
+            cx.stats.ssrc_changes += u64::from(self.ssrc != Some(ssrc));
+            self.end_source(cx);
+            self.depacketizer = self.format.as_ref().map(Depacketizer::new);
+            if let Some(clock) = cx.clocks.get_mut(cx.index) {
+                clock.change_source();
+            }
+            self.report_at = None;
+        }
+        self.ssrc = Some(ssrc);
+        self.gone = false;
+        for (index, path) in self.legs.iter_mut().enumerate() {
+            if index == leg {
+                let moved = path.address.is_some_and(|before| before != address);
+                cx.stats.relatches += u64::from(moved);
+                path.address = Some(address);
+                path.heard_at = cx.now;
+                path.source = Some(source);
+                path.stats.packets_received += 2;
+            } else {
+                path.source = None;
+            }
+        }
+        self.highest = number;
+        self.reorder.reset(number - 1, self.reorder.window());
+        if let Some(fec) = &mut self.fec {
+            fec.reset();
+        }
+    }
+
+    /// The source started over.
+    fn restart<O: Output>(
+        &mut self,
+        packet: Packet,
+        sequence: u16,
+        leg: usize,
+        cx: &mut Context<'_, O>,
+    ) {
+        cx.stats.restarts += 1;
+        while let Some(ready) = self.reorder.drain() {
+            self.deliver(ready, cx);
+        }
+        self.lose(0, cx);
+        self.highest = (self.highest | 0xffff) + 1 + u64::from(sequence);
+        self.reorder.reset(self.highest, self.reorder.window());
+        self.nacks.reset();
+        if let Some(fec) = &mut self.fec {
+            fec.reset();
+        }
+        self.put(self.highest, packet, leg, cx);
+    }
+
+    /// A packet with its number, from a leg.
+    fn put<O: Output>(&mut self, number: u64, packet: Packet, leg: usize, cx: &mut Context<'_, O>) {
+        let arrival = packet.arrival;
+        self.highest = self.highest.max(number);
+        if let Some(fec) = &mut self.fec {
+            fec.media(number, packet.bytes());
+        }
+        let redundant = self.note_arrival(number, arrival, leg);
+        let (duplicate, late) = (cx.stats.packets_duplicate, cx.stats.packets_late);
+        if self.place(number, packet, cx) == Some(true) {
+            cx.stats.packets_reordered += 1;
+        }
+        if redundant && cx.stats.packets_duplicate > duplicate {
+            cx.stats.packets_duplicate = duplicate;
+            cx.stats.packets_redundant += 1;
+        }
+        if !redundant
+            && cx.stats.packets_late == late
+            && cx.stats.packets_duplicate == duplicate
+            && let Some(path) = self.legs.get_mut(leg)
+        {
+            path.stats.packets_first += 1;
+        }
+    }
+
+    /// Whether the packet came on another leg before, and how much later this copy is.
+    fn note_arrival(&mut self, number: u64, arrival: Time, leg: usize) -> bool {
+        let place = usize::try_from(number).unwrap_or(0) % ARRIVALS;
+        let mark = u8::try_from(leg).unwrap_or(0) + 1;
+        let Some(entry) = self.arrivals.get_mut(place) else { return false };
+        let (before, at, by) = *entry;
+        if before == number && by != 0 {
+            if by != mark
+                && let Some(path) = self.legs.get_mut(leg)
+            {
+                let skew = u64::try_from(arrival.since(at).as_micros()).unwrap_or(u64::MAX);
+                path.stats.skew_us = skew;
+                path.stats.skew_max_us = path.stats.skew_max_us.max(skew);
+            }
+            return by != mark;
+        }
+        *entry = (number, arrival, mark);
+        false
+    }
+
+    /// Into the window. Whether it filled a hole, `None` when it was of no use.
+    fn place<O: Output>(
+        &mut self,
+        number: u64,
+        packet: Packet,
+        cx: &mut Context<'_, O>,
+    ) -> Option<bool> {
+        if self.undetected {
+            cx.stats.packets_dropped_undetected += 1;
+            return None;
+        }
+        while let Some(ready) = self.reorder.make_room(number) {
+            cx.stats.window_overruns += 1;
+            self.deliver(ready, cx);
+        }
+        let end = self.reorder.end();
+        let fills = match self.reorder.insert(number, packet, cx.now) {
+            Inserted::Next(packet) => {
+                self.deliver(Ready::Packet(packet), cx);
+                false
+            }
+            Inserted::Held { missing, recovered } => {
+                cx.stats.packets_missing += missing;
+                if missing > 0 && cx.asks && !self.nacks.add(end, end + missing, cx.now) {
+                    self.needs_key = true;
+                }
+                if recovered {
+                    self.nacks.found(number);
+                }
+                recovered
+            }
+            Inserted::Duplicate => {
+                cx.stats.packets_duplicate += 1;
+                return None;
+            }
+            Inserted::Late => {
+                cx.stats.packets_late += 1;
+                return None;
+            }
+        };
+        if self.format.is_none() {
+            self.detect(number, cx);
+        }
+        while self.reorder.held() > cx.slots_max {
+            cx.stats.window_overruns += 1;
+            let Some(ready) = self.reorder.drain() else { break };
+            self.deliver(ready, cx);
+        }
+        self.run(cx);
+        Some(fills)
+    }
+
+    /// Looks at the packet just put in, to find the stream's format.
+    fn detect<O: Output>(&mut self, number: u64, cx: &mut Context<'_, O>) {
+        let Some(packet) = self.reorder.at(number) else { return };
+        let verdict = self.detector.observe(&packet.header, packet.payload(), packet.arrival);
+        match verdict {
+            Verdict::Undecided => {}
+            Verdict::Found(format) => {
+                self.format = Some(format);
+                self.depacketizer = Some(Depacketizer::new(&format));
+                if let Some(clock) = cx.clocks.get_mut(cx.index) {
+                    *clock = TrackClock::new(format.clock_hz);
+                }
+                cx.listing.set(cx.index, format);
+                self.reorder.stop(false);
+            }
+            Verdict::Unknown => {
+                self.undetected = true;
+                let dropped = self.reorder.reset(number, self.reorder.window());
+                cx.stats.packets_dropped_undetected += u64::from(dropped);
+            }
+        }
+    }
+
+    /// Whether the format was looked for in vain.
+    pub(super) const fn is_undetected(&self) -> bool {
+        self.undetected
+    }
+
+    fn deliver<O: Output>(&mut self, ready: Ready, cx: &mut Context<'_, O>) {
+        match ready {
+            Ready::Lost(packets) => self.lose(packets, cx),
+            Ready::Packet(packet) => {
+                cx.stats.packets_delivered += 1;
+                let Some(depacketizer) = &mut self.depacketizer else { return };
+                // Padding alone takes a number and is nothing else (5.1).
+                if packet.payload().is_empty() {
+                    self.counters.payloads_empty += 1;
+                    return;
+                }
+                if self.format.is_some_and(|f| f.payload_type != packet.header.payload_type) {
+                    return;
+                }
+                let (timestamp, arrival) = (packet.header.timestamp, packet.arrival);
+                let due = cx.now;
+                cx.listing.tell(cx.out);
+                cx.out.input(arrival, due);
+                let pts = cx.line.stamp(cx.clocks, cx.index, timestamp, arrival);
+                let mut to = outlet(cx, &mut self.counters, Timestamps { pts, dts: None });
+                depacketizer.push(&mut to, packet, due, &mut self.held);
+            }
+        }
+        self.nacks.passed(self.reorder.base());
+    }
+
+    fn lose<O: Output>(&mut self, packets: u64, cx: &mut Context<'_, O>) {
+        cx.stats.packets_lost += packets;
+        self.lost += packets;
+        self.needs_key |= self.is_video();
+        let Some(depacketizer) = &mut self.depacketizer else { return };
+        cx.listing.tell(cx.out);
+        cx.out.input(cx.now, cx.now);
+        let mut to = outlet(cx, &mut self.counters, Timestamps::default());
+        depacketizer.lost(&mut to, packets, &mut self.held);
+    }
+}
+
+/// Where the depacketizer of the context's track writes.
+fn outlet<'a, O>(
+    cx: &'a mut Context<'_, O>,
+    counters: &'a mut Counters,
+    stamps: Timestamps,
+) -> Outlet<'a, O> {
+    Outlet {
+        clock_hz: cx.clocks.get(cx.index).map_or(90_000, TrackClock::clock_hz),
+        out: &mut *cx.out,
+        track: cx.index,
+        limits: cx.limits,
+        counters,
+        stamps,
+    }
+}
+
+/// The number nearest to `highest` whose low 16 bits are `sequence`.
+fn near(highest: u64, sequence: u16) -> u64 {
+    let low = u16::try_from(highest & 0xffff).unwrap_or(0);
+    highest.saturating_add_signed(i64::from(sequence.wrapping_sub(low).cast_signed()))
+}
