@@ -37,6 +37,11 @@ pub enum Encoding {
         /// AudioSpecificConfig and its length, 0 where it is not known.
         configuration: ([u8; CONFIGURATION_BYTES_MAX], u8),
     },
+    /// RFC 6416.
+    Latm {
+        /// The multiplex of the description; `None` when it is in the stream.
+        config: Option<codec::latm::MuxConfig>,
+    },
     /// RFC 7587.
     Opus,
     /// RFC 3551, 4.5.11.
@@ -90,7 +95,7 @@ impl Format {
             Encoding::Av1 => Codec::Av1,
             Encoding::JpegXs => Codec::JpegXs,
             Encoding::MpegTs => Codec::Unknown,
-            Encoding::Aac { .. } => Codec::Aac,
+            Encoding::Aac { .. } | Encoding::Latm { .. } => Codec::Aac,
             Encoding::Opus => Codec::Opus,
             Encoding::L16 => Codec::L16,
             Encoding::L24 => Codec::L24,
@@ -117,6 +122,7 @@ impl Format {
             Encoding::Aac { configuration: (bytes, len), .. } => {
                 bytes.get(..usize::from(*len)).unwrap_or_default()
             }
+            Encoding::Latm { config: Some(config) } => config.format.audio_specific_config(),
             _ => &[],
         }
     }

@@ -60,9 +60,10 @@ pub struct Header {
     pub csrc_count: u8,
     /// An extension is there; unknown ones are skipped (RFC 8285, 4.1.1).
     pub has_extension: bool,
-    /// Where the payload lies in the packet, without padding.
-    pub(crate) payload_start: u16,
-    pub(crate) payload_end: u16,
+    /// First byte of the payload.
+    pub payload_start: u16,
+    /// End of the payload, before padding.
+    pub payload_end: u16,
 }
 
 impl Header {

@@ -8,6 +8,7 @@ use super::h264::H264;
 use super::held::Held;
 use super::hevc::Hevc;
 use super::jpegxs::JpegXs;
+use super::latm::Latm;
 use super::plain::Plain;
 use super::unit::Outlet;
 use crate::format::{Encoding, Format};
@@ -26,6 +27,7 @@ pub(crate) enum Depacketizer {
     JpegXs(JpegXs),
     TransportStream,
     Aac(Aac),
+    Latm(Latm),
     Plain(Plain),
 }
 
@@ -38,6 +40,7 @@ impl Depacketizer {
             Encoding::JpegXs => Self::JpegXs(JpegXs::default()),
             Encoding::MpegTs => Self::TransportStream,
             Encoding::Aac { parameters, .. } => Self::Aac(Aac::new(parameters)),
+            Encoding::Latm { config } => Self::Latm(Latm::new(config)),
             Encoding::Opus | Encoding::L16 | Encoding::L24 | Encoding::Pcma | Encoding::Pcmu => {
                 Self::Plain(Plain::new(format.block_bytes()))
             }
@@ -60,6 +63,7 @@ impl Depacketizer {
             Self::JpegXs(format) => format.push(to, packet, held),
             Self::TransportStream => transport_stream(to, &packet, due),
             Self::Aac(format) => format.push(to, timestamp, marker, packet.payload()),
+            Self::Latm(format) => format.push(to, packet, held),
             Self::Plain(format) => format.push(to, packet.payload()),
         }
     }
@@ -78,6 +82,7 @@ impl Depacketizer {
             Self::JpegXs(format) => format.lost(to),
             Self::TransportStream => to.out.ts_lost(u32::try_from(packets).unwrap_or(u32::MAX)),
             Self::Aac(format) => format.lost(to),
+            Self::Latm(format) => format.lost(to, held),
             Self::Plain(format) => format.lost(to),
         }
     }
@@ -90,6 +95,7 @@ impl Depacketizer {
             Self::Av1(format) => format.finish(to, held),
             Self::JpegXs(format) => format.finish(to, held),
             Self::Aac(format) => format.finish(to),
+            Self::Latm(format) => format.finish(to, held),
             Self::TransportStream | Self::Plain(_) => {}
         }
         held.clear();

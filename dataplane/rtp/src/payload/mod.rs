@@ -7,6 +7,7 @@
 //! | [`av1`] | AOM's RTP payload format 1.0 |
 //! | [`jpegxs`] | RFC 9134 |
 //! | [`aac`] | RFC 3640 |
+//! | [`latm`] | RFC 6416 |
 //! | [`plain`] | a unit a packet: Opus (RFC 7587), L16, L24 (RFC 3190), G.711 (RFC 3551) |
 //!
 //! Bytes go straight to the sink. A unit that may miss bytes is told so with
@@ -19,9 +20,16 @@ pub mod h264;
 mod held;
 pub mod hevc;
 pub mod jpegxs;
+pub mod latm;
 mod nal;
 pub mod plain;
-#[cfg(test)]
+#[cfg(any(test, fuzzing, feature = "fuzz"))]
+#[allow(
+    dead_code,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "assertions are the purpose"
+)]
 pub(crate) mod testing;
 mod unit;
 

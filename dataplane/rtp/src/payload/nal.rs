@@ -119,6 +119,8 @@ pub(crate) struct NalUnits {
     in_band_sets: bool,
     /// The stream's description has parameter sets.
     described: bool,
+    /// A picture was judged.
+    joined: bool,
     /// The next unit is damaged by its order.
     disordered: bool,
 }
@@ -142,6 +144,7 @@ impl NalUnits {
             leads: [None; 2],
             in_band_sets: false,
             described,
+            joined: false,
             disordered: false,
         }
     }
@@ -151,10 +154,7 @@ impl NalUnits {
         if timestamp != self.timestamp && self.unit.is_open() {
             self.abandon(to);
             if self.marked {
-                self.markers = match self.markers {
-                    Markers::Proving(right) => Markers::Proving(right.saturating_add(1).min(PROOF)),
-                    Markers::Wrong => Markers::Wrong,
-                };
+                self.marker_was_right();
             }
             self.close(to);
         }
@@ -350,16 +350,33 @@ impl NalUnits {
         true
     }
 
-    /// A slice that goes on with a picture which was marked as complete: the markers are wrong.
+    /// What comes behind a marker with the same timestamp: a slice that goes on with the picture shows
+    /// that the markers are wrong, anything that starts the next access unit that they are right.
     fn go_on<O: Output>(&mut self, to: &mut Outlet<'_, O>, timestamp: u32, role: Role) {
         let marked = if self.unit.is_open() {
             std::mem::take(&mut self.marked)
         } else {
             self.closed_at == Some(timestamp)
         };
-        if marked && matches!(role, Role::Slice { first: false, .. }) {
-            to.counters.markers_wrong += 1;
-            self.markers = Markers::Wrong;
+        match role {
+            Role::Slice { first: false, .. } if marked => {
+                to.counters.markers_wrong += 1;
+                self.markers = Markers::Wrong;
+            }
+            Role::Suffix => self.marked = marked && self.unit.is_open(),
+            _ if marked && self.markers != Markers::Wrong && self.unit.is_open() => {
+                self.marker_was_right();
+                self.close(to);
+            }
+            _ => {}
+        }
+    }
+
+    const fn marker_was_right(&mut self) {
+        if let Markers::Proving(right) = self.markers
+            && right < PROOF
+        {
+            self.markers = Markers::Proving(right + 1);
         }
     }
 
@@ -378,10 +395,15 @@ impl NalUnits {
         let Some(lead) = self.lead else { return };
         let Some(known) = self.leads.get_mut(usize::from(key)) else { return };
         let uncertain = std::mem::take(&mut self.uncertain);
+        let joins = !std::mem::replace(&mut self.joined, true);
         let whole = match known {
             _ if !first => false,
             _ if !uncertain => true,
             Some(known) => *known == lead,
+            None if lead.role == Role::Delimiter => true,
+            // Nothing is known of how such pictures start; only where the stream is joined is a
+            // likely start taken for one.
+            None if !joins => false,
             // The parameter sets of a key picture may be what is missing.
             None if key && !self.described => lead.is_plain_start() && lead.role != this.role,
             None => lead.is_plain_start(),

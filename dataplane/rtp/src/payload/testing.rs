@@ -138,7 +138,7 @@ impl<D> Bench<D> {
             let rest = units.last().cloned().unwrap_or_default();
             self.out.units.push((0, Gathered { bytes: Vec::new(), ..rest }));
             self.out.open[0] = Some(0);
-            units.last_mut().unwrap().ended = false;
+            units.last_mut().expect("it is the last").ended = false;
         }
         units
     }
