@@ -70,6 +70,12 @@ pub enum Code {
     RouteNotFound,
     /// No stream has that id.
     StreamNotFound,
+    /// No source has that id.
+    SourceNotFound,
+    /// There is one with that id.
+    AlreadyExists,
+    /// There are as many as there may be.
+    LimitReached,
     /// The route exists, the method does not.
     MethodNotAllowed,
     /// A parameter is unknown, malformed or out of range; `key` names it.

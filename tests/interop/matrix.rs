@@ -5,6 +5,7 @@
 //! whole table is for `scripts/interop`.
 
 use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,7 +15,7 @@ use penstock_tests::oracle::{self, Check, Frame};
 use penstock_tests::peers::{Keys, Peer, Sending, Side, Way, announced, newer_libsrt};
 use penstock_tests::publisher::PAYLOAD_BYTES;
 use penstock_tests::relay::{Impairment, Relay};
-use penstock_tests::system::{Options, PATIENCE, Penstock, Tap};
+use penstock_tests::system::{Options, PATIENCE, Penstock, Tap, free_udp_port};
 use penstock_tests::wire::Seen;
 use shm::StreamSnapshot;
 use shm::counters::StreamCounter as C;
@@ -55,8 +56,10 @@ struct Cell {
 /// Why a cell cannot be, if so.
 fn impossible(cell: &Cell) -> Option<&'static str> {
     match cell {
-        Cell { side: Side::Listener, .. } => Some("Penstock does not pull yet"),
         Cell { keys, .. } if keys.bytes > 0 => Some("Penstock takes no keys yet"),
+        Cell { keys: Keys { gcm: true, .. }, side: Side::Listener, .. } => {
+            Some("the caller chooses the cipher, and Penstock as caller asks for CTR")
+        }
         _ => None,
     }
 }
@@ -94,23 +97,46 @@ fn whole_form() -> Vec<Cell> {
     cells
 }
 
-fn options(cell: &Cell) -> Options {
-    let _ = cell;
-    Options {
-        srt: format!("    max_bandwidth: 20000000\n    latency: {LATENCY_MS}ms\n"),
-        ..Options::default()
+/// Penstock for a cell: a listener, or a source that calls `peer`.
+fn options(cell: &Cell, peer: SocketAddr) -> Options {
+    let mut srt = format!("    max_bandwidth: 20000000\n    latency: {LATENCY_MS}ms\n");
+    let secret = cell.keys.bytes > 0;
+    match cell.side {
+        Side::Caller if secret => {
+            srt += &format!("    encryption: {{passphrase: {PASSPHRASE}}}\n");
+        }
+        Side::Caller => {}
+        Side::Listener => {
+            srt += &format!("    sources:\n      - id: {STREAM}\n        address: '{peer}'\n");
+            if secret {
+                let bits = cell.keys.bytes * 8;
+                srt += &format!("        passphrase: {PASSPHRASE}\n        key_length: {bits}\n");
+            }
+        }
     }
+    Options { srt, ..Options::default() }
 }
 
 /// Runs one cell; what was seen on the way.
 fn run(cell: &Cell, clip: &Clip) -> Result<String> {
-    let system = Penstock::start(&options(cell))?;
     let seed = 1 + u64::from(cell.loss_percent) + cell.keys.bytes as u64;
-    let relay = Relay::start(system.srt_address(), Impairment::losing(seed, cell.loss_percent))?;
+    let network = Impairment::losing(seed, cell.loss_percent);
+    let listens: SocketAddr = (Ipv4Addr::LOCALHOST, free_udp_port()?).into();
+    let (system, relay) = match cell.side {
+        Side::Caller => {
+            let system = Penstock::start(&options(cell, listens))?;
+            let relay = Relay::start(system.srt_address(), network)?;
+            (system, relay)
+        }
+        Side::Listener => {
+            let relay = Relay::start(listens, network)?;
+            (Penstock::start(&options(cell, relay.address()))?, relay)
+        }
+    };
     let tap = system.frames_of(STREAM)?;
     let way = Way {
         side: cell.side,
-        address: relay.address(),
+        address: if cell.side == Side::Caller { relay.address() } else { listens },
         stream_id: STREAM,
         passphrase: (cell.keys.bytes > 0).then_some(PASSPHRASE),
         keys: cell.keys,

@@ -44,11 +44,21 @@ pub struct SrtLiveTransmit {
 }
 
 impl SrtLiveTransmit {
-    /// Starts it towards `url`, with what it says in the file `log`.
+    /// Starts it towards `url`, with what it says in the file `log`. There is no second try when
+    /// the listener refuses.
     pub fn start(url: &str, log: &Path) -> Result<Self> {
+        Self::with(&["-autoreconnect:no"], url, log)
+    }
+
+    /// The same, and it begins anew whenever a connection has come to nothing.
+    pub fn start_again_and_again(url: &str, log: &Path) -> Result<Self> {
+        Self::with(&[], url, log)
+    }
+
+    fn with(options: &[&str], url: &str, log: &Path) -> Result<Self> {
         let mut command = Command::new("srt-live-transmit");
-        // Payload of 1,316 bytes a packet, and no second try when the listener refuses.
-        command.args(["-chunk:1316", "-autoreconnect:no", "file://con", url]);
+        // Payload of 1,316 bytes a packet.
+        command.arg("-chunk:1316").args(options).args(["file://con", url]);
         command.stdout(File::create(log)?).stderr(File::options().append(true).open(log)?);
         let mut process = Process::start_fed("srt-live-transmit", &mut command)?;
         let input = process.child().stdin.take().context("it is fed")?;

@@ -181,6 +181,38 @@ impl Penstock {
         Ok((response.status().as_u16(), body))
     }
 
+    /// Status and JSON body of a POST.
+    pub fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(10)))
+            .build()
+            .into();
+        let request = agent.post(format!("{}{path}", self.url()));
+        let mut response =
+            request.header("content-type", "application/json").send(body.to_string())?;
+        let text = response.body_mut().read_to_string()?;
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Ok((response.status().as_u16(), body))
+    }
+
+    /// A source as REST tells it, once `condition` holds.
+    pub fn wait_source(
+        &self,
+        id: &str,
+        what: &str,
+        condition: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let path = stream_path(id).replacen("/streams/", "/sources/", 1);
+        let mut last = Value::Null;
+        let found = eventually(what, PATIENCE, || {
+            let (status, body) = self.request("GET", &path)?;
+            last = body.clone();
+            Ok((status == 200 && condition(&body)).then_some(body))
+        });
+        found.with_context(|| format!("the last answer was {last}"))
+    }
+
     /// The JSON body of a GET that must succeed.
     pub fn get(&self, path: &str) -> Result<Value> {
         match self.request("GET", path)? {

@@ -44,6 +44,16 @@ impl Api {
         self.read(self.agent.delete(format!("{}{path}", self.url)).call())
     }
 
+    /// The JSON of a POST, with a body or without.
+    pub(super) fn post(&self, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let request = self.agent.post(format!("{}{path}", self.url));
+        let answer = match body {
+            Some(body) => request.header("content-type", "application/json").send(body.to_string()),
+            None => request.send_empty(),
+        };
+        self.read(answer)
+    }
+
     fn read(
         &self,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
@@ -61,8 +71,8 @@ impl Api {
         let text = body.read_to_string().map_err(unreachable)?;
         let body: Option<Value> = serde_json::from_str(&text).ok();
         match (status, body) {
-            (200, Some(body)) => Ok(body),
-            (200, None) => {
+            (200 | 201, Some(body)) => Ok(body),
+            (200 | 201, None) => {
                 let message = format!("what answers at {} is not a control plane", self.url);
                 Err(Failure::new(Kind::Failed, message))
             }
@@ -75,7 +85,7 @@ impl Api {
 fn failure(status: u16, body: &Value) -> Failure {
     let code = body["code"].as_str().unwrap_or_default();
     let kind = match status {
-        404 if code == "stream_not_found" => Kind::NotFound,
+        404 if ["stream_not_found", "source_not_found"].contains(&code) => Kind::NotFound,
         400 => Kind::Usage,
         409 => Kind::Conflict,
         503 => Kind::Unreachable,
@@ -88,6 +98,11 @@ fn failure(status: u16, body: &Value) -> Failure {
 /// The path of a stream.
 pub(super) fn stream_path(id: &str) -> String {
     format!("/api/v1/streams/{}", utf8_percent_encode(id, ID))
+}
+
+/// The path of a source.
+pub(super) fn source_path(id: &str) -> String {
+    format!("/api/v1/sources/{}", utf8_percent_encode(id, ID))
 }
 
 #[cfg(test)]

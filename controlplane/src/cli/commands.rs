@@ -169,7 +169,7 @@ pub(super) fn kick(api: &Api, id: &str, block: u64, json: bool) -> Result<(), Fa
     Ok(())
 }
 
-fn warn_stale(body: &Value) {
+pub(super) fn warn_stale(body: &Value) {
     if body["stale"] == Value::Bool(true) {
         let age_ms = text(&body["age_ms"]);
         eprintln!("penstock: the dataplane is gone or silent; this is {age_ms} ms old");
@@ -183,7 +183,7 @@ fn status(stream: &Value) -> String {
     }
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),

@@ -4,6 +4,7 @@
 mod api;
 mod commands;
 mod frames;
+mod sources;
 mod table;
 mod tap;
 
@@ -14,6 +15,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
 
+pub use self::sources::{AddSource, SourceCommand, SourceMode};
+
 /// Where the control plane is when nothing says otherwise.
 pub const URL_DEFAULT: &str = "http://127.0.0.1:8080";
 
@@ -22,8 +25,8 @@ Exit codes:
   0  done
   1  failure
   2  wrong usage
-  3  no such stream
-  4  the state of the stream does not allow it
+  3  no such stream or source
+  4  the state of the stream does not allow it, or the source exists
   5  control plane or dataplane cannot be reached
 
 Environment:
@@ -67,6 +70,11 @@ pub enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 0)]
         block: u64,
     },
+    /// List the sources: the streams that are fetched
+    Sources,
+    /// Show, add, remove or call a source
+    #[command(subcommand)]
+    Source(SourceCommand),
     /// Read a stream's frames from shared memory until the stream ends
     #[command(after_help = tap::AFTER_HELP)]
     Tap(Tap),
@@ -144,6 +152,10 @@ impl Failure {
         Self { kind, message: message.into() }
     }
 
+    fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
     fn label(&self) -> &'static str {
         match self.kind {
             Kind::Quiet => "quiet",
@@ -202,6 +214,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Streams { status } => commands::streams(&api, status.as_deref(), cli.json),
         Command::Stream { id } => commands::stream(&api, id, cli.json),
         Command::Kick { id, block } => commands::kick(&api, id, *block, cli.json),
+        Command::Sources => sources::list(&api, cli.json),
+        Command::Source(command) => sources::run(&api, command, cli.json),
         Command::Tap(arguments) => tap::tap(&api, arguments),
     }
 }

@@ -2,6 +2,7 @@
 //! or left out, numbers are always finite, times are RFC 3339, rates say what they are per.
 
 mod connection;
+mod source;
 mod stats;
 mod stream;
 mod track;
@@ -11,6 +12,9 @@ use serde::Serialize;
 use crate::source::Snapshot;
 
 pub use self::connection::{ConnectionStats, DroppedPackets, Range, Spreads};
+pub use self::source::{
+    BreakerBody, FailureBody, SourceBody, SourceDetail, SourceDone, SourceDoneTo, SourcesBody,
+};
 pub(crate) use self::stats::heartbeat_age_ms;
 pub use self::stats::{SystemStats, VideoStats, VideoStatsList};
 pub use self::stream::{

@@ -4,6 +4,7 @@
 
 mod families;
 mod http;
+mod source;
 mod stream;
 mod system;
 
@@ -56,6 +57,7 @@ impl Collector for SharedMemory {
         };
         let memory = self.0.memory_bytes(&snapshot);
         system::encode(&mut families, &snapshot, memory)?;
+        source::encode(&mut families, &snapshot)?;
         stream::encode(&mut families, &snapshot)
     }
 }

@@ -2,6 +2,7 @@
 
 mod layers;
 mod service;
+mod sources;
 mod streams;
 mod system;
 
@@ -11,7 +12,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -85,6 +86,9 @@ fn api_routes() -> Router<Arc<State>> {
         .route("/streams/stats/video", get(streams::video))
         .route("/streams/{id}", get(streams::detail).delete(streams::terminate))
         .route("/streams/{id}/stats", get(streams::stats))
+        .route("/sources", get(sources::list).post(sources::add))
+        .route("/sources/{id}", get(sources::detail).delete(sources::remove))
+        .route("/sources/{id}/restart", post(sources::restart))
         .route("/stats", get(system::stats))
 }
 

@@ -20,14 +20,14 @@ use crate::error::{ApiError, Code};
 use crate::source::{Snapshot, is_live};
 
 /// Longest wait for the dataplane's answer to a command.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest time for which an id can be kept out: one day.
 const BLOCK_S_MAX: u64 = 86_400;
 
 /// A stream id from the path, percent-decoded.
 pub(super) type Id = Result<Path<String>, PathRejection>;
 
-fn decoded(id: Id) -> Result<String, ApiError> {
+pub(super) fn decoded(id: Id) -> Result<String, ApiError> {
     match id {
         Ok(Path(id)) => Ok(id),
         Err(_) => Err(ApiError::invalid_parameter("id", "the stream id is not UTF-8")),
@@ -35,7 +35,7 @@ fn decoded(id: Id) -> Result<String, ApiError> {
 }
 
 /// The parameters of a query; a name that is not `known` is refused.
-fn query(uri: &Uri, known: &[&str]) -> Result<Vec<(String, String)>, ApiError> {
+pub(super) fn query(uri: &Uri, known: &[&str]) -> Result<Vec<(String, String)>, ApiError> {
     let decode = |text: &str| {
         let text = text.replace('+', " ");
         percent_decode_str(&text).decode_utf8_lossy().into_owned()

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use shm::counters::{ConductorCounter, StreamCounter};
+use shm::link::SourceReport;
 use shm::{ConductorSnapshot, Header, Liveness, StreamSnapshot, StreamState, WorkerSnapshot};
 use tokio::sync::oneshot;
 
@@ -34,6 +35,15 @@ const _: () = assert!(SILENCE_MAX.as_millis() + INTERVAL.as_millis() <= STALE_AF
 /// Refresh requests that may wait for the sampler.
 const REFRESHES_WAITING_MAX: usize = 16;
 
+/// The sources, as the dataplane told them last.
+#[derive(Debug, Default)]
+pub struct SourceList {
+    /// All of them, by id.
+    pub sources: Vec<SourceReport>,
+    /// When they were told, Unix nanoseconds.
+    pub read_unix_ns: u64,
+}
+
 /// One reading of the dataplane's shared memory.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -45,6 +55,8 @@ pub struct Snapshot {
     pub workers: Vec<WorkerSnapshot>,
     /// One entry for each id: the live stream, or the one that ended last. Ordered by id.
     pub streams: Vec<StreamSnapshot>,
+    /// The streams that are fetched.
+    pub sources: Arc<SourceList>,
     /// Whether the dataplane runs.
     pub liveness: Liveness,
     /// `CLOCK_MONOTONIC` nanoseconds of the reading.

@@ -1,24 +1,29 @@
 //! The thread that follows the dataplane.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use shm::link::Link;
+use shm::link::{Link, SourceReport};
 use shm::{Directory, Liveness, StreamSnapshot};
 use tokio::sync::oneshot;
 
 use super::history::History;
 use super::process::Cpu;
-use super::{INTERVAL, SILENCE_MAX, Snapshot, View, is_live};
+use super::{INTERVAL, SILENCE_MAX, Snapshot, SourceList, View, is_live};
 use crate::{Error, clock};
 
 /// Longest wait for the dataplane to hand over its directory.
 const LINK_TIMEOUT: Duration = Duration::from_millis(250);
 /// Pause between two tries while a dataplane is silent.
 const SILENT_RETRY: Duration = Duration::from_secs(1);
+
+/// Time between two questions about the sources.
+const SOURCES_EVERY: Duration = Duration::from_secs(1);
+/// Pages of sources at most: far more than there may be sources.
+const SOURCE_PAGES_MAX: usize = 2_048;
 
 pub(super) fn start(
     socket: PathBuf,
@@ -33,6 +38,7 @@ pub(super) fn start(
         asked: Instant::now(),
         cpu: Cpu::default(),
         history: History::default(),
+        sources: Sources::default(),
     };
     std::thread::Builder::new()
         .name("sampler".to_owned())
@@ -51,15 +57,59 @@ struct Sampler {
     asked: Instant,
     cpu: Cpu,
     history: History,
+    sources: Sources,
+}
+
+/// The sources, which are not in shared memory: they are asked for over a link that stays open.
+#[derive(Default)]
+struct Sources {
+    link: Option<Link>,
+    /// When they were asked for last.
+    asked: Option<Instant>,
+    list: Arc<SourceList>,
+}
+
+impl Sources {
+    /// Asks when it is time to, or at once when something may have changed.
+    fn follow(&mut self, socket: &Path, at_once: bool) -> Arc<SourceList> {
+        if at_once || self.asked.is_none_or(|asked| asked.elapsed() >= SOURCES_EVERY) {
+            self.asked = Some(Instant::now());
+            match self.ask(socket) {
+                Ok(sources) => {
+                    self.list = Arc::new(SourceList { sources, read_unix_ns: clock::unix_ns() });
+                }
+                // A next time finds a new link, or the reading says that the dataplane is gone.
+                Err(_) => self.link = None,
+            }
+        }
+        Arc::clone(&self.list)
+    }
+
+    fn ask(&mut self, socket: &Path) -> Result<Vec<SourceReport>, shm::Error> {
+        let link = match &mut self.link {
+            Some(link) => link,
+            none => none.insert(Link::connect(socket, LINK_TIMEOUT)?),
+        };
+        let mut sources: Vec<SourceReport> = Vec::new();
+        for _ in 0..SOURCE_PAGES_MAX {
+            let after = sources.last().map(|source| source.id.clone());
+            let (page, more) = link.sources(after.as_deref())?;
+            sources.extend(page);
+            if !more {
+                break;
+            }
+        }
+        Ok(sources)
+    }
 }
 
 impl Sampler {
     fn run(mut self, refreshes: &Receiver<oneshot::Sender<()>>) {
         loop {
-            self.turn();
+            self.turn(false);
             match refreshes.recv_timeout(INTERVAL) {
                 Ok(done) => {
-                    self.turn();
+                    self.turn(true);
                     let _ = done.send(());
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -68,16 +118,21 @@ impl Sampler {
         }
     }
 
-    fn turn(&mut self) {
-        if self.read() != Some(Liveness::Alive) && self.connect() {
-            self.read();
+    fn turn(&mut self, refresh: bool) {
+        if self.read(refresh) != Some(Liveness::Alive) && self.connect() {
+            self.sources = Sources::default();
+            self.read(refresh);
         }
     }
 
     /// Publishes a reading of the directory at hand; its liveness, or `None` without one.
-    fn read(&mut self) -> Option<Liveness> {
+    fn read(&mut self, refresh: bool) -> Option<Liveness> {
         let directory = self.directory.as_ref()?;
         let liveness = directory.liveness(SILENCE_MAX);
+        let sources = match liveness {
+            Liveness::Alive => self.sources.follow(&self.socket, refresh),
+            _ => Arc::clone(&self.sources.list),
+        };
         let header = directory.header().clone();
         let streams = directory.streams();
         self.history.follow(&streams);
@@ -92,6 +147,7 @@ impl Sampler {
             workers: directory.workers(),
             streams: one_of_each_id(streams),
             header,
+            sources,
             liveness,
             taken_ns,
             cpu_percent,

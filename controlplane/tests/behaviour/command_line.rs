@@ -63,6 +63,26 @@ fn streams_are_a_table_or_json() {
 }
 
 #[test]
+fn sources_are_added_listed_shown_called_and_removed() {
+    let system = System::start();
+    let says = |arguments: &[&str]| {
+        let output = run(&system, arguments);
+        (code(&output), text(&output.stdout) + &text(&output.stderr))
+    };
+    let added = says(&["source", "add", "live/cam", "192.0.2.1:9000", "--latency", "200ms"]);
+    assert_eq!(added.0, 0, "{}", added.1);
+    let (_, lines) = says(&["sources"]);
+    assert!(lines.starts_with("ID") && lines.contains("192.0.2.1:9000"), "{lines}");
+    assert!(says(&["source", "show", "live/cam"]).1.contains("breaker.state"));
+    assert_eq!(says(&["source", "restart", "live/cam"]).0, 0);
+    assert_eq!(says(&["source", "add", "live/cam", "192.0.2.1:9000"]).0, 4, "it exists");
+    assert_eq!(says(&["source", "remove", "live/cam"]).0, 0);
+    assert_eq!(says(&["source", "remove", "live/cam"]).0, 3);
+    let (wrong, why) = says(&["source", "add", "a", "b:1", "--passphrase-env", "NOT_SET_ANYWHERE"]);
+    assert!(wrong == 2 && why.contains("NOT_SET_ANYWHERE"), "{why}");
+}
+
+#[test]
 fn one_stream_is_shown_with_tracks_and_counters() {
     let system = System::with("", 1);
     system.publish(&["live/a"]);

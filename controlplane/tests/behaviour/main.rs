@@ -5,5 +5,6 @@ mod http;
 mod metrics;
 mod process;
 mod rest;
+mod sources;
 mod stale;
 mod support;

@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,9 @@ use penstock_controlplane::{Config, ControlPlane};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 use shm::counters::{ConductorCounter, StreamCounter, WorkerCounter};
-use shm::link::{CommandError, Handler, LinkServer, RingGrant};
+use shm::link::{
+    CommandError, Handler, LinkServer, RingGrant, SourceFailures, SourceReport, SourcesPage,
+};
 use shm::{
     AudioInfo, Codec, ConductorBlock, DirectoryConfig, DirectoryWriter, EndReason, Format,
     FrameClass, FrameFlags, FrameMeta, GopRing, GopWriter, Measured, NoMediaReason, RingId,
@@ -49,6 +51,10 @@ pub(crate) struct World {
     streams: HashMap<String, usize>,
     infos: Vec<StreamInfo>,
     rings: HashMap<String, (GopWriter, OwnedFd)>,
+    /// What is fetched.
+    pub(crate) sources: BTreeMap<String, SourceReport>,
+    /// Ids that were called at once.
+    pub(crate) restarted: Vec<String>,
     /// Ids that were kept out, with the time asked for.
     pub(crate) blocked: Vec<(String, Duration)>,
     beats: bool,
@@ -71,6 +77,8 @@ impl World {
             streams: HashMap::new(),
             infos: vec![StreamInfo::default(); usize::try_from(SLOTS).unwrap()],
             rings: HashMap::new(),
+            sources: BTreeMap::new(),
+            restarted: Vec::new(),
             blocked: Vec::new(),
             beats: true,
         }
@@ -271,6 +279,68 @@ impl Handler for World {
         self.end(stream_id, EndReason::Terminated);
         Ok(())
     }
+
+    fn sources(&self, after: Option<&str>, page: &mut SourcesPage) {
+        let behind =
+            self.sources.values().filter(|it| after.is_none_or(|after| it.id.as_str() > after));
+        for source in behind {
+            if !page.push(source.clone()) {
+                break;
+            }
+        }
+    }
+
+    fn add_source(&mut self, source: Value) -> Result<(), CommandError> {
+        let refuse = |code, message: &str| Err(CommandError::new(code, message));
+        let Some(id) = source["id"].as_str() else {
+            return refuse(CommandError::INVALID_SOURCE, "source.id: missing; it is the id");
+        };
+        if self.sources.contains_key(id) {
+            return refuse(CommandError::EXISTS, "source exists");
+        }
+        if self.sources.len() >= 100 {
+            return refuse(CommandError::LIMIT, "100 sources exist");
+        }
+        let address = source["address"].as_str().unwrap_or_default();
+        self.sources.insert(id.to_owned(), called(id, address));
+        Ok(())
+    }
+
+    fn remove_source(&mut self, id: &str) -> Result<(), CommandError> {
+        let known = self.sources.remove(id).map(drop);
+        known.ok_or_else(|| CommandError::new(CommandError::NOT_FOUND, "no such source"))
+    }
+
+    fn restart_source(&mut self, id: &str) -> Result<(), CommandError> {
+        if !self.sources.contains_key(id) {
+            return Err(CommandError::new(CommandError::NOT_FOUND, "no such source"));
+        }
+        self.restarted.push(id.to_owned());
+        Ok(())
+    }
+}
+
+/// A source that nobody has answered yet.
+pub(crate) fn called(id: &str, address: &str) -> SourceReport {
+    SourceReport {
+        id: id.to_owned(),
+        mode: "caller".into(),
+        address: address.to_owned(),
+        peer: None,
+        stream_id: String::new(),
+        encrypted: false,
+        configured: false,
+        state: "connecting".into(),
+        breaker: "closed".into(),
+        refusals_in_a_row: 0,
+        breaker_open_ms: None,
+        next_try_ms: None,
+        attempts: 1,
+        connections: 0,
+        failures: SourceFailures::default(),
+        last_failure: None,
+        connected_unix_ns: None,
+    }
 }
 
 /// A running stand-in.
@@ -387,6 +457,18 @@ impl Served {
             assert_error_shape(&body);
         }
         (status, body)
+    }
+
+    /// Status and body of a POST of JSON.
+    pub(crate) fn post(&self, path: &str, body: &str) -> (u16, Value) {
+        let request = self.agent.post(format!("{}{path}", self.url()));
+        let mut answer = request.header("content-type", "application/json").send(body).unwrap();
+        let text = answer.body_mut().read_to_string().unwrap();
+        let body: Value = serde_json::from_str(&text).unwrap();
+        if answer.status().as_u16() >= 400 {
+            assert_error_shape(&body);
+        }
+        (answer.status().as_u16(), body)
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {

@@ -131,13 +131,13 @@ impl Default for Colour {
 /// What the pictures of a video track look like, as its parameter sets declare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct VideoFormat {
-    /// [`Codec::H264`] or [`Codec::Hevc`].
+    /// Of the pictures.
     pub codec: Codec,
-    /// profile_idc or general_profile_idc.
+    /// profile_idc or general_profile_idc; seq_profile of AV1, profile_and_level_indication of MPEG-2.
     pub profile_idc: u8,
     /// The profile's name as `ffprobe` prints it: "High", "Main 10"; "unknown" for the others.
     pub profile: &'static str,
-    /// level_idc or general_level_idc.
+    /// level_idc or general_level_idc; seq_level_idx of AV1.
     pub level_idc: u8,
     /// The level's name: "4.1", "1b"; "unknown" for values outside the tables.
     pub level: &'static str,

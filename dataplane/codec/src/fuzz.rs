@@ -2,7 +2,9 @@
 
 use crate::annexb::{Scanner, nal_units};
 use crate::audio::{self, Header, Sync, Syntax};
-use crate::{Error, SetChange, VideoFormat, ac3, adts, h264, hevc, latm, mpeg_audio, opus};
+use crate::{
+    Error, SetChange, VideoFormat, ac3, adts, av1, h264, hevc, latm, mpeg_audio, mpeg_video, opus,
+};
 
 /// The first byte says how the rest is cut into pieces; the starts found must be those that the
 /// definition gives for the whole.
@@ -203,6 +205,61 @@ pub fn opus(data: &[u8]) {
     assert!(usize::from(header.header_bytes) <= frame.len());
 }
 
+/// Headers of MPEG video behind start codes: what they add up to.
+pub fn mpeg_video(data: &[u8]) {
+    let mut sequence = None;
+    for header in mpeg_video::headers(data) {
+        let prefix = &header[..header.len().min(mpeg_video::HEADER_BYTES)];
+        if let Ok(format) = mpeg_video::sequence_header(header) {
+            assert_eq!(mpeg_video::sequence_header(prefix), Ok(format));
+            check_format(&format);
+            sequence = Some(format);
+        }
+        if let Some(before) = &sequence
+            && let Ok(format) = mpeg_video::sequence_extension(header, before)
+        {
+            assert_eq!(mpeg_video::sequence_extension(prefix, before), Ok(format));
+            check_format(&format);
+        }
+        if let Ok(picture) = mpeg_video::PictureHeader::parse(header) {
+            assert!(picture.temporal_reference < 1024);
+        }
+        let _of_any = (mpeg_video::is_field(header), mpeg_video::is_closed_group(header));
+    }
+}
+
+/// OBUs one after the other: they lie behind each other, and what they say is of sense.
+pub fn av1(data: &[u8]) {
+    let mut bytes = 0;
+    let mut sequence: Option<av1::SequenceHeader> = None;
+    for obu in av1::obus(data).map_while(Result::ok) {
+        assert_eq!(obu.bytes.as_ptr(), data[bytes..].as_ptr());
+        assert_eq!(obu.bytes.len(), usize::from(obu.header.header_bytes) + obu.payload.len());
+        bytes += obu.bytes.len();
+        let reduced = sequence.is_some_and(|sequence| sequence.reduced_still_picture);
+        match obu.header.obu_type {
+            av1::ObuType::SEQUENCE_HEADER => {
+                sequence = av1::SequenceHeader::parse(obu.payload).ok().or(sequence);
+            }
+            av1::ObuType::FRAME | av1::ObuType::FRAME_HEADER => {
+                if let Ok(header) = av1::FrameHeader::parse(obu.payload, reduced) {
+                    assert!(header.shows() || !header.is_random_access_point());
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(bytes <= data.len());
+    if let Some(sequence) = sequence {
+        check_format(&sequence.format);
+    }
+    if let Ok((value, len)) = av1::leb128(data) {
+        let (short, short_len) = av1::to_leb128(value);
+        assert!(short_len <= len);
+        assert_eq!(av1::leb128(&short[..short_len]), Ok((value, short_len)));
+    }
+}
+
 /// Where the first frame of the syntax begins, and its header.
 fn first_frame(syntax: Syntax, data: &[u8]) -> Option<(&[u8], Header)> {
     match audio::find(syntax, data) {
@@ -329,5 +386,14 @@ mod tests {
     #[test]
     fn corpus_opus() {
         replay("opus", super::opus);
+    }
+    #[test]
+    fn corpus_mpeg_video() {
+        replay("mpeg_video", super::mpeg_video);
+    }
+
+    #[test]
+    fn corpus_av1() {
+        replay("av1", super::av1);
     }
 }

@@ -7,6 +7,8 @@
 //! | [`rbsp`] | bits and Exp-Golomb codes of a NAL unit, emulation prevention bytes skipped |
 //! | [`h264`] | NAL unit types, SPS, PPS, slice headers, recovery points |
 //! | [`hevc`] | the same with VPS |
+//! | [`mpeg_video`] | start codes and headers of MPEG-1 and MPEG-2 video |
+//! | [`av1`] | OBUs, sequence headers, what a frame header begins with |
 //! | [`audio`] | frames of sound that announce themselves, resync |
 //! | [`adts`] | AAC frame headers, AudioSpecificConfig |
 //! | [`latm`] | AAC in LATM: its configuration, access units at any bit |
@@ -48,6 +50,7 @@ pub mod ac3;
 pub mod adts;
 pub mod annexb;
 pub mod audio;
+pub mod av1;
 mod error;
 mod format;
 #[cfg(any(test, fuzzing, feature = "fuzz"))]
@@ -63,6 +66,7 @@ mod hash;
 pub mod hevc;
 pub mod latm;
 pub mod mpeg_audio;
+pub mod mpeg_video;
 pub mod opus;
 pub mod rbsp;
 mod sei;

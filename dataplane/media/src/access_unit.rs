@@ -25,9 +25,9 @@ use crate::units::Units;
 /// Longest NAL unit of which all bytes are looked at (parameter sets, SEI).
 pub(crate) const NAL_PREFIX_BYTES: usize = 4096;
 /// Zeros before a unit's first start code that go with its first access unit.
-const LEADING_ZEROS_MAX: u64 = 64;
+pub(crate) const LEADING_ZEROS_MAX: u64 = 64;
 /// More NAL units than this in one access unit: it is dropped.
-const NALS_MAX: u32 = 1000;
+pub(crate) const NALS_MAX: u32 = 1000;
 
 /// What a picture codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,14 +70,17 @@ pub(crate) struct AccessUnit {
     /// Slices were seen.
     pub(crate) has_slices: bool,
     /// Bytes are missing behind its start, its slices perhaps.
-    torn: bool,
-    nals: u32,
+    pub(crate) torn: bool,
+    /// Its class where slices do not tell it.
+    pub(crate) class: Option<FrameClass>,
+    pub(crate) nals: u32,
 }
 
 impl AccessUnit {
     /// Its class.
     pub(crate) fn class(&self) -> FrameClass {
-        FrameClass::of_picture(self.idr, self.worst.unwrap_or(SliceType::P))
+        let by_slices = FrameClass::of_picture(self.idr, self.worst.unwrap_or(SliceType::P));
+        self.class.unwrap_or(by_slices)
     }
 
     /// The next start ends it. A start before its first slice would be part of it.

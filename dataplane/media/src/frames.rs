@@ -154,6 +154,21 @@ impl Frames {
         }
     }
 
+    /// Puts a few bytes in front of the video byte at `position`: a length that is known only now.
+    /// Whether they are there.
+    pub(crate) fn insert_video(&mut self, position: u64, bytes: &[u8]) -> bool {
+        let Some(ring) = &mut self.ring else { return false };
+        let at = position.checked_sub(self.open.from).map(index);
+        match at.filter(|at| *at <= ring.open_len() && !self.open.oversize) {
+            Some(at) if ring.insert(at, bytes).is_ok() => true,
+            _ => {
+                // Without it the frame means nothing: it goes like one that is too large.
+                self.open.oversize = true;
+                false
+            }
+        }
+    }
+
     /// Publishes what is due at `now`; when the next frame is.
     pub(crate) fn publish(
         &mut self,

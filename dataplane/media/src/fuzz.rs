@@ -6,7 +6,7 @@ use shm::{FrameFlags, GopRing, Next, RingId, RingSpec};
 
 use crate::{Limits, Stream};
 
-const CODECS: [Codec; 10] = [
+const CODECS: [Codec; 11] = [
     Codec::H264,
     Codec::Hevc,
     Codec::Aac,
@@ -17,6 +17,7 @@ const CODECS: [Codec; 10] = [
     Codec::MpegAudio,
     Codec::AacLatm,
     Codec::Opus,
+    Codec::Av1,
 ];
 
 /// Takes the input apart into calls.

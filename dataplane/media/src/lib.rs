@@ -4,6 +4,7 @@
 //!  units and their bytes              access units                    frames
 //!  ─────────────────────▶ AccessUnits ────────────▶ Frames ─────────▶ shm::GopWriter ──▶ readers
 //!   codec::sink::Sink     H264, Hevc   positions    stamps, groups,   published when due
+//!                       ▶ MpegVideo, TemporalUnits
 //!                       ▶ AudioFrames ───────────▶  limits, counters
 //! ```
 //!
@@ -13,7 +14,9 @@
 //!
 //! **What a frame is.** An H.264 or HEVC access unit with its bytes unchanged, start codes and
 //! delimiters included, from the byte where FFmpeg's parser begins its packet; a field is a frame
-//! of its own, marked with its place in the pair. A raw AAC access unit, whether ADTS or LATM
+//! of its own, marked with its place in the pair. A picture of MPEG-1 or MPEG-2 video with the headers
+//! before it, a pair of fields together; every intra picture is a key frame, as for FFmpeg. An AV1
+//! temporal unit as low-overhead OBUs with sizes, without its delimiter. A raw AAC access unit, whether ADTS or LATM
 //! carried it; an AC-3 syncframe, E-AC-3 with its dependent substreams; an MPEG audio frame; an Opus
 //! packet. Other codings are listed, and their bytes counted. Two rules differ from FFmpeg's: an HEVC
 //! end-of-sequence NAL unit ends the access unit before it (H.265, 7.4.2.4.4), and H.264 pictures
@@ -73,6 +76,7 @@
 
 mod access_unit;
 mod audio;
+mod av1;
 mod counters;
 mod frame_rate;
 mod frames;
@@ -81,11 +85,13 @@ pub mod fuzz;
 mod h264;
 mod hevc;
 mod limits;
+mod mpeg_video;
 mod ratio;
 mod stream;
 mod timeline;
 mod track;
 mod units;
+mod video;
 
 pub use counters::Counters;
 pub use limits::Limits;

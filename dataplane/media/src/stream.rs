@@ -1,14 +1,15 @@
 //! One publisher's stream: tracks in, frames in the ring out.
 
 use codec::audio::Syntax;
-use codec::sink::{Codec, Sink, TRACKS_MAX, Timestamps, TrackConfig, TrackKind};
+use codec::sink::{Sink, TRACKS_MAX, Timestamps, TrackConfig, TrackKind};
 use memory::Time;
 use shm::{GopWriter, Published};
 
-use crate::access_unit::{AccessUnits, Coding};
+use crate::access_unit::Coding;
 use crate::audio::{AudioFrames, syntax};
 use crate::frames::{AudioTrack, Frames, Input};
 use crate::track::{Framing, TrackState};
+use crate::video::{Splitter, Video};
 use crate::{Counters, Limits};
 
 /// Frame assembly of one session slot: made once, used by one session after the other. Nothing is
@@ -16,7 +17,7 @@ use crate::{Counters, Limits};
 #[derive(Debug)]
 pub struct Stream {
     frames: Frames,
-    video: Box<AccessUnits>,
+    video: Box<Video>,
     /// Video as an index into `tracks`.
     video_track: Option<usize>,
     audio: [AudioFrames; TRACKS_MAX],
@@ -32,7 +33,7 @@ impl Stream {
     pub fn new(limits: Limits) -> Self {
         Self {
             frames: Frames::new(limits),
-            video: Box::new(AccessUnits::new()),
+            video: Box::new(Video::new()),
             video_track: None,
             audio: std::array::from_fn(|_| AudioFrames::new()),
             audio_of: [None; TRACKS_MAX],
@@ -123,7 +124,7 @@ impl Stream {
     }
 
     fn forget_tracks(&mut self) {
-        self.video.reset(Coding::H264);
+        self.video.reset(Splitter::AnnexB(Coding::H264));
         self.video_track = None;
         for audio in &mut self.audio {
             audio.reset(Syntax::Adts);
@@ -184,23 +185,23 @@ impl Stream {
     /// Keeps or restarts the video framer for a new list of tracks.
     fn follow_video(&mut self, tracks: &[TrackConfig]) {
         let old = self.video_track.and_then(|track| self.tracks.get(track));
-        let new = tracks.iter().position(|track| coding(track.codec).is_some());
+        let new = tracks.iter().position(|track| Splitter::of(track.codec).is_some());
         let config = new.and_then(|track| tracks.get(track));
         let index = new.and_then(|track| u8::try_from(track).ok());
         if old.zip(config).is_some_and(|(old, new)| is_same(&old.config, new)) {
             // Its unit ended without a word whether it was complete.
             if self.video.unit_lost() {
-                self.video.gap();
+                self.video.gap(&mut self.frames);
             }
             self.frames.video_track = index;
         } else {
             if self.video.unit_lost() {
-                self.video.gap();
+                self.video.gap(&mut self.frames);
             }
             self.finish_video();
             self.frames.restart_video(index);
-            let coding = config.and_then(|track| coding(track.codec));
-            self.video.reset(coding.unwrap_or(Coding::H264));
+            let splitter = config.and_then(|track| Splitter::of(track.codec));
+            self.video.reset(splitter.unwrap_or(Splitter::AnnexB(Coding::H264)));
         }
         self.video_track = new;
     }
@@ -265,7 +266,8 @@ impl Sink for Stream {
 
     fn unit_start(&mut self, track: usize, stamps: Timestamps) {
         if self.video_track == Some(track) {
-            self.video.unit_start(stamps);
+            self.video.unit_start(stamps, &mut self.frames);
+            self.note_video();
         } else if let Some((audio, _)) = self.audio_track(track) {
             audio.unit_start(stamps);
         }
@@ -277,10 +279,7 @@ impl Sink for Stream {
         };
         state.bytes += u64::try_from(bytes.len()).unwrap_or_default();
         if self.video_track == Some(track) {
-            let video = &mut *self.video;
-            let (position, in_unit) = (video.position(), video.is_open());
-            self.frames.append_video(bytes, position, in_unit, || video.undecided_from());
-            video.push(bytes, &mut self.frames);
+            self.video.push(bytes, &mut self.frames);
             self.note_video();
         } else if let Some((audio, mut output)) = self.audio_track(track) {
             audio.push(bytes, &mut output);
@@ -291,13 +290,14 @@ impl Sink for Stream {
 
     fn unit_end(&mut self, track: usize) {
         if self.video_track == Some(track) {
-            self.video.unit_end();
+            self.video.unit_end(&mut self.frames);
+            self.note_video();
         }
     }
 
     fn gap(&mut self, track: usize) {
         if self.video_track == Some(track) {
-            self.video.gap();
+            self.video.gap(&mut self.frames);
         } else if let Some((audio, mut output)) = self.audio_track(track) {
             audio.gap(&mut output);
         }
@@ -307,13 +307,4 @@ impl Sink for Stream {
 /// The same elementary stream in two lists.
 fn is_same(old: &TrackConfig, new: &TrackConfig) -> bool {
     old.pid == new.pid && old.codec == new.codec && old.program == new.program
-}
-
-/// How a video track is split, if it can be.
-const fn coding(codec: Codec) -> Option<Coding> {
-    match codec {
-        Codec::H264 => Some(Coding::H264),
-        Codec::Hevc => Some(Coding::Hevc),
-        _ => None,
-    }
 }

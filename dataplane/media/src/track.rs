@@ -38,7 +38,7 @@ impl TrackState {
     pub fn info(&self) -> TrackInfo {
         let config = &self.config;
         TrackInfo {
-            codec: shared_codec(config.codec, self.framing),
+            codec: shared_codec(self.codec(), self.framing),
             pid: config.pid,
             stream_type: config.stream_type,
             program: config.program,
@@ -48,6 +48,14 @@ impl TrackState {
                 (None, Some(audio)) => Format::Audio(audio_info(audio)),
                 (None, None) => Format::Unknown,
             },
+        }
+    }
+
+    /// The coding, as its frames show it: MPEG-1 video is multiplexed under MPEG-2's stream type.
+    const fn codec(&self) -> Codec {
+        match (self.config.codec, &self.video) {
+            (Codec::Mpeg1Video | Codec::Mpeg2Video, Some(video)) => video.codec,
+            (listed, _) => listed,
         }
     }
 

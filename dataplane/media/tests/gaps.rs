@@ -21,6 +21,7 @@ fn sample(codec: Codec, options: &str) -> Sample {
     let (source, encoder, name) = match codec {
         Codec::H264 => (SOURCE, "libx264 -x264-params", "a.h264"),
         Codec::Hevc => (SOURCE, "libx265 -x265-params", "a.hevc"),
+        Codec::Mpeg2Video => (SOURCE, "mpeg2video", "a.m2v"),
         Codec::Ac3 => (TONE, "ac3", "a.ac3"),
         Codec::Eac3 => (TONE, "eac3", "a.eac3"),
         Codec::MpegAudio => (TONE, "mp2", "a.mp2"),
@@ -45,6 +46,7 @@ fn samples() -> Vec<Sample> {
         sample(Codec::H264, "bframes=2:keyint=15:aud=0"),
         sample(Codec::H264, "bframes=2:keyint=15:aud=1:slices=4"),
         sample(Codec::Hevc, "log-level=none:bframes=2:keyint=15"),
+        sample(Codec::Mpeg2Video, "-bf 2 -g 15 -b:v 300k"),
         sample(Codec::Aac, "-b:a 128k"),
         sample(Codec::Ac3, "-b:a 128k"),
         sample(Codec::Eac3, "-b:a 128k"),

@@ -115,6 +115,27 @@ fn hevc_main_10_with_b_frames() {
 }
 
 #[test]
+fn mpeg2_with_b_frames() {
+    let tracks = compare("mpeg2video -bf 2 -g 12 -b:v 400k", "");
+    for class in ["i", "p", "b"] {
+        assert!(tracks[0].iter().any(|got| got.frame.class.label() == class), "no {class}");
+    }
+}
+
+#[test]
+fn mpeg2_with_closed_groups_and_interlaced_tools() {
+    let tracks =
+        compare("mpeg2video -bf 2 -g 12 -flags +cgop+ilme+ildct -sc_threshold 1000000000", "");
+    let keys = tracks[0].iter().filter(|got| got.frame.is_key());
+    assert!(keys.clone().count() > 4 && keys.clone().all(|got| got.frame.class.label() == "idr"));
+}
+
+#[test]
+fn mpeg1() {
+    compare("mpeg1video -bf 2 -g 12", "");
+}
+
+#[test]
 fn stamps_go_on_past_33_bits() {
     let tracks = compare("libx264 -bf 2 -g 25", "-output_ts_offset 95442");
     let first = tracks[0].first().unwrap().frame.dts.unwrap();
@@ -300,4 +321,7 @@ fn stamps_of_access_units_without_their_own_are_derived_from_order_and_rate() {
     three_in_a_unit(in_order, 0x1b, "a.h264", "25");
     three_in_a_unit(x265, 0x24, "a.hevc", "25");
     three_in_a_unit(x265, 0x24, "a.hevc", "60000/1001");
+    let mpeg2 = "-c:v mpeg2video -bf 2 -g 12";
+    three_in_a_unit(mpeg2, 0x02, "a.m2v", "25");
+    three_in_a_unit(mpeg2, 0x02, "a.m2v", "30000/1001");
 }

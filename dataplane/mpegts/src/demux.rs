@@ -1,6 +1,6 @@
 //! The demultiplexer: packets routed by PID.
 
-use codec::sink::{Sink, TrackConfig};
+use codec::sink::{Codec, Sink, TrackConfig};
 
 use crate::{
     Counters,
@@ -8,6 +8,7 @@ use crate::{
     packet::{Header, PACKET_BYTES, PID_NULL, Packet},
     program::{Followed, Route},
     psi::{Assembled, Assembler, Program},
+    stream_type,
     sync::{Found, Synchronizer},
     track::{Output, Track},
 };
@@ -243,6 +244,9 @@ impl Core {
         if packet.adaptation.discontinuity {
             self.discontinuity(index, packet.header.pid());
         }
+        if packet.header.unit_start() {
+            self.recognise(index, packet, sink);
+        }
         let missing = self.missing;
         let Some((track, mut out)) = self.parts(index, sink) else {
             return;
@@ -260,6 +264,18 @@ impl Core {
             Verdict::Unproven => track.gap(&mut out),
         }
         track.packet(packet, &mut out);
+    }
+
+    /// Looks at the contents of a stream that nothing names.
+    fn recognise(&mut self, index: usize, packet: &Packet<'_>, sink: &mut (impl Sink + ?Sized)) {
+        let Some(config) = self.followed.listed().get(index) else { return };
+        if config.codec != Codec::Unknown {
+            return;
+        }
+        let codec = stream_type::by_contents(config.stream_type, packet.payload);
+        if codec != Codec::Unknown {
+            self.followed.recognise(index, codec, sink);
+        }
     }
 
     /// A track and all that it needs to hand on its units.

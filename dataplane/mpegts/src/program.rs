@@ -1,7 +1,7 @@
 //! The program that is followed: chosen from the association table, its map table turned into
 //! tracks, and the PIDs that lead to them.
 
-use codec::sink::{Sink, TRACKS_MAX, TrackConfig};
+use codec::sink::{Codec, Sink, TRACKS_MAX, TrackConfig};
 
 use crate::{
     Counters, Error,
@@ -71,7 +71,7 @@ struct Listing {
 impl Listing {
     const EMPTY: Self = Self {
         configs: [TrackConfig {
-            codec: codec::sink::Codec::Unknown,
+            codec: Codec::Unknown,
             pid: 0,
             stream_type: 0,
             program: 0,
@@ -269,7 +269,8 @@ impl Followed {
         for stream in pmt.streams() {
             let descriptors = Descriptors::parse(stream.descriptors);
             truncated |= descriptors.truncated;
-            if !listing.add(config(pmt, &stream, &descriptors, &program)) {
+            let config = self.recognised(config(pmt, &stream, &descriptors, &program));
+            if !listing.add(config) {
                 counters.psi_tracks_unlisted += 1;
             }
         }
@@ -281,6 +282,29 @@ impl Followed {
             sink.tracks(listing.get());
         }
         self.set_routes();
+    }
+
+    /// What was learned from a stream's contents holds for it in a new table too.
+    fn recognised(&self, config: TrackConfig) -> TrackConfig {
+        let unnamed = |listed: &&TrackConfig| {
+            listed.pid == config.pid && listed.stream_type == config.stream_type
+        };
+        match self.listed().iter().find(unnamed) {
+            Some(listed) if config.codec == Codec::Unknown => {
+                TrackConfig { codec: listed.codec, ..config }
+            }
+            _ => config,
+        }
+    }
+
+    /// A listed stream turns out to be of this coding.
+    pub(crate) fn recognise<S: Sink + ?Sized>(&mut self, index: usize, codec: Codec, sink: &mut S) {
+        let mut listing = self.listing;
+        if let Some(config) = listing.configs.get_mut(index) {
+            config.codec = codec;
+            self.relist(&listing);
+            sink.tracks(listing.get());
+        }
     }
 
     /// Puts the tracks in their new order. Streams that stay keep their continuity and time.

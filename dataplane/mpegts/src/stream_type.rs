@@ -1,7 +1,10 @@
 //! From `stream_type` and descriptors to a coding (H.222.0 table 2-34, EN 300 468, ATSC A/53,
 //! SCTE 35, SMPTE ST 302).
 
+use codec::av1::{self, ObuType};
 use codec::sink::Codec;
+
+use crate::pes::{self, Parsed};
 
 /// What the descriptors of a stream or program say, as far as it tells codings apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -108,7 +111,8 @@ fn described(stream: &Descriptors) -> Codec {
         Some(b"EAC3") => Codec::Eac3,
         Some(b"DTS1" | b"DTS2" | b"DTS3") => Codec::Dts,
         Some(b"Opus") => Codec::Opus,
-        Some(b"AV01") => Codec::Av1,
+        // AOM's carriage, and GStreamer's own.
+        Some(b"AV01" | b"AV1G") => Codec::Av1,
         Some(b"HEVC") => Codec::Hevc,
         Some(b"KLVA") => Codec::Klv,
         _ => Codec::Unknown,
@@ -116,6 +120,28 @@ fn described(stream: &Descriptors) -> Codec {
     match registered {
         Codec::Unknown => stream.named.unwrap_or_default(),
         known => known,
+    }
+}
+
+/// The coding of private data that nothing names, by the first bytes of a PES packet: FFmpeg
+/// multiplexes AV1 so (up to version 7), as a video stream in temporal units. A decoder can start at
+/// those with a sequence header, behind a delimiter or without: nothing before is of use.
+pub(crate) fn by_contents(stream_type: u8, packet: &[u8]) -> Codec {
+    let Ok(Parsed::Header(header)) = pes::Header::parse(packet) else { return Codec::Unknown };
+    let video = stream_type == 0x06 && header.stream_id & 0xF0 == 0xE0 && !header.scrambled;
+    let payload = packet.get(header.header_bytes..).filter(|_| video).unwrap_or_default();
+    let first = av1::obus(payload)
+        .map_while(Result::ok)
+        .find(|obu| obu.header.obu_type != ObuType::TEMPORAL_DELIMITER || !obu.payload.is_empty());
+    match first {
+        Some(obu)
+            if obu.header.obu_type == ObuType::SEQUENCE_HEADER
+                && obu.header.size.is_some()
+                && av1::SequenceHeader::parse(obu.payload).is_ok() =>
+        {
+            Codec::Av1
+        }
+        _ => Codec::Unknown,
     }
 }
 
@@ -200,6 +226,26 @@ mod tests {
             assert_eq!(found.channels, channels, "{code}");
         }
         assert_eq!(Descriptors::parse(&[0x7F, 1, 0x80]).channels, 0);
+    }
+
+    #[test]
+    fn unnamed_av1_by_its_sequence_header() {
+        let sequence =
+            [0x0A, 0x0B, 0, 0, 0, 0x04, 0x3C, 0xFE, 0xCC, 0xFB, 0xF9, 0x00, 0x40, 0x32, 0xF6];
+        let packet = |stream_id, head: &[u8], body: &[u8]| {
+            [&[0, 0, 1, stream_id, 0, 0, 0x80, 0, 0], head, body].concat()
+        };
+        for (packet, codec) in [
+            (packet(0xE0, &[0x12, 0], &sequence), Codec::Av1),
+            (packet(0xE0, &[], &sequence), Codec::Av1),
+            (packet(0xBD, &[], &sequence), Codec::Unknown),
+            (packet(0xE0, &[0x12, 0], &[0x32, 9, 0]), Codec::Unknown),
+            (packet(0xE0, &[], &sequence[..6]), Codec::Unknown),
+            (packet(0xE0, &[], &[0x0A, 2, 0xFF, 0xFF, 0, 0]), Codec::Unknown),
+        ] {
+            assert_eq!(by_contents(0x06, &packet), codec, "{packet:x?}");
+            assert_eq!(by_contents(0x05, &packet), Codec::Unknown);
+        }
     }
 
     #[test]

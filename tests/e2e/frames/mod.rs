@@ -9,6 +9,7 @@ mod packings;
 mod senders;
 mod sound;
 mod transport;
+mod video;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};

@@ -34,6 +34,12 @@ impl Stream {
         Self::of(pid, 0x0F, 0xC0)
     }
 
+    /// AV1 on a PID, by its registration and video descriptor.
+    pub fn av1(pid: u16) -> Self {
+        let descriptors = [0x05, 4, b'A', b'V', b'0', b'1', 0x80, 4, 0x81, 0, 0, 0].to_vec();
+        Self { descriptors, ..Self::of(pid, 0x06, 0xBD) }
+    }
+
     fn of(pid: u16, stream_type: u8, stream_id: u8) -> Self {
         Self { pid, stream_type, stream_id, descriptors: Vec::new() }
     }

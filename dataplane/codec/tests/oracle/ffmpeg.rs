@@ -46,14 +46,26 @@ impl Encoded {
         Self::encode(&arguments)
     }
 
+    /// The same in another container; only what does not remux it can be asked for.
+    pub(crate) fn file(source: &str, frames: u32, encoder: &str, format: &str) -> Self {
+        let frames = frames.to_string();
+        let mut arguments = vec!["-f", "lavfi", "-i", source, "-frames:v", &frames];
+        arguments.extend(encoder.split_whitespace());
+        Self::encode_as(&arguments, format)
+    }
+
     /// Encodes with these arguments.
     pub(crate) fn encode(arguments: &[&str]) -> Self {
+        Self::encode_as(arguments, "mpegts")
+    }
+
+    fn encode_as(arguments: &[&str], format: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ts = folder.path().join("stream.ts");
         let mut all = vec!["-hide_banner", "-loglevel", "error"];
         all.extend(arguments);
         let output = ts.to_str().unwrap().to_owned();
-        all.extend(["-f", "mpegts", &output]);
+        all.extend(["-f", format, &output]);
         run("ffmpeg", &all);
         Self { folder, ts }
     }

@@ -136,6 +136,37 @@ impl Lane {
         end.saturating_sub(range.start)
     }
 
+    /// Puts up to seven bytes in front of byte `at` of the open frame; what lies behind moves. The
+    /// caller has seen to the room.
+    pub(crate) fn insert(&mut self, at: usize, bytes: &[u8]) {
+        let count = bytes.len();
+        debug_assert!(count < WORD && at <= self.open_len, "few bytes, inside the open frame");
+        if count == 0 {
+            return;
+        }
+        self.push(&[0; WORD][..count]);
+        self.flush_carry();
+        let (first, skip) = (at / WORD, at % WORD);
+        let last = (self.open_len - 1) / WORD;
+        let load = |word: usize| self.words.load(self.open_word + word);
+        for word in (first + 1..=last).rev() {
+            let before = load(word - 1);
+            // What lies in front of the place stays.
+            let before = if word - 1 == first { before & !low_bytes(skip) } else { before };
+            let moved = load(word) << (8 * count) | before >> (8 * (WORD - count));
+            self.words.store(self.open_word + word, moved);
+        }
+        let stays = load(first);
+        let moved = (stays & !low_bytes(skip)) << (8 * count);
+        self.words.store(self.open_word + first, stays & low_bytes(skip) | moved);
+        for (place, byte) in (skip..).zip(bytes) {
+            let word = self.open_word + first + place / WORD;
+            let with = self.words.load(word) | u64::from(*byte) << (8 * (place % WORD));
+            self.words.store(word, with);
+        }
+        self.carry = if self.open_len.is_multiple_of(WORD) { 0 } else { load(last) };
+    }
+
     /// Where the rest of the open frame would start if its first `at` bytes were closed, and
     /// whether the rest still finds room there.
     pub(crate) const fn fits_after_close(&self, at: usize) -> bool {

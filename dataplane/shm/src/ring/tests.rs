@@ -433,6 +433,7 @@ enum Step {
     Append(usize),
     Split(usize),
     DiscardFront(usize),
+    Insert { at: usize, len: usize },
     Finish { gop_start: bool, due: u64 },
     Audio { len: usize, due: u64 },
     Publish(u64),
@@ -446,6 +447,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0_usize..60).prop_map(Step::Append),
         2 => (0_usize..60).prop_map(Step::Split),
         1 => (0_usize..60).prop_map(Step::DiscardFront),
+        2 => (0_usize..60, 0_usize..8).prop_map(|(at, len)| Step::Insert { at, len }),
         3 => (any::<bool>(), 0_u64..20).prop_map(|(gop_start, due)| Step::Finish { gop_start, due }),
         3 => (0_usize..30, 0_u64..20).prop_map(|(len, due)| Step::Audio { len, due }),
         4 => (0_u64..25).prop_map(Step::Publish),
@@ -521,6 +523,13 @@ fn run(steps: &[Step]) {
             Step::DiscardFront(at) => {
                 writer.discard_front(at);
                 oracle.open.drain(..at.min(oracle.open.len()));
+            }
+            Step::Insert { at, len } => {
+                seed += 1;
+                let at = at.min(oracle.open.len());
+                if writer.insert(at, &bytes(seed, len)).is_ok() {
+                    oracle.open.splice(at..at, bytes(seed, len));
+                }
             }
             Step::Finish { gop_start: starts, due } => {
                 let meta = if starts { gop_start() } else { video(FrameFlags::NONE) };

@@ -172,6 +172,19 @@ impl GopWriter {
         Ok(())
     }
 
+    /// Puts up to seven bytes in front of byte `at` of the open frame: a length that is known only
+    /// behind what it is the length of. What lies behind `at` moves. On `Full` nothing changed but
+    /// what was evicted. Panics when `at` is beyond the open frame.
+    pub fn insert(&mut self, at: usize, bytes: &[u8]) -> Result<(), Full> {
+        let need = self.open_len() + bytes.len();
+        assert!(at <= self.open_len() && bytes.len() < WORD, "insert at {at}");
+        if need > self.lanes[LANE_VIDEO].room() {
+            self.make_room(LANE_VIDEO, need)?;
+        }
+        self.lanes[LANE_VIDEO].insert(at, bytes);
+        Ok(())
+    }
+
     /// Copies bytes of the open frame, as many of `range` as exist; returns how many.
     pub fn copy_open(&self, range: Range<usize>, out: &mut [u8]) -> usize {
         self.lanes[LANE_VIDEO].copy_open(range, out)

@@ -1,0 +1,144 @@
+//! The framer of a video track, whichever its coding.
+//!
+//! H.264, HEVC and MPEG video are stored as they come: their bytes go to the ring first and are cut
+//! where pictures begin. AV1 is stored without its carriage, so that its framer hands on what is to
+//! be stored.
+
+use codec::VideoFormat;
+use codec::sink::{Codec, Timestamps};
+
+use crate::access_unit::{AccessUnits, Coding};
+use crate::av1::TemporalUnits;
+use crate::frames::Frames;
+use crate::mpeg_video::MpegVideo;
+
+/// How a video track is split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Splitter {
+    AnnexB(Coding),
+    Mpeg,
+    Av1,
+}
+
+impl Splitter {
+    /// For a coding, if it can be split.
+    pub(crate) const fn of(codec: Codec) -> Option<Self> {
+        match codec {
+            Codec::H264 => Some(Self::AnnexB(Coding::H264)),
+            Codec::Hevc => Some(Self::AnnexB(Coding::Hevc)),
+            Codec::Mpeg1Video | Codec::Mpeg2Video => Some(Self::Mpeg),
+            Codec::Av1 => Some(Self::Av1),
+            _ => None,
+        }
+    }
+}
+
+/// One framer of each kind, made once; one at a time is at work.
+#[derive(Debug)]
+pub(crate) struct Video {
+    splitter: Splitter,
+    annexb: AccessUnits,
+    mpeg: MpegVideo,
+    av1: TemporalUnits,
+}
+
+impl Video {
+    pub(crate) fn new() -> Self {
+        Self {
+            splitter: Splitter::AnnexB(Coding::H264),
+            annexb: AccessUnits::new(),
+            mpeg: MpegVideo::new(),
+            av1: TemporalUnits::new(),
+        }
+    }
+
+    /// Forgets everything, for a track that is split so.
+    pub(crate) fn reset(&mut self, splitter: Splitter) {
+        self.splitter = splitter;
+        match splitter {
+            Splitter::AnnexB(coding) => self.annexb.reset(coding),
+            Splitter::Mpeg => self.mpeg.reset(),
+            Splitter::Av1 => self.av1.reset(),
+        }
+    }
+
+    pub(crate) fn unit_start(&mut self, stamps: Timestamps, frames: &mut Frames) {
+        match self.splitter {
+            Splitter::AnnexB(_) => self.annexb.unit_start(stamps),
+            Splitter::Mpeg => self.mpeg.unit_start(stamps),
+            Splitter::Av1 => self.av1.unit_start(stamps, frames),
+        }
+    }
+
+    /// The next bytes.
+    pub(crate) fn push(&mut self, bytes: &[u8], frames: &mut Frames) {
+        match self.splitter {
+            Splitter::AnnexB(_) => {
+                let units = &mut self.annexb;
+                let (position, in_unit) = (units.position(), units.is_open());
+                frames.append_video(bytes, position, in_unit, || units.undecided_from());
+                units.push(bytes, frames);
+            }
+            Splitter::Mpeg => {
+                let mpeg = &mut self.mpeg;
+                let (position, in_unit) = (mpeg.position(), mpeg.is_open());
+                frames.append_video(bytes, position, in_unit, || mpeg.undecided_from());
+                mpeg.push(bytes, frames);
+            }
+            Splitter::Av1 => self.av1.push(bytes, frames),
+        }
+    }
+
+    pub(crate) fn unit_end(&mut self, frames: &mut Frames) {
+        match self.splitter {
+            Splitter::AnnexB(_) => self.annexb.unit_end(),
+            Splitter::Mpeg => self.mpeg.unit_end(),
+            Splitter::Av1 => self.av1.unit_end(frames),
+        }
+    }
+
+    /// Bytes are missing here.
+    pub(crate) fn gap(&mut self, frames: &mut Frames) {
+        match self.splitter {
+            Splitter::AnnexB(_) => self.annexb.gap(),
+            Splitter::Mpeg => self.mpeg.gap(),
+            Splitter::Av1 => self.av1.gap(frames),
+        }
+    }
+
+    /// No more bytes come.
+    pub(crate) fn finish(&mut self, frames: &mut Frames) {
+        match self.splitter {
+            Splitter::AnnexB(_) => self.annexb.finish(frames),
+            Splitter::Mpeg => self.mpeg.finish(frames),
+            Splitter::Av1 => self.av1.finish(frames),
+        }
+    }
+
+    /// A frame is begun.
+    pub(crate) const fn is_open(&self) -> bool {
+        match self.splitter {
+            Splitter::AnnexB(_) => self.annexb.is_open(),
+            Splitter::Mpeg => self.mpeg.is_open(),
+            Splitter::Av1 => self.av1.is_open(),
+        }
+    }
+
+    /// What the pictures look like, once it is known.
+    pub(crate) fn format(&self) -> Option<&VideoFormat> {
+        match self.splitter {
+            Splitter::AnnexB(_) => self.annexb.format(),
+            Splitter::Mpeg => self.mpeg.format(),
+            Splitter::Av1 => self.av1.format(),
+        }
+    }
+
+    /// The track is followed by a new list of tracks: its unit ended without a word.
+    pub(crate) const fn unit_lost(&mut self) -> bool {
+        match self.splitter {
+            Splitter::AnnexB(_) => self.annexb.unit_lost(),
+            Splitter::Mpeg => self.mpeg.unit_lost(),
+            Splitter::Av1 => self.av1.unit_lost(),
+        }
+    }
+}

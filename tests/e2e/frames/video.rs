@@ -1,0 +1,149 @@
+//! The other codings of pictures.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use penstock_tests::generate::clips::{self, AAC, Shape, run};
+use penstock_tests::generate::mux::Stream;
+use penstock_tests::generate::pack::{Packing, mux, pack};
+use penstock_tests::generate::{AccessUnit, sha256};
+use penstock_tests::oracle::Frame;
+use penstock_tests::system::Penstock;
+use serde_json::Value;
+
+use super::{AUDIO, Expected, VIDEO, frames_of, is_true, options};
+
+const SHAPE: Shape = Shape { width: 320, height: 180, rate: 25, seconds: 2 };
+
+/// What REST says of the pictures of a stream.
+fn track_of(system: &Penstock, id: &str) -> Result<Value> {
+    let stream = system.get(&format!("/api/v1/streams/{id}"))?;
+    let tracks = stream["tracks"].as_array().cloned().unwrap_or_default();
+    let video = tracks.into_iter().find(|track| track["pid"] == VIDEO);
+    video.with_context(|| format!("no track of pictures: {stream}"))
+}
+
+#[test]
+fn mpeg2_and_mpeg1_are_framed_as_ffmpeg_finds_them() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let system = Penstock::start(&options())?;
+    for (id, codec, coder) in [
+        ("open_groups", "mpeg2video", &["-c:v", "mpeg2video", "-bf", "2", "-b:v", "1M"][..]),
+        ("interlaced", "mpeg2video", &["-c:v", "mpeg2video", "-flags", "+ilme+ildct", "-bf", "2"]),
+        ("wide_4_2_2", "mpeg2video", &["-c:v", "mpeg2video", "-pix_fmt", "yuv422p", "-qmax", "8"]),
+        ("mpeg1", "mpeg1video", &["-c:v", "mpeg1video", "-bf", "2"]),
+    ] {
+        let coder = [coder, &AAC].concat();
+        let path = clips::make(folder.path(), &format!("{id}.ts"), SHAPE, &coder)?;
+        is_true(&system, id, &Expected { audio: &[AUDIO], ..Expected::clip(&path) })?;
+        let track = track_of(&system, id)?;
+        let size = (&track["width"], &track["height"], &track["frame_rate_declared"]);
+        ensure!(size == (&320.into(), &180.into(), &25.0.into()), "{id}: {track}");
+        ensure!(track["codec"] == codec, "{id}: {track}");
+    }
+    system.stop()
+}
+
+/// AV1 in Matroska, and the temporal units that FFmpeg stores of it.
+fn av1(folder: &Path, coder: &[&str]) -> Result<(PathBuf, Vec<AccessUnit>)> {
+    let coder = [coder, &["-pix_fmt", "yuv420p", "-an"]].concat();
+    let path = clips::make(folder, "av1.mkv", SHAPE, &coder)?;
+    let text = path.to_string_lossy();
+    let show = ["-show_packets", "-show_data_hash", "sha256", "-of", "json", &text];
+    let json: Value = serde_json::from_slice(&run("ffprobe", &show)?)?;
+    let arguments = ["-i", &text, "-map", "0:v", "-c", "copy", "-f", "data", "-"];
+    let bytes = run("ffmpeg", &arguments)?;
+    let mut rest = bytes.as_slice();
+    let packets = json["packets"].as_array().context("no packets")?.iter().enumerate();
+    let unit = |(number, packet): (usize, &Value)| {
+        let size = packet["size"].as_str().context("no size")?.parse()?;
+        let (bytes, behind) = rest.split_at(size);
+        rest = behind;
+        ensure!(packet["data_hash"] == format!("SHA256:{}", sha256(bytes)), "other bytes");
+        let key = packet["flags"].as_str().is_some_and(|flags| flags.contains('K'));
+        let time = 90_000 + 3_600 * u64::try_from(number)?;
+        let class = if key { "idr" } else { "inter" };
+        Ok(AccessUnit { bytes: bytes.to_vec(), pts: time, dts: time, key, class, field: None })
+    };
+    let units = packets.map(unit).collect::<Result<Vec<_>>>()?;
+    Ok((path, units))
+}
+
+fn is_each_unit(frames: &[Frame], units: &[AccessUnit], first_pts: u64) -> Result<()> {
+    ensure!(frames.len() == units.len(), "{} frames of {}", frames.len(), units.len());
+    for (frame, unit) in frames.iter().zip(units) {
+        let pts = Some(unit.pts - units[0].pts + first_pts);
+        let told = (frame.codec.as_str(), frame.class.as_str(), frame.key, frame.damaged);
+        ensure!(told == ("av1", unit.class, unit.key, false), "{frame:?}");
+        ensure!((frame.pts, frame.dts) == (pts, pts), "{frame:?}, not {pts:?}");
+        ensure!(frame.sha256 == unit.sha256() && frame.size == unit.bytes.len(), "{frame:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn av1_is_stored_as_in_matroska_whatever_carries_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let system = Penstock::start(&options())?;
+    let encoders = [
+        ("svt", &["-c:v", "libsvtav1", "-preset", "10"][..]),
+        ("aom", &["-c:v", "libaom-av1", "-cpu-used", "8", "-b:v", "300k"]),
+    ];
+    for (name, coder) in encoders {
+        let (source, units) = av1(folder.path(), coder)?;
+        // FFmpeg's multiplexer gives AV1 no name.
+        let unnamed = folder.path().join("unnamed.ts");
+        let text = (source.to_string_lossy(), unnamed.to_string_lossy());
+        run("ffmpeg", &["-y", "-i", &text.0, "-c", "copy", "-muxdelay", "0", &text.1])?;
+        let id = format!("{name}_unnamed");
+        let frames = frames_of(&system, &id, &unnamed)?;
+        let first = frames.first().and_then(|frame| frame.pts).context("no frame")?;
+        is_each_unit(&frames, &units, first).context(id.clone())?;
+        let track = track_of(&system, &id)?;
+        let told = (&track["codec"], &track["width"], &track["height"], &track["profile"]);
+        let wanted = (&"av1".into(), &320.into(), &180.into(), &"Main".into());
+        ensure!(told == wanted, "{id}: {track}");
+        // By its registration, in low overhead and in AOM's start codes.
+        let escaped: Vec<AccessUnit> = units
+            .iter()
+            .map(|unit| AccessUnit { bytes: in_start_codes(unit), ..unit.clone() })
+            .collect();
+        for (form, carried) in [("low_overhead", &units), ("start_codes", &escaped)] {
+            let path = folder.path().join(format!("{form}.ts"));
+            let packed = pack(carried, Packing::OnePerUnit, true);
+            std::fs::write(&path, mux(&[(Stream::av1(VIDEO), packed)], 25))?;
+            let id = format!("{name}_{form}");
+            is_each_unit(&frames_of(&system, &id, &path)?, &units, 90_000).context(id)?;
+        }
+    }
+    system.stop()
+}
+
+/// The OBUs of a temporal unit as AOM's carriage has them, without sizes.
+fn in_start_codes(unit: &AccessUnit) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = unit.bytes.as_slice();
+    while let Some(first) = rest.first() {
+        let header = if first & 4 != 0 { 2 } else { 1 };
+        let mut size = 0;
+        let mut at = header;
+        for shift in (0..).step_by(7) {
+            let byte = rest[at];
+            at += 1;
+            size |= usize::from(byte & 0x7F) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        out.extend([0, 0, 1, first & !2]);
+        let start = out.len() - 1;
+        for byte in rest[1..header].iter().chain(&rest[at..at + size]) {
+            if *byte <= 3 && out.len() >= start + 2 && out.ends_with(&[0, 0]) {
+                out.push(3);
+            }
+            out.push(*byte);
+        }
+        rest = &rest[at + size..];
+    }
+    out
+}
