@@ -88,6 +88,8 @@ pub enum Code {
     BodyTooLarge,
     /// The request took longer than `server.write_timeout`.
     Timeout,
+    /// As many clients as are served follow the events.
+    TooManyFollowers,
     /// No dataplane answers.
     DataplaneUnavailable,
     /// The dataplane answered with a failure of its own.

@@ -21,11 +21,14 @@
 
 #![forbid(unsafe_code)]
 
+mod attendance;
+mod authorization;
 pub mod cli;
 mod clock;
 pub mod config;
 pub mod dto;
 mod error;
+mod events;
 pub mod logging;
 mod metrics;
 mod routes;
@@ -38,8 +41,11 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use self::attendance::Attendance;
+use self::authorization::Authorizer;
 pub use self::config::Config;
 pub use self::error::{ApiError, Code, Error};
+use self::events::Events;
 use self::server::Listener;
 use self::source::Source;
 
@@ -48,6 +54,8 @@ use self::source::Source;
 pub struct ControlPlane {
     config: Config,
     listeners: Vec<Listener>,
+    events: Arc<Events>,
+    attendance: Attendance,
 }
 
 impl ControlPlane {
@@ -55,7 +63,11 @@ impl ControlPlane {
     /// called within a tokio runtime.
     pub fn bind(config: &Config) -> Result<Self, Error> {
         let source = Arc::new(Source::start(&config.dataplane_socket)?);
-        let routers = routes::routers(config, source);
+        let events = Arc::new(Events::new());
+        let authorizer = config.authorization.clone().map(Authorizer::new);
+        let socket = config.dataplane_socket.clone();
+        let attendance = Attendance::start(socket, &events, authorizer.clone())?;
+        let routers = routes::routers(config, source, Arc::clone(&events), authorizer);
         let mut listeners = Vec::new();
         if let Some(address) = config.http_address() {
             listeners.push(Listener::bind(address, "server.http_port", routers.api)?);
@@ -63,7 +75,7 @@ impl ControlPlane {
         if let Some(address) = config.metrics_address() {
             listeners.push(Listener::bind(address, "metrics.port", routers.metrics)?);
         }
-        Ok(Self { config: config.clone(), listeners })
+        Ok(Self { config: config.clone(), listeners, events, attendance })
     }
 
     /// The bound addresses: REST first, then metrics where they have a port of their own.
@@ -81,6 +93,9 @@ impl ControlPlane {
         }
         stop.await;
         let _ = tell.send(true);
+        // Followers would hold their connections for ever.
+        self.events.close();
+        drop(self.attendance);
         while tasks.join_next().await.is_some() {}
     }
 }

@@ -1,5 +1,7 @@
 //! Both real processes on loopback, as a user starts them. Modules are named by behaviour.
 
+mod admission;
+mod authorization;
 mod frames;
 mod loss;
 mod memory;

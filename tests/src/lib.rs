@@ -9,6 +9,7 @@
 
 pub mod clip;
 pub mod generate;
+pub mod hook;
 pub mod oracle;
 pub mod peers;
 pub mod process;

@@ -39,6 +39,20 @@ impl Api {
         self.read(self.agent.get(format!("{}{path}", self.url)).call())
     }
 
+    /// The body of a GET that goes on until the other side ends it.
+    pub(super) fn follow(&self, path: &str) -> Result<impl std::io::Read + use<>, Failure> {
+        let request = self.agent.get(format!("{}{path}", self.url));
+        let request = request.config().timeout_global(None).timeout_connect(Some(TIMEOUT)).build();
+        let answer = request.call();
+        match answer {
+            Ok(answer) if answer.status().as_u16() == 200 => Ok(answer.into_body().into_reader()),
+            other => {
+                self.read(other)?;
+                Err(Failure::new(Kind::Failed, "the control plane answered without a stream"))
+            }
+        }
+    }
+
     /// The JSON of a DELETE.
     pub(super) fn delete(&self, path: &str) -> Result<Value, Failure> {
         self.read(self.agent.delete(format!("{}{path}", self.url)).call())

@@ -3,6 +3,7 @@
 
 mod api;
 mod commands;
+mod events;
 mod frames;
 mod sources;
 mod table;
@@ -75,9 +76,28 @@ pub enum Command {
     /// Show, add, remove or call a source
     #[command(subcommand)]
     Source(SourceCommand),
+    /// Show what happened: publishers accepted, returned, refused, gone
+    Events(Events),
     /// Read a stream's frames from shared memory until the stream ends
     #[command(after_help = tap::AFTER_HELP)]
     Tap(Tap),
+}
+
+/// `penstock events`
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct Events {
+    /// Go on with what happens from now on
+    #[arg(long)]
+    pub follow: bool,
+    /// Show the last so many
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub limit: u16,
+    /// Only events of this kind
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<String>,
+    /// Only events of this stream
+    #[arg(long, value_name = "ID")]
+    pub stream: Option<String>,
 }
 
 /// `penstock tap`
@@ -216,6 +236,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Kick { id, block } => commands::kick(&api, id, *block, cli.json),
         Command::Sources => sources::list(&api, cli.json),
         Command::Source(command) => sources::run(&api, command, cli.json),
+        Command::Events(arguments) => events::events(&api, arguments, cli.json),
         Command::Tap(arguments) => tap::tap(&api, arguments),
     }
 }

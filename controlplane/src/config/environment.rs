@@ -21,9 +21,28 @@ pub(super) fn apply(
             set(document, section, key, scalar(&text), &name)?;
         } else if (section, key) == ("dataplane", "socket") {
             set(document, section, key, Value::String(text), &name)?;
+        } else if let Some(key) = lower.strip_prefix("ingestion_authorization_") {
+            set_authorization(document, key, text, &name)?;
         }
     }
     Ok(())
+}
+
+/// Of `ingestion` only this section is read here.
+fn set_authorization(
+    document: &mut Map<String, Value>,
+    key: &str,
+    text: String,
+    variable: &str,
+) -> Result<(), Error> {
+    let ingestion = document.entry("ingestion").or_insert(Value::Null);
+    if ingestion.is_null() {
+        *ingestion = Value::Object(Map::new());
+    }
+    let Some(ingestion) = ingestion.as_object_mut() else {
+        return Err(Error::config("ingestion", format!("needs keys below it, for {variable} too")));
+    };
+    set(ingestion, "authorization", key, Value::String(text), variable)
 }
 
 fn set(

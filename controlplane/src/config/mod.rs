@@ -3,8 +3,9 @@
 //! The control plane owns the sections `server`, `metrics`, `logging`, `registry` and `redis`:
 //! there every key acts, or is named in one start-up warning, or is refused. `ingestion` and
 //! `dataplane` belong to the dataplane, which checks them itself; of these only
-//! `dataplane.socket` is read here.
+//! `dataplane.socket` and `ingestion.authorization` are read here.
 
+mod authorization;
 mod environment;
 mod section;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tracing::level_filters::LevelFilter;
 
+pub use self::authorization::{Authorization, Secret};
 use self::section::Section;
 use crate::Error;
 
@@ -45,6 +47,8 @@ pub struct Config {
     pub dataplane_socket: PathBuf,
     /// Whether the file lets the dataplane listen for SRT (`ingestion.srt.enabled`).
     pub srt_enabled: bool,
+    /// Who is asked about publishers (`ingestion.authorization`); `None`: nobody.
+    pub authorization: Option<Authorization>,
     /// Keys that were given and have no effect in this version.
     pub inert: Vec<String>,
 }
@@ -161,6 +165,7 @@ impl Config {
             logging: Logging::read(&mut document, &mut inert)?,
             dataplane_socket: dataplane_socket(&document)?,
             srt_enabled: srt_enabled(&document),
+            authorization: Authorization::read(&document)?,
             inert,
         };
         accept_stores(&mut document, &mut config.inert)?;
@@ -365,8 +370,9 @@ fn accept_stores(document: &mut Map<String, Value>, inert: &mut Vec<String>) -> 
         "heartbeat_interval",
         "heartbeat_timeout",
         "cleanup_interval",
-        "max_streams_per_source",
     ]);
+    // The dataplane acts on it.
+    registry.number_if("max_streams_per_source", 1..=4_096)?;
     registry.finish(inert)?;
     let mut redis = Section::take(document, "redis")?;
     redis.inert(&[

@@ -2,6 +2,7 @@
 //! or left out, numbers are always finite, times are RFC 3339, rates say what they are per.
 
 mod connection;
+mod event;
 mod source;
 mod stats;
 mod stream;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use crate::source::Snapshot;
 
 pub use self::connection::{ConnectionStats, DroppedPackets, Range, Spreads};
+pub use self::event::{EventBody, EventList};
 pub use self::source::{
     BreakerBody, FailureBody, SourceBody, SourceDetail, SourceDone, SourceDoneTo, SourcesBody,
 };

@@ -2,6 +2,7 @@
 //! last reading at each scrape. A stream's series end with the stream, and every label takes its
 //! values from a closed set: stream ids that are live, workers, reasons, routes.
 
+mod events;
 mod families;
 mod http;
 mod source;
@@ -14,8 +15,11 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
 
+use self::events::Attended;
 use self::families::Families;
 pub(crate) use self::http::HttpMetrics;
+use crate::authorization::Authorizer;
+use crate::events::Events;
 use crate::source::Source;
 
 /// What a scrape is answered with.
@@ -31,10 +35,15 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Over the dataplane that `source` follows.
-    pub(crate) fn new(source: Arc<Source>) -> Self {
+    pub(crate) fn new(
+        source: Arc<Source>,
+        events: Arc<Events>,
+        authorizer: Option<Authorizer>,
+    ) -> Self {
         let mut registry = Registry::default();
         let http = HttpMetrics::new(&mut registry);
         registry.register_collector(Box::new(SharedMemory(source)));
+        registry.register_collector(Box::new(Attended { events, authorizer }));
         Self { registry, http }
     }
 

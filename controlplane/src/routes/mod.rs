@@ -1,5 +1,6 @@
 //! The routes. Every answer that is not a success has the shape of [`ApiError`].
 
+mod events;
 mod layers;
 mod service;
 mod sources;
@@ -17,12 +18,17 @@ use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::Config;
+use crate::authorization::Authorizer;
 use crate::error::{ApiError, Code};
+use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::source::{Snapshot, Source};
 
 /// Commands to the dataplane at a time; the others wait.
 const COMMANDS_MAX: usize = 4;
+
+/// Clients that follow the events at a time.
+const FOLLOWERS_MAX: usize = 64;
 
 /// What every handler shares.
 #[derive(Debug)]
@@ -30,6 +36,9 @@ struct State {
     config: Config,
     source: Arc<Source>,
     metrics: Metrics,
+    events: Arc<Events>,
+    /// Clients that follow the events.
+    followers: Arc<Semaphore>,
     commands: Semaphore,
     started: Instant,
 }
@@ -53,11 +62,18 @@ pub(crate) struct Routers {
 }
 
 /// Everything that is served about the dataplane behind `source`.
-pub(crate) fn routers(config: &Config, source: Arc<Source>) -> Routers {
+pub(crate) fn routers(
+    config: &Config,
+    source: Arc<Source>,
+    events: Arc<Events>,
+    authorizer: Option<Authorizer>,
+) -> Routers {
     let state = Arc::new(State {
         config: config.clone(),
-        metrics: Metrics::new(Arc::clone(&source)),
+        metrics: Metrics::new(Arc::clone(&source), Arc::clone(&events), authorizer),
         source,
+        events,
+        followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
         commands: Semaphore::new(COMMANDS_MAX),
         started: Instant::now(),
     });
@@ -89,6 +105,8 @@ fn api_routes() -> Router<Arc<State>> {
         .route("/sources", get(sources::list).post(sources::add))
         .route("/sources/{id}", get(sources::detail).delete(sources::remove))
         .route("/sources/{id}/restart", post(sources::restart))
+        .route("/events", get(events::list))
+        .route("/events/stream", get(events::stream))
         .route("/stats", get(system::stats))
 }
 
@@ -130,8 +148,10 @@ mod tests {
         let source = Arc::new(source);
         let state = Arc::new(State {
             config,
-            metrics: Metrics::new(Arc::clone(&source)),
+            metrics: Metrics::new(Arc::clone(&source), Arc::default(), None),
             source,
+            events: Arc::default(),
+            followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
             commands: Semaphore::new(COMMANDS_MAX),
             started: Instant::now(),
         });

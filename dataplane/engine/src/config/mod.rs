@@ -161,6 +161,13 @@ fn parse_document(text: &str) -> Result<Value, Error> {
     if document.is_null() {
         document = Value::Object(serde_json::Map::new());
     }
+    // One key of the control plane's sections is about admission.
+    let per_source = document.pointer("/registry/max_streams_per_source").cloned();
+    if let Some(per_source) = per_source
+        && document.pointer("/ingestion/registry/max_streams_per_source").is_none()
+    {
+        insert(&mut document, "ingestion.registry.max_streams_per_source", per_source);
+    }
     if let Some(sections) = document.as_object_mut() {
         sections.retain(|key, value| {
             !CONTROLPLANE_SECTIONS.contains(&key.as_str()) && !value.is_null()

@@ -206,6 +206,18 @@ fn lists_come_from_the_environment_too() {
 }
 
 #[test]
+fn streams_per_source_are_limited_from_either_spelling_and_off_by_default() {
+    let max = |yaml: &str| parse(yaml).expect("valid").streams_per_source_max;
+    assert_eq!(max(""), None);
+    assert_eq!(max("ingestion: {max_streams_per_source: 3}"), Some(3));
+    assert_eq!(max("ingestion: {registry: {max_streams_per_source: 4}}"), Some(4));
+    assert_eq!(max("registry: {max_streams_per_source: 5}"), Some(5));
+    let text =
+        refusal("registry: {max_streams_per_source: 5}\ningestion: {max_streams_per_source: 3}");
+    assert!(text.contains("max_streams_per_source"), "{text}");
+}
+
+#[test]
 fn keys_without_effect_are_found_inside_lists() {
     let config = parse("ingestion:\n  streams: [{id: a}, {id: b, priority: 3}]\n").expect("valid");
     assert_eq!(config.without_effect, ["ingestion.streams.priority"]);
