@@ -177,6 +177,11 @@ impl ApiError {
         self.code
     }
 
+    /// The parameter at fault.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
     /// The text for people.
     pub fn message(&self) -> &str {
         &self.message

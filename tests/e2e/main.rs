@@ -2,6 +2,7 @@
 
 mod admission;
 mod authorization;
+mod backpressure;
 mod frames;
 mod loss;
 mod memory;

@@ -55,6 +55,11 @@ impl SrtLiveTransmit {
         Self::with(&[], url, log)
     }
 
+    /// The same as [`Self::start`] with further options.
+    pub fn start_with(url: &str, log: &Path, options: &[&str]) -> Result<Self> {
+        Self::with(&[&["-autoreconnect:no"], options].concat(), url, log)
+    }
+
     fn with(options: &[&str], url: &str, log: &Path) -> Result<Self> {
         let mut command = Command::new("srt-live-transmit");
         // Payload of 1,316 bytes a packet.
@@ -63,6 +68,11 @@ impl SrtLiveTransmit {
         let mut process = Process::start_fed("srt-live-transmit", &mut command)?;
         let input = process.child().stdin.take().context("it is fed")?;
         Ok(Self { process, input })
+    }
+
+    /// Its standard input, to be fed by other means.
+    pub const fn input(&mut self) -> &mut ChildStdin {
+        &mut self.input
     }
 
     /// Feeds it the clip in real time, and padding that pushes the clip's last packets out of its

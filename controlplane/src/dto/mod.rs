@@ -1,6 +1,7 @@
 //! The bodies of the REST API. Field names and units are its contract: absent facts are `null`
 //! or left out, numbers are always finite, times are RFC 3339, rates say what they are per.
 
+mod backpressure;
 mod connection;
 mod event;
 mod source;
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 use crate::source::Snapshot;
 
+pub use self::backpressure::{Backpressure, BackpressureDone};
 pub use self::connection::{ConnectionStats, DroppedPackets, Range, Spreads};
 pub use self::event::{EventBody, EventList};
 pub use self::source::{

@@ -11,7 +11,12 @@ use prometheus_client::metrics::MetricType;
 pub(super) type Labels = Vec<(&'static str, String)>;
 
 /// Values of the counter table that may go down. A test compares this list with the table.
-const GAUGES: [&str; 26] = [
+const GAUGES: [&str; 31] = [
+    "pressure_measured_permille",
+    "pressure_permille",
+    "pressure_set",
+    "window_limit_packets",
+    "pressure_changed_ns",
     "packets_held",
     "packets_missing",
     "buffered_packets",

@@ -1,5 +1,6 @@
 //! The routes. Every answer that is not a success has the shape of [`ApiError`].
 
+mod backpressure;
 mod events;
 mod layers;
 mod service;
@@ -107,6 +108,8 @@ fn api_routes() -> Router<Arc<State>> {
         .route("/sources/{id}/restart", post(sources::restart))
         .route("/events", get(events::list))
         .route("/events/stream", get(events::stream))
+        .route("/streams/{id}/backpressure", get(backpressure::show))
+        .route("/streams/{id}/backpressure/control", post(backpressure::control))
         .route("/stats", get(system::stats))
 }
 

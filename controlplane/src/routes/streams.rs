@@ -92,7 +92,7 @@ fn status_filter(uri: &Uri) -> Result<impl Fn(&StreamSnapshot) -> bool, ApiError
     Ok(move |stream: &StreamSnapshot| states.contains(&stream.info.state))
 }
 
-fn find<'a>(snapshot: &'a Snapshot, id: &str) -> Result<&'a StreamSnapshot, ApiError> {
+pub(super) fn find<'a>(snapshot: &'a Snapshot, id: &str) -> Result<&'a StreamSnapshot, ApiError> {
     snapshot.stream(id).ok_or_else(|| ApiError::stream_not_found(id))
 }
 
@@ -138,11 +138,8 @@ pub(super) async fn terminate(
 ) -> Result<Json<Done>, ApiError> {
     let block_s = block_s(&uri)?;
     let stream_id = decoded(id)?;
-    let snapshot = state.snapshot()?;
-    if snapshot.is_stale() {
-        return Err(ApiError::dataplane_unavailable("the dataplane is gone or silent"));
-    }
-    command(&state, &stream_id, Duration::from_secs(block_s)).await?;
+    let block = Duration::from_secs(block_s);
+    command(&state, &stream_id, move |link, id| link.terminate(id, block)).await?;
     state.source.refresh().await;
     Ok(Json(Done {
         message: "Stream terminated successfully",
@@ -160,17 +157,24 @@ fn block_s(uri: &Uri) -> Result<u64, ApiError> {
     })
 }
 
-/// Asks the dataplane, which alone knows whether the stream can be ended.
-async fn command(state: &Arc<State>, id: &str, block: Duration) -> Result<(), ApiError> {
+/// Asks the dataplane, which alone knows whether that can be done to the stream.
+pub(super) async fn command<T: Send + 'static>(
+    state: &Arc<State>,
+    id: &str,
+    ask: impl FnOnce(&mut Link, &str) -> Result<T, shm::Error> + Send + 'static,
+) -> Result<T, ApiError> {
+    if state.snapshot()?.is_stale() {
+        return Err(ApiError::dataplane_unavailable("the dataplane is gone or silent"));
+    }
     let _permit = state.commands.acquire().await.map_err(|_| ApiError::internal())?;
     let (socket, stream_id) = (state.source.socket().to_owned(), id.to_owned());
     let answer = tokio::task::spawn_blocking(move || {
-        Link::connect(&socket, COMMAND_TIMEOUT)?.terminate(&stream_id, block)
+        ask(&mut Link::connect(&socket, COMMAND_TIMEOUT)?, &stream_id)
     })
     .await
     .map_err(|_| ApiError::internal())?;
     match answer {
-        Ok(()) => Ok(()),
+        Ok(answer) => Ok(answer),
         Err(shm::Error::Refused(refusal)) => {
             state.source.refresh().await;
             Err(refused(&*state.snapshot()?, id, &refusal))

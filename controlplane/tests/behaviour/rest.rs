@@ -519,3 +519,72 @@ fn without_a_dataplane_data_is_503_and_the_process_lives() {
     assert_eq!((status, &body["status"]), (503, &"down".into()));
     assert_eq!(served.get("/live")["status"], "alive");
 }
+
+#[test]
+fn backpressure_is_shown_and_an_operators_value_stays_until_it_is_reset() {
+    let system = System::start();
+    system.publish(&["live/a"]);
+    {
+        let mut world = system.dataplane.world();
+        world.count("live/a", StreamCounter::PressureMeasuredPermille, 250);
+        world.count("live/a", StreamCounter::FlowWindowPackets, 512);
+    }
+    let path = "/api/v1/streams/live%2Fa/backpressure";
+    let idle = system.served.eventually(path, |_, body| body["measured_pressure"] == 0.25);
+    assert_eq!((&idle["is_set"], &idle["should_drop_gop"]), (&json!(false), &json!(false)));
+    assert!(idle.get("window_limit_packets").is_none());
+    for (field, kind) in [
+        ("current_pressure", "float"),
+        ("current_rate_bps", "int"),
+        ("statistics", "map"),
+        ("timestamp", "time"),
+    ] {
+        assert!(is(&idle[field], kind), "{field} in {idle}");
+    }
+    for field in [
+        "CurrentRate",
+        "CurrentPressure",
+        "SmoothedPressure",
+        "AdjustmentCount",
+        "GOPsDropped",
+        "TargetPressure",
+        "MinRate",
+        "MaxRate",
+        "GOPsPerSecond",
+    ] {
+        assert!(is(&idle["statistics"][field], "float"), "{field} in {idle}");
+    }
+    let control = |body: &str| system.served.request_with("POST", &format!("{path}/control"), body);
+    let (status, done) = control(r#"{"action":"set_pressure","pressure":0.95}"#);
+    assert_eq!((status, &done["action"]), (200, &json!("set_pressure")), "{done}");
+    assert_eq!((&done["success"], &done["stream_id"]), (&json!(true), &json!("live/a")));
+    let set = system.served.get(path);
+    assert_eq!((&set["current_pressure"], &set["is_set"]), (&json!(0.95), &json!(true)));
+    assert_eq!(set["should_drop_gop"], json!(true));
+    assert_eq!(control(r#"{"action":"drop_gop"}"#).0, 200);
+    assert_eq!(control(r#"{"action":"reset"}"#).0, 200);
+    let reset = system.served.get(path);
+    assert_eq!((&reset["is_set"], &reset["statistics"]["GOPsDropped"]), (&json!(false), &json!(1)));
+}
+
+#[test]
+fn wrong_backpressure_requests_are_refused_with_their_cause() {
+    let system = System::start();
+    system.publish(&["a"]);
+    let control = |id: &str, body: &str| {
+        let path = format!("/api/v1/streams/{id}/backpressure/control");
+        let (status, body) = system.served.request_with("POST", &path, body);
+        (status, body["code"].clone(), body["key"].clone())
+    };
+    for pressure in ["-0.1", "1.1", "null", "\"x\""] {
+        let body = format!("{{\"action\":\"set_pressure\",\"pressure\":{pressure}}}");
+        let refused = (400, json!("invalid_parameter"), json!("pressure"));
+        assert_eq!(control("a", &body), refused, "{body}");
+    }
+    let (status, _, key) = control("a", "{\"action\":\"set_pressure\",\"pressure\":NaN}");
+    assert_eq!((status, key), (400, json!("body")));
+    assert_eq!(control("none", "{\"action\":\"reset\"}").0, 404);
+    system.dataplane.world().end("a", EndReason::Shutdown);
+    let (status, code, _) = control("a", "{\"action\":\"reset\"}");
+    assert_eq!((status, code), (409, json!("stream_closed")));
+}

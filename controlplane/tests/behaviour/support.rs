@@ -17,7 +17,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 use shm::counters::{ConductorCounter, StreamCounter, WorkerCounter};
 use shm::link::{
-    CommandError, Handler, LinkServer, RingGrant, SourceFailures, SourceReport, SourcesPage,
+    BackpressureAction, CommandError, Handler, LinkServer, RingGrant, SourceFailures, SourceReport,
+    SourcesPage,
 };
 use shm::{
     AudioInfo, Codec, ConductorBlock, DirectoryConfig, DirectoryWriter, EndReason, Format,
@@ -318,6 +319,29 @@ impl Handler for World {
         self.restarted.push(id.to_owned());
         Ok(())
     }
+
+    fn backpressure(
+        &mut self,
+        stream_id: &str,
+        action: BackpressureAction,
+    ) -> Result<(), CommandError> {
+        let unknown = || CommandError::new(CommandError::NOT_FOUND, "no such stream");
+        let slot = *self.streams.get(stream_id).ok_or_else(unknown)?;
+        if self.infos[slot].state == StreamState::Closed {
+            return Err(CommandError::new(CommandError::WRONG_STATE, "it has ended"));
+        }
+        let set = match action {
+            BackpressureAction::SetPressure { permille } => Some(permille),
+            BackpressureAction::Reset => None,
+            BackpressureAction::DropGop => {
+                self.slots[slot].add(StreamCounter::GopsDropped, 1);
+                return Ok(());
+            }
+        };
+        self.slots[slot].set(StreamCounter::PressureSet, set.is_some().into());
+        self.slots[slot].set(StreamCounter::PressurePermille, set.unwrap_or(0).into());
+        Ok(())
+    }
 }
 
 /// A source that nobody has answered yet.
@@ -443,10 +467,15 @@ impl Served {
 
     /// Status and JSON body; every body is checked for the error shape.
     pub(crate) fn request(&self, method: &str, path: &str) -> (u16, Value) {
+        self.request_with(method, path, "")
+    }
+
+    /// The same with a body.
+    pub(crate) fn request_with(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let url = format!("{}{path}", self.url());
         let mut answer = match method {
             "DELETE" => self.agent.delete(&url).call(),
-            "POST" => self.agent.post(&url).send_empty(),
+            "POST" => self.agent.post(&url).send(body),
             _ => self.agent.get(&url).call(),
         }
         .unwrap();

@@ -17,6 +17,8 @@ pub(crate) struct Berth {
     pub(crate) ring: Option<GopWriter>,
     /// What the slot shows.
     pub(crate) info: StreamInfo,
+    /// The pressure that an operator set for the stream, in thousandths.
+    pub(crate) pressure_set: Option<u16>,
 }
 
 /// Whose stream a berth is to show.
@@ -52,10 +54,18 @@ impl Berth {
         if guest.resumed {
             self.slot.set_info(&info);
         } else {
+            self.pressure_set = None;
             self.slot.open(&info);
         }
         self.slot.add(StreamCounter::Connections, 1);
         // From here on silence counts.
         self.slot.set(StreamCounter::LastReceivedNs, now.nanos());
+    }
+
+    /// Keeps an operator's pressure for the next session, and shows it.
+    pub(crate) fn set_pressure(&mut self, permille: Option<u16>) {
+        self.pressure_set = permille;
+        self.slot.set(StreamCounter::PressureSet, permille.is_some().into());
+        self.slot.set(StreamCounter::PressurePermille, permille.unwrap_or(0).into());
     }
 }

@@ -291,7 +291,8 @@ fn berths(
         let spec = RingSpec { ring: RingId(stream), ..plan.gop_ring };
         let (ring, fd) = GopRing::create(&spec)?;
         let slot = directory.stream(stream);
-        berths.push(Berth { slot, ring: Some(ring), info: StreamInfo::default() });
+        let info = StreamInfo::default();
+        berths.push(Berth { slot, ring: Some(ring), info, pressure_set: None });
         fds.push(fd);
     }
     berths.reverse();
@@ -437,6 +438,7 @@ impl Recruit {
             listener: Listener::new(cookie_key),
             ids,
             sessions: (0..plan.sessions).map(|_| Session::new(&plan.session)).collect(),
+            session_slots: plan.session_slots,
             wait,
             block: self.block,
             orders: self.orders,

@@ -25,6 +25,15 @@ pub(crate) enum Origin {
     Called(Call),
 }
 
+/// What an operator asks of a running session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Control {
+    /// Act on this pressure, in thousandths; `None`: on the measured one.
+    Pressure(Option<u16>),
+    /// Give up the oldest closed group of pictures.
+    DropGop,
+}
+
 /// A peer that we call, and how.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -102,6 +111,8 @@ pub(crate) enum Order {
     Answer(Box<Verdict>),
     /// End this session and report [`Report::Ended`].
     End { place: Place, socket_id: u32, reason: EndReason },
+    /// Steer this session.
+    Control { place: Place, socket_id: u32, control: Control },
     /// End all sessions, give everything back, leave.
     Stop,
 }

@@ -63,6 +63,7 @@ impl Plan {
             session: session::Sizes {
                 window_packets: window_packets(&demand),
                 program: config.program,
+                backpressure: config.backpressure,
                 media: media::Limits {
                     frame_bytes_max: config.frame_bytes_max,
                     gop_count_max: config.gop_count_max,

@@ -200,6 +200,11 @@ impl Frames {
         self.ring.as_ref().map_or(0, GopWriter::pending_frames)
     }
 
+    /// Evicts the oldest group of pictures unless it is the open one.
+    pub(crate) fn drop_oldest_gop(&mut self) -> bool {
+        self.ring.as_mut().is_some_and(|ring| ring.gops() > 1 && ring.evict_oldest_gop())
+    }
+
     /// The ring, for a look.
     pub(crate) const fn ring(&self) -> Option<&GopWriter> {
         self.ring.as_ref()

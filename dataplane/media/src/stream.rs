@@ -108,6 +108,21 @@ impl Stream {
         self.frames.pending()
     }
 
+    /// Gives up the oldest closed group of pictures; false when there is none.
+    pub fn drop_oldest_gop(&mut self) -> bool {
+        self.frames.drop_oldest_gop()
+    }
+
+    /// How full the memory is that no eviction gets back, in thousandths: frames that wait for
+    /// their due time and the open one, by number or by bytes, whichever is nearer its limit.
+    pub fn pressure_permille(&self) -> u16 {
+        let Some(ring) = self.frames.ring() else { return 0 };
+        let (frames, most) = (ring.pending_frames() as u64, ring.pending_frames_max() as u64);
+        let by_number = frames * 1_000 / most.max(1);
+        let by_bytes = ring.waiting_bytes() * 1_000 / ring.video_capacity_bytes().max(1);
+        u16::try_from(by_number.max(by_bytes).min(1_000)).unwrap_or(1_000)
+    }
+
     /// The ring while the stream is open.
     pub const fn ring(&self) -> Option<&GopWriter> {
         self.frames.ring()

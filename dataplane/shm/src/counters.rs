@@ -105,6 +105,19 @@ counters! {
         DriftUs => "drift_us",
         /// Gauge: advertised free window, packets.
         FlowWindowPackets => "flow_window_packets",
+        /// Gauge: how short memory is for this stream, thousandths: its worker's slots, its share of
+        /// them, its frames that wait to be published.
+        PressureMeasuredPermille => "pressure_measured_permille",
+        /// Gauge: pressure that is acted on, thousandths: the measured one, or what an operator set.
+        PressurePermille => "pressure_permille",
+        /// Gauge: 1 while an operator's value is acted on.
+        PressureSet => "pressure_set",
+        /// Gauge: most packets of free window that pressure lets be advertised; 0: it limits nothing.
+        WindowLimitPackets => "window_limit_packets",
+        /// Times that pressure changed that limit.
+        PressureChanges => "pressure_changes",
+        /// Gauge: `CLOCK_MONOTONIC` nanoseconds of the last such change; 0 before the first.
+        PressureChangedNs => "pressure_changed_ns",
         /// Gauge: received rate over the last second, bits per second.
         ReceiveRateBps => "receive_rate_bps",
         /// Gauge: estimated link capacity, packets per second.
@@ -181,6 +194,8 @@ counters! {
         GopsClosed => "gops_closed",
         /// Groups of pictures evicted by count, bytes or age.
         GopsEvicted => "gops_evicted",
+        /// Of the evicted groups, those an operator gave up.
+        GopsDropped => "gops_dropped",
         /// Frames evicted from a group still open because it outgrew the ring.
         GopOverflowFrames => "gop_overflow_frames",
         /// Gauge: bytes of the ring in use.

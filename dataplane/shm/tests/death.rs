@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use penstock_shm::counters::StreamCounter;
-use penstock_shm::link::{CommandError, Handler, Link, LinkServer, RingGrant};
+use penstock_shm::link::{BackpressureAction, CommandError, Handler, Link, LinkServer, RingGrant};
 use penstock_shm::{
     Directory, DirectoryConfig, DirectoryWriter, Error, FrameFlags, FrameMeta, GopReader, GopRing,
     GopWriter, Liveness, Next, RingId, RingSpec, SeekFrom, StreamId, StreamInfo, StreamSlotWriter,
@@ -46,6 +46,10 @@ impl Handler for Engine {
 
     fn terminate(&mut self, _stream_id: &str, _block: Duration) -> Result<(), CommandError> {
         self.ending = true;
+        Ok(())
+    }
+
+    fn backpressure(&mut self, _: &str, _: BackpressureAction) -> Result<(), CommandError> {
         Ok(())
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use memory::Time;
 use shm::link::{
-    CommandError, Decision, Handler, RingGrant, SourceFailure, SourceFailures, SourceReport,
-    SourcesPage,
+    BackpressureAction, CommandError, Decision, Handler, RingGrant, SourceFailure, SourceFailures,
+    SourceReport, SourcesPage,
 };
 use shm::{Directory, EndReason};
 
@@ -16,16 +16,21 @@ use super::placement::Place;
 use super::sources::{Failures, Source, Sources};
 use super::streams::{State, Stream, Streams};
 use crate::config::{self, SourceConfig};
-use crate::messages::Order;
+use crate::messages::{Control, Order};
+use crate::worker::REQUESTS_WAITING;
 
 impl Conductor {
     pub(super) fn serve_link(&mut self, now: Time) {
+        // Operators' orders leave room for those that connections need.
+        let free = self.parts.workers.iter().map(|worker| worker.orders.free()).min();
         let mut desk = Desk {
+            control_room: free.unwrap_or(0).saturating_sub(REQUESTS_WAITING),
             streams: &mut self.streams,
             ring_fds: &self.parts.ring_fds,
             view: &self.parts.view,
             now,
             endings: Vec::new(),
+            controls: Vec::new(),
             closings: Vec::new(),
             sources: &self.sources,
             sources_config: &self.parts.srt.sources,
@@ -35,10 +40,13 @@ impl Conductor {
         if let Err(error) = self.parts.link.serve_ready(&mut desk) {
             tracing::error!(%error, "the link cannot be served");
         }
-        let Desk { endings, closings, changes, decisions, .. } = desk;
+        let Desk { endings, controls, closings, changes, decisions, .. } = desk;
         for (place, socket_id) in endings {
             let reason = EndReason::Terminated;
             self.order(place.worker, Order::End { place, socket_id, reason });
+        }
+        for (place, socket_id, control) in controls {
+            self.order(place.worker, Order::Control { place, socket_id, control });
         }
         for id in closings {
             self.close(&id);
@@ -70,6 +78,9 @@ struct Desk<'a> {
     view: &'a Directory,
     now: Time,
     endings: Vec<(Place, u32)>,
+    controls: Vec<(Place, u32, Control)>,
+    /// How many more of these the workers' rings take.
+    control_room: usize,
     closings: Vec<String>,
     decisions: Vec<(u64, Decision)>,
     sources: &'a Sources,
@@ -118,10 +129,7 @@ impl Handler for Desk<'_> {
             }
             State::Lost { .. } => self.closings.push(stream_id.to_owned()),
             State::Installing | State::Ending { .. } => {
-                return Err(CommandError::new(
-                    CommandError::WRONG_STATE,
-                    format!("stream `{stream_id}` is starting or ending; try again"),
-                ));
+                return Err(changing(stream_id));
             }
         }
         if !block.is_zero() {
@@ -174,6 +182,37 @@ impl Handler for Desk<'_> {
         self.changes.push(Change::Restart(id));
         Ok(())
     }
+
+    fn backpressure(
+        &mut self,
+        stream_id: &str,
+        action: BackpressureAction,
+    ) -> Result<(), CommandError> {
+        let Some(stream) = self.streams.get_mut(stream_id) else { return Err(unknown(stream_id)) };
+        let control = match action {
+            BackpressureAction::SetPressure { permille } => Control::Pressure(Some(permille)),
+            BackpressureAction::Reset => Control::Pressure(None),
+            BackpressureAction::DropGop => Control::DropGop,
+        };
+        match (&mut stream.state, control) {
+            (State::Live { .. }, _) if self.control_room == 0 => {
+                let message = "too many orders are under way; try again";
+                return Err(CommandError::new(CommandError::WRONG_STATE, message));
+            }
+            (State::Live { place, socket_id, .. }, _) => {
+                self.control_room -= 1;
+                self.controls.push((*place, *socket_id, control));
+            }
+            // It acts when the publisher comes back.
+            (State::Lost { berth, .. }, Control::Pressure(set)) => berth.set_pressure(set),
+            (State::Lost { .. }, Control::DropGop) => {
+                let message = format!("stream `{stream_id}` has no publisher");
+                return Err(CommandError::new(CommandError::WRONG_STATE, message));
+            }
+            (State::Installing | State::Ending { .. }, _) => return Err(changing(stream_id)),
+        }
+        Ok(())
+    }
 }
 
 /// A source as the link tells it.
@@ -210,6 +249,11 @@ fn report(source: &Source, now: Time) -> SourceReport {
         }),
         connected_unix_ns: Some(source.connected_unix_ns).filter(|ns| *ns > 0),
     }
+}
+
+fn changing(stream_id: &str) -> CommandError {
+    let message = format!("stream `{stream_id}` is starting or ending; try again");
+    CommandError::new(CommandError::WRONG_STATE, message)
 }
 
 fn unknown(stream_id: &str) -> CommandError {

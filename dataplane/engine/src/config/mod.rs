@@ -44,7 +44,8 @@ const KEYS_WITHOUT_EFFECT: &[&str] = &[
     "ingestion.codecs",
     "ingestion.ffmpeg",
     "ingestion.memory.gc_interval",
-    "ingestion.backpressure",
+    "ingestion.backpressure.frame_drop_ratio",
+    "ingestion.backpressure.drop_strategy",
     "ingestion.sync",
     "ingestion.frame.assembly_timeout",
     "ingestion.frame.reorder_buffer",
@@ -109,10 +110,29 @@ pub struct Config {
     pub memory_total_max: u64,
     /// Limit of one stream's ring, bytes.
     pub memory_per_stream_max: u64,
+    /// When streams are throttled.
+    pub backpressure: BackpressureConfig,
     /// Log filter and format.
     pub logging: schema::Logging,
     /// Keys that were given and have no effect.
     pub without_effect: Vec<String>,
+}
+
+/// When and for how long streams are throttled. Pressures are thousandths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackpressureConfig {
+    /// Whether the measured pressure acts.
+    pub enabled: bool,
+    /// Below it streams are let go.
+    pub low_permille: u16,
+    /// From here on a quarter of the load is shed.
+    pub medium_permille: u16,
+    /// Half of it.
+    pub high_permille: u16,
+    /// All but two packets a round trip.
+    pub critical_permille: u16,
+    /// How long the pressure must be low before streams are let go.
+    pub response_window: Duration,
 }
 
 impl Config {

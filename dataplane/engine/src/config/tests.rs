@@ -222,3 +222,26 @@ fn keys_without_effect_are_found_inside_lists() {
     let config = parse("ingestion:\n  streams: [{id: a}, {id: b, priority: 3}]\n").expect("valid");
     assert_eq!(config.without_effect, ["ingestion.streams.priority"]);
 }
+
+#[test]
+fn watermarks_of_both_spellings_rise_from_low_to_critical() {
+    let marks = |text: &str| {
+        let config = parse(&format!("ingestion:\n  backpressure: {text}\n"));
+        config.map(|config| config.backpressure)
+    };
+    let config = marks("{high_watermark: 0.8, low_watermark: 0.6, response_window: 1s}");
+    let config = config.expect("the second spelling");
+    assert_eq!((config.low_permille, config.high_permille), (600, 800));
+    assert_eq!(config.response_window, Duration::from_secs(1));
+    let first = "{low_watermark: .25, medium_watermark: .5, high_watermark: .75}";
+    assert_eq!(marks(first).expect("the first").critical_permille, 900);
+    for (text, named) in [
+        ("{low_watermark: 0.95}", "medium_watermark"),
+        ("{critical_watermark: 1.5}", "critical_watermark"),
+        ("{low_watermark: 0}", "low_watermark"),
+        ("{response_window: 2m}", "response_window"),
+    ] {
+        let refusal = marks(text).expect_err(text).to_string();
+        assert!(refusal.contains(&format!("ingestion.backpressure.{named}")), "{refusal}");
+    }
+}

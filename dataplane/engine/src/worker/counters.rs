@@ -4,6 +4,8 @@ use shm::counters::{StreamCounter, WorkerCounter};
 use shm::{Measured, Spread, StreamSlotWriter, StreamSpread, WorkerBlock};
 use uring::RingCounters;
 
+use super::pressure::Throttle;
+
 /// What a stream's counters stood at when its session began: they belong to the stream id and go
 /// on over a reconnect, while those of a session start at zero.
 #[derive(Debug, Clone)]
@@ -119,6 +121,24 @@ pub(crate) fn show_spreads(slot: &mut StreamSlotWriter, spreads: &srt::Spreads) 
         let spread = |s: &srt::Spread| Spread { min: s.min, avg: s.avg, max: s.max };
         let (interval, total) = (spread(&measured.interval), spread(&measured.total));
         slot.set_spread(quantity, &Measured { interval, total });
+    }
+}
+
+/// Shows the backpressure of a stream.
+pub(crate) fn show_throttle(slot: &mut StreamSlotWriter, base: &Base, throttle: &Throttle) {
+    use StreamCounter as C;
+    let (changes, changed) = throttle.changes();
+    base.show(slot, [(C::PressureChanges, changes)]);
+    for (counter, value) in [
+        (C::PressureMeasuredPermille, throttle.measured().into()),
+        (C::PressurePermille, throttle.pressure().into()),
+        (C::PressureSet, throttle.is_set().into()),
+        (C::WindowLimitPackets, throttle.limit().unwrap_or(0).into()),
+    ] {
+        slot.set(counter, value);
+    }
+    if changes > 0 {
+        slot.set(C::PressureChangedNs, changed.nanos());
     }
 }
 

@@ -13,6 +13,7 @@ mod asking;
 mod attempts;
 mod counters;
 pub(crate) mod handover;
+pub(crate) mod pressure;
 mod rate;
 pub(crate) mod session;
 
@@ -32,7 +33,7 @@ use self::handover::{Handover, Neighbours};
 use self::session::{Session, Wire};
 use crate::clock::{self, ArrivalClock};
 use crate::conductor::placement::Place;
-use crate::messages::{Order, Report, Role, Tenancy, Verdict};
+use crate::messages::{Control, Order, Report, Role, Tenancy, Verdict};
 use crate::network::Network;
 use crate::socket_id::SocketIds;
 use crate::wake::Wake;
@@ -46,7 +47,7 @@ const ORDERS_PER_CYCLE: usize = 64;
 /// before the conductor looks. Requests are only put while more room than that is free.
 const REPORTS_RESERVED_PER_SESSION: usize = 4;
 /// Requests that may wait for the conductor beside that reserve.
-const REQUESTS_WAITING: usize = 256;
+pub(crate) const REQUESTS_WAITING: usize = 256;
 
 /// Room of the rings between the conductor and a worker with so many sessions and sockets.
 pub(crate) fn report_capacity(sessions: u16, sockets: u16) -> usize {
@@ -72,6 +73,8 @@ pub(crate) struct Parts<N> {
     pub(crate) listener: Listener,
     pub(crate) ids: SocketIds,
     pub(crate) sessions: Vec<Session>,
+    /// Slots that all of them may hold.
+    pub(crate) session_slots: u32,
     pub(crate) wait: WaitPolicy,
     pub(crate) block: WorkerBlock,
     pub(crate) orders: Consumer<Order>,
@@ -88,6 +91,8 @@ pub(crate) struct Worker<N> {
     wheel: Wheel,
     /// Sessions to be settled in this cycle.
     touched: Vec<u16>,
+    /// How short slots are, in thousandths.
+    pressure: u16,
     reported: bool,
     stopping: bool,
     cycle_max_ns: u64,
@@ -103,6 +108,7 @@ impl<N: Network> Worker<N> {
             attempts: Attempts::new(),
             wheel,
             touched: Vec::with_capacity(sessions),
+            pressure: 0,
             reported: false,
             stopping: false,
             cycle_max_ns: 0,
@@ -267,7 +273,7 @@ impl<N: Network> Worker<N> {
     fn guarded(&mut self, place: u16, now: Time, f: impl FnOnce(&mut Session, &mut Wire<'_, N>)) {
         let Parts { sessions, ring, block, .. } = &mut self.parts;
         let session = &mut sessions[usize::from(place)];
-        let mut wire = Wire { ring, latency: block.latency() };
+        let mut wire = Wire { ring, pressure: self.pressure, latency: block.latency() };
         if catch_unwind(AssertUnwindSafe(|| f(session, &mut wire))).is_err() {
             // What it left half changed may fail once more; then its place rests as it is until a
             // next session opens it anew.
@@ -362,6 +368,9 @@ impl<N: Network> Worker<N> {
             }
             Order::OpenSocket { socket, role, fd } => self.open_socket(socket, role, fd),
             Order::CloseSocket { socket } => self.close_socket(socket),
+            Order::Control { place, socket_id, control } => {
+                self.control(place, socket_id, control, now);
+            }
             Order::Stop => self.stopping = true,
         }
     }
@@ -410,6 +419,17 @@ impl<N: Network> Worker<N> {
         }
     }
 
+    fn control(&mut self, place: Place, socket_id: u32, control: Control, now: Time) {
+        // The session may have ended by itself while the order was on its way.
+        if self.parts.sessions[usize::from(place.session)].is(socket_id) {
+            let control = |session: &mut Session, wire: &mut Wire<'_, N>| {
+                session.control(control, now, wire);
+            };
+            self.guarded(place.session, now, control);
+            self.touch(place.session);
+        }
+    }
+
     fn finish(&mut self, place: u16, reason: EndReason, now: Time) {
         self.guarded(place, now, |session, wire| session.finish(now, wire));
         self.end(place, reason, now);
@@ -455,7 +475,15 @@ impl<N: Network> Worker<N> {
         }
     }
 
+    /// Slots out of the sessions' part that are not free.
+    fn slot_pressure(&self) -> u16 {
+        let all = self.parts.session_slots;
+        let used = all.saturating_sub(self.parts.slab.free());
+        pressure::permille(used.into(), all.into())
+    }
+
     fn show(&mut self, now: Time) {
+        self.pressure = self.slot_pressure();
         counters::show_ring(&mut self.parts.block, self.parts.ring.counters());
         let block = &mut self.parts.block;
         block.add(WorkerCounter::Cycles, 1);

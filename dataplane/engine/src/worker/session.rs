@@ -14,10 +14,11 @@ use uring::SocketIndex;
 
 use super::asking::Asking;
 use super::counters::{self, Base};
+use super::pressure::{self, Flow, Throttle};
 use super::rate::Rate;
 use crate::berth::Guest;
-use crate::config::SourceMode;
-use crate::messages::{Call, Origin, Tenancy};
+use crate::config::{BackpressureConfig, SourceMode};
+use crate::messages::{Call, Control, Origin, Tenancy};
 use crate::network::Network;
 
 /// How often a stream's counters are written to shared memory while it is busy; a quiet one
@@ -31,6 +32,7 @@ const MEDIA_PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Sizes {
     pub(crate) window_packets: u32,
     pub(crate) program: Option<u16>,
+    pub(crate) backpressure: BackpressureConfig,
     pub(crate) media: media::Limits,
 }
 
@@ -55,6 +57,7 @@ pub(crate) struct Session {
     media_rate: Rate,
     /// What the slot shows.
     spreads: srt::Spreads,
+    throttle: Throttle,
     published: u64,
     published_at: Time,
     /// When the next finished frame is due.
@@ -64,6 +67,8 @@ pub(crate) struct Session {
 /// What a session needs of its worker.
 pub(crate) struct Wire<'a, N> {
     pub(crate) ring: &'a mut N,
+    /// How short the worker's slots are, in thousandths.
+    pub(crate) pressure: u16,
     /// How late frames are published.
     pub(crate) latency: &'a mut Histogram,
 }
@@ -127,6 +132,7 @@ impl Session {
             base: Box::new(Base::zero()),
             media_rate: Rate::default(),
             spreads: srt::Spreads::default(),
+            throttle: Throttle::new(sizes.backpressure),
             published: 0,
             published_at: Time::ZERO,
             publish_at: Time::NEVER,
@@ -172,6 +178,7 @@ impl Session {
         self.media_rate = Rate::default();
         self.spreads = srt::Spreads::default();
         counters::show_spreads(&mut tenancy.berth.slot, &self.spreads);
+        self.throttle.open(tenancy.berth.pressure_set, now);
         self.published = 0;
         self.published_at = now;
         self.publish_at = Time::NEVER;
@@ -322,8 +329,49 @@ impl Session {
         });
         self.publish_at = next.unwrap_or(Time::NEVER);
         if now.since(self.flushed) >= FLUSH_EVERY {
+            self.press(now, wire);
             self.flush(now);
         }
+    }
+
+    /// Advertises what memory allows, where that has changed.
+    fn press<N: Network>(&mut self, now: Time, wire: &mut Wire<'_, N>) {
+        let Some(tenancy) = &self.tenancy else { return };
+        let stats = self.connection.stats();
+        let share = pressure::permille(stats.packets_held, tenancy.config.slots_max.into());
+        let flow = Flow {
+            pressure: wire.pressure.max(share).max(self.stream.pressure_permille()),
+            packets_received: stats.packets_received,
+            rtt_us: stats.rtt_us,
+            window_packets: tenancy.config.flow_window.min(tenancy.config.slots_max),
+        };
+        if let Some(window) = self.throttle.update(now, &flow)
+            && let Some((connection, mut path)) = self.path(wire)
+        {
+            connection.set_window_max(window, now, &mut path);
+        }
+    }
+
+    /// Does what an operator asks, at once.
+    pub(crate) fn control<N: Network>(
+        &mut self,
+        control: Control,
+        now: Time,
+        wire: &mut Wire<'_, N>,
+    ) {
+        let Some(tenancy) = &mut self.tenancy else { return };
+        match control {
+            Control::Pressure(set) => {
+                tenancy.berth.pressure_set = set;
+                self.throttle.set(set);
+                self.press(now, wire);
+            }
+            Control::DropGop => {
+                let dropped = self.stream.drop_oldest_gop();
+                tenancy.berth.slot.add(StreamCounter::GopsDropped, dropped.into());
+            }
+        }
+        self.flush(now);
     }
 
     /// When the session wants to be called again.
@@ -406,6 +454,7 @@ impl Session {
             self.spreads = stats.spreads;
             counters::show_spreads(slot, &self.spreads);
         }
+        counters::show_throttle(slot, &self.base, &self.throttle);
         let bitrate = self.media_rate.update(now, stats.bytes_delivered);
         slot.set(StreamCounter::BitrateBps, bitrate);
         self.show_info(now);

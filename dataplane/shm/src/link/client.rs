@@ -12,7 +12,7 @@ use rustix::net::{
 };
 
 use super::message::{Incoming, Reply, Request, receive, send};
-use super::{CommandError, MESSAGE_BYTES_MAX, SourceReport};
+use super::{BackpressureAction, CommandError, MESSAGE_BYTES_MAX, SourceReport};
 use crate::{ABI_VERSION, Directory, Error, GopReader};
 
 /// A connection to the dataplane.
@@ -107,6 +107,19 @@ impl Link {
     pub(super) fn attend(mut self) -> Result<OwnedFd, Error> {
         match self.ask(&Request::Attend)? {
             (Reply::Done, None) => self.socket.take().ok_or(Error::LinkClosed),
+            (reply, fd) => Err(unexpected(&reply, fd.is_some())),
+        }
+    }
+
+    /// Steers the backpressure of a stream.
+    pub fn backpressure(
+        &mut self,
+        stream_id: &str,
+        action: BackpressureAction,
+    ) -> Result<(), Error> {
+        let stream_id = stream_id.to_owned();
+        match self.ask(&Request::Backpressure { stream_id, action })? {
+            (Reply::Done, None) => Ok(()),
             (reply, fd) => Err(unexpected(&reply, fd.is_some())),
         }
     }

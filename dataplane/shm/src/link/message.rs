@@ -12,7 +12,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use super::sources::SourceReport;
-use super::{Decision, Event, Question};
+use super::{BackpressureAction, Decision, Event, Question};
 
 /// Longest message. A request's largest part is a stream id of 512 bytes, at most six times that
 /// in JSON escapes.
@@ -43,6 +43,8 @@ pub(super) enum Request {
     Attend,
     /// The answer to a question; it has no reply.
     Decide { question: u64, decision: Decision },
+    /// Steer the backpressure of a stream.
+    Backpressure { stream_id: String, action: BackpressureAction },
 }
 
 /// What the dataplane says unasked to the client that attends it.

@@ -20,6 +20,8 @@
 //!                                                        {"push":"question","question":7,…}
 //!   {"request":"decide","question":7,                    nothing
 //!    "decision":{"verdict":"allow"}}
+//!   {"request":"backpressure","stream_id":"live/a",      {"reply":"done"}
+//!    "action":{"set_pressure":{"permille":900}}}
 //!   anything else                                        {"reply":"error","code":"invalid_request",
 //!                                                         "message":"…"}
 //! ```
@@ -27,6 +29,7 @@
 //! The segments are sealed: whoever holds one can read it and nothing else. The socket's file mode
 //! (0660) says who may connect.
 mod attendant;
+mod backpressure;
 mod client;
 mod event;
 mod message;
@@ -37,6 +40,7 @@ mod sources;
 mod tests;
 
 pub use attendant::{Answerer, Attendant, Heard};
+pub use backpressure::BackpressureAction;
 pub use client::Link;
 pub use event::{Event, EventKind};
 pub use message::{CommandError, MESSAGE_BYTES_MAX};

@@ -16,7 +16,9 @@ use rustix::net::{
 };
 
 use super::message::{Incoming, PushRef, Reply, Request, receive, send};
-use super::{CommandError, Decision, Event, MESSAGE_BYTES_MAX, Question, SourcesPage};
+use super::{
+    BackpressureAction, CommandError, Decision, Event, MESSAGE_BYTES_MAX, Question, SourcesPage,
+};
 use crate::{ABI_VERSION, Error, RingId};
 
 /// Most clients at a time: a control plane, a few tools, and one for each reader of frames that
@@ -62,6 +64,13 @@ pub trait Handler {
     fn decide(&mut self, question: u64, decision: Decision) {
         let _ = (question, decision);
     }
+
+    /// Steers the backpressure of a stream; what is asked for is within its bounds.
+    fn backpressure(
+        &mut self,
+        stream_id: &str,
+        action: BackpressureAction,
+    ) -> Result<(), CommandError>;
 }
 
 /// A ring handed to a client.
@@ -332,6 +341,11 @@ impl LinkServer {
             }
             Request::RestartSource { id } => {
                 handler.restart_source(&id).map(|()| (Reply::Done, None))
+            }
+            Request::Backpressure { stream_id, action } => {
+                action.check()?;
+                handler.backpressure(&stream_id, action)?;
+                Ok((Reply::Done, None))
             }
             Request::Attend if self.attendant == Some(place) => Ok((Reply::Done, None)),
             Request::Attend => {

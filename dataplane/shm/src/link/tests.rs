@@ -32,6 +32,7 @@ struct Engine {
     terminated: Vec<(String, Duration)>,
     sources: std::collections::BTreeSet<String>,
     decided: Vec<(u64, Decision)>,
+    pressed: Vec<(String, BackpressureAction)>,
 }
 
 impl Handler for Engine {
@@ -80,6 +81,15 @@ impl Handler for Engine {
     fn decide(&mut self, question: u64, decision: Decision) {
         self.decided.push((question, decision));
     }
+
+    fn backpressure(
+        &mut self,
+        stream_id: &str,
+        action: BackpressureAction,
+    ) -> Result<(), CommandError> {
+        self.pressed.push((stream_id.to_owned(), action));
+        Ok(())
+    }
 }
 
 fn engine() -> Engine {
@@ -98,6 +108,7 @@ fn engine() -> Engine {
         terminated: Vec::new(),
         sources: Default::default(),
         decided: Vec::new(),
+        pressed: Vec::new(),
     }
 }
 
@@ -260,6 +271,25 @@ fn sources_are_told_page_by_page_and_changed() {
     let [wrong, unknown, unknown_too] = codes.each_ref().map(String::as_str);
     assert_eq!(wrong, CommandError::INVALID_SOURCE);
     assert_eq!((unknown, unknown_too), (CommandError::NOT_FOUND, CommandError::NOT_FOUND));
+}
+
+#[test]
+fn backpressure_reaches_the_engine_within_its_bounds() {
+    let mut house = house();
+    let actions = [
+        BackpressureAction::SetPressure { permille: 1_000 },
+        BackpressureAction::Reset,
+        BackpressureAction::DropGop,
+    ];
+    for action in actions {
+        house.serve(move |path| Link::connect(path, LONG)?.backpressure("a", action)).unwrap();
+    }
+    assert_eq!(house.engine.pressed, actions.map(|action| ("a".to_owned(), action)));
+    let beyond = BackpressureAction::SetPressure { permille: 1_001 };
+    let refused = house.serve(move |path| Link::connect(path, LONG)?.backpressure("a", beyond));
+    let Err(Error::Refused(refusal)) = refused else { panic!("{refused:?}") };
+    assert!(refusal.message.contains("1001"), "{refusal}");
+    assert_eq!(house.engine.pressed.len(), 3);
 }
 
 #[test]

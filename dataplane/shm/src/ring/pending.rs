@@ -33,6 +33,10 @@ impl Pending {
         self.frames.len() >= self.max
     }
 
+    pub(crate) const fn capacity(&self) -> usize {
+        self.max
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.frames.len()
     }

@@ -420,6 +420,16 @@ impl GopWriter {
         self.pending.len()
     }
 
+    /// Frames that can wait for their due time.
+    pub const fn pending_frames_max(&self) -> usize {
+        self.pending.capacity()
+    }
+
+    /// Bytes of open and pending frames: what no eviction makes room of.
+    pub const fn waiting_bytes(&self) -> u64 {
+        self.used_bytes().saturating_sub(self.kept_bytes)
+    }
+
     /// Visible frames.
     pub fn frames(&self) -> u32 {
         u32::try_from(self.kept.len()).expect("at most as many as descriptors")

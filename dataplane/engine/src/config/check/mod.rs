@@ -1,6 +1,7 @@
 //! From keys to values: defaults, bounds, and what does not go together.
 
 mod authorization;
+mod backpressure;
 mod options;
 mod sources;
 mod srt;
@@ -162,6 +163,7 @@ pub(super) fn derive(file: &File, without_effect: Vec<String>) -> Result<Config,
             64 << 20..=1 << 46,
         )?,
         memory_per_stream_max: per_stream_max(ingestion, frame_bytes_max)?,
+        backpressure: backpressure::backpressure(&ingestion.backpressure)?,
         logging: logging(&file.logging)?,
         srt,
         without_effect,

@@ -113,7 +113,7 @@ section! {
         ffmpeg: Option<Value>,
         memory: Memory,
         stream_handling: StreamHandling,
-        backpressure: Option<Backpressure>,
+        backpressure: Backpressure,
         frame: Frame,
         gop: Gop,
         sync: Option<Sync>,

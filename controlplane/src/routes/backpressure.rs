@@ -1,0 +1,146 @@
+//! `/api/v1/streams/{id}/backpressure`: how short memory is for a stream, and an operator's hand on
+//! it.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::http::Uri;
+use serde_json::Value;
+use shm::link::BackpressureAction;
+
+use super::Shared;
+use super::streams::{Id, command, decoded, find, query};
+use crate::clock;
+use crate::dto::{Backpressure, BackpressureDone};
+use crate::error::ApiError;
+
+/// `GET /streams/{id}/backpressure`
+pub(super) async fn show(
+    axum::extract::State(state): Shared,
+    id: Id,
+    uri: Uri,
+) -> Result<Json<Backpressure>, ApiError> {
+    query(&uri, &[])?;
+    let id = decoded(id)?;
+    let snapshot = state.snapshot()?;
+    Ok(Json(Backpressure::new(&snapshot, find(&snapshot, &id)?)))
+}
+
+/// `POST /streams/{id}/backpressure/control` with
+/// `{"action": "set_pressure"|"reset"|"drop_gop", "pressure": 0..1}`. A set value stays until reset.
+pub(super) async fn control(
+    axum::extract::State(state): Shared,
+    id: Id,
+    uri: Uri,
+    body: Bytes,
+) -> Result<Json<BackpressureDone>, ApiError> {
+    query(&uri, &[])?;
+    let stream_id = decoded(id)?;
+    let (name, action) = action(&body)?;
+    command(&state, &stream_id, move |link, id| link.backpressure(id, action)).await?;
+    state.source.refresh().await;
+    let timestamp = clock::rfc3339_now();
+    Ok(Json(BackpressureDone { stream_id, action: name, success: true, timestamp }))
+}
+
+/// What the body asks for.
+fn action(body: &[u8]) -> Result<(&'static str, BackpressureAction), ApiError> {
+    let wrong = |key: &str, message: String| ApiError::invalid_parameter(key, message);
+    let body: Value = serde_json::from_slice(body)
+        .map_err(|error| wrong("body", format!("the body is not JSON: {error}")))?;
+    let fields = body
+        .as_object()
+        .ok_or_else(|| wrong("body", "the body is not a JSON object".to_owned()))?;
+    if let Some(name) = fields.keys().find(|name| !["action", "pressure"].contains(&name.as_str()))
+    {
+        let message = format!("unknown field {name:?}; this route knows: action, pressure");
+        return Err(wrong(name, message));
+    }
+    let pressure = fields.get("pressure");
+    let action = match fields.get("action").and_then(Value::as_str) {
+        Some("set_pressure") => {
+            let permille = permille(pressure)?;
+            return Ok(("set_pressure", BackpressureAction::SetPressure { permille }));
+        }
+        Some("reset") => ("reset", BackpressureAction::Reset),
+        Some("drop_gop") => ("drop_gop", BackpressureAction::DropGop),
+        _ => {
+            let given = fields.get("action").unwrap_or(&Value::Null);
+            let message =
+                format!("{given} is no action; allowed are set_pressure, reset, drop_gop");
+            return Err(wrong("action", message));
+        }
+    };
+    match pressure {
+        Some(_) => Err(wrong("pressure", format!("{} takes no pressure", action.0))),
+        None => Ok(action),
+    }
+}
+
+fn permille(pressure: Option<&Value>) -> Result<u16, ApiError> {
+    let given = pressure.unwrap_or(&Value::Null);
+    match given.as_f64() {
+        // NaN is not JSON, and no comparison with it holds.
+        Some(value) if (0.0..=1.0).contains(&value) => {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "0 to 1000"
+            )]
+            let permille = (value * f64::from(BackpressureAction::PERMILLE_MAX)).round() as u16;
+            Ok(permille)
+        }
+        _ => {
+            let message = format!("{given} is no pressure; allowed are numbers from 0 to 1");
+            Err(ApiError::invalid_parameter("pressure", message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_action_is_read() {
+        for (body, expected) in [
+            (
+                r#"{"action":"set_pressure","pressure":0.9}"#,
+                BackpressureAction::SetPressure { permille: 900 },
+            ),
+            (
+                r#"{"action":"set_pressure","pressure":1}"#,
+                BackpressureAction::SetPressure { permille: 1_000 },
+            ),
+            (
+                r#"{"action":"set_pressure","pressure":0}"#,
+                BackpressureAction::SetPressure { permille: 0 },
+            ),
+            (r#"{"action":"reset"}"#, BackpressureAction::Reset),
+            (r#"{"action":"drop_gop"}"#, BackpressureAction::DropGop),
+        ] {
+            assert_eq!(action(body.as_bytes()).unwrap().1, expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_by_name() {
+        for (body, key) in [
+            ("", "body"),
+            ("[]", "body"),
+            (r#"{"action":"set_pressure","pressure":NaN}"#, "body"),
+            (r#"{}"#, "action"),
+            (r#"{"action":"squeeze"}"#, "action"),
+            (r#"{"action":7}"#, "action"),
+            (r#"{"action":"set_pressure"}"#, "pressure"),
+            (r#"{"action":"set_pressure","pressure":-0.1}"#, "pressure"),
+            (r#"{"action":"set_pressure","pressure":1.001}"#, "pressure"),
+            (r#"{"action":"set_pressure","pressure":1e400}"#, "body"),
+            (r#"{"action":"set_pressure","pressure":"NaN"}"#, "pressure"),
+            (r#"{"action":"reset","pressure":0}"#, "pressure"),
+            (r#"{"action":"reset","presure":0}"#, "presure"),
+        ] {
+            let error = action(body.as_bytes()).unwrap_err();
+            assert_eq!(error.key(), Some(key), "{body}: {}", error.message());
+        }
+    }
+}

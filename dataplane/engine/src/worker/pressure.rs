@@ -1,0 +1,366 @@
+//! Backpressure on the wire: what is done when memory is short.
+//!
+//! A receiver has one thing to say to an SRT sender, the free buffer in its acknowledgements. A
+//! smaller one makes the sender hold back; what it holds back for too long (a second, or its latency
+//! if that is more) it drops. So this *sheds load*: it does not slow an encoder, which goes on
+//! feeding its sender. It is for the hour in which memory is short, not for rate control.
+//!
+//! *Pressure* is how short memory is, in thousandths, by whatever is nearest its limit: the worker's
+//! free slots, the stream's share of them, its frames that wait for their delivery time. Nothing is
+//! done below `medium_watermark`; from there a quarter of the stream's load is shed, from
+//! `high_watermark` half of it, from `critical_watermark` all but two packets a round trip. (Two, and
+//! never none: a libsrt sender that was told 0 for a second does not recover.) It acts at once, and
+//! lets go once the pressure has been below `low_watermark` for `response_window`; then the sender
+//! hears of its whole window at once.
+//!
+//! An operator's value takes the place of the measured one until it is reset, and acts and lets go
+//! at once.
+//!
+//! Cost: one division a duty cycle for the worker; a handful of compares each 10 ms for a stream
+//! that has traffic; nothing for the others, which hear of it when they are next looked at.
+
+use std::time::Duration;
+
+use memory::Time;
+
+use crate::config::BackpressureConfig;
+
+/// The largest pressure.
+pub(crate) const PRESSURE_MAX: u16 = 1_000;
+/// Full acknowledgements, each of which lets a window's worth of packets go, are so far apart on a
+/// path without delay.
+const ACK_INTERVAL_US: u64 = 10_000;
+/// Span that a stream's pace is measured over.
+const PACE_SPAN: Duration = Duration::from_secs(1);
+
+/// `used / whole` in thousandths.
+pub(crate) fn permille(used: u64, whole: u64) -> u16 {
+    let permille = used.saturating_mul(PRESSURE_MAX.into()) / whole.max(1);
+    u16::try_from(permille).unwrap_or(PRESSURE_MAX).min(PRESSURE_MAX)
+}
+
+/// How much of a stream's load is let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+enum Level {
+    #[default]
+    Free,
+    ThreeQuarters,
+    Half,
+    Least,
+}
+
+impl Level {
+    fn of(pressure: u16, config: &BackpressureConfig) -> Self {
+        match pressure {
+            p if p >= config.critical_permille => Self::Least,
+            p if p >= config.high_permille => Self::Half,
+            p if p >= config.medium_permille => Self::ThreeQuarters,
+            _ => Self::Free,
+        }
+    }
+
+    /// The window that lets so much through of what would be in flight.
+    const fn window(self, in_flight: u64) -> u64 {
+        match self {
+            Self::Free => u64::MAX,
+            Self::ThreeQuarters => in_flight * 3 / 4,
+            Self::Half => in_flight / 2,
+            Self::Least => 0,
+        }
+    }
+}
+
+/// What a stream's connection is like at this moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Flow {
+    /// The measured pressure.
+    pub(crate) pressure: u16,
+    pub(crate) packets_received: u64,
+    pub(crate) rtt_us: u64,
+    /// Packets that may be in flight when nothing is short.
+    pub(crate) window_packets: u32,
+}
+
+/// The backpressure of one stream.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    config: BackpressureConfig,
+    /// An operator's value.
+    set: Option<u16>,
+    /// It was reset since the last look: nothing is waited for.
+    reset: bool,
+    measured: u16,
+    level: Level,
+    /// Since when the measured pressure is below the low watermark.
+    low_since: Option<Time>,
+    limit: Option<u32>,
+    pace_from: (Time, u64),
+    /// Packets a second while nothing was limited.
+    pace_pps: u64,
+    changes: u64,
+    changed: Time,
+}
+
+impl Throttle {
+    pub(crate) const fn new(config: BackpressureConfig) -> Self {
+        Self {
+            config,
+            set: None,
+            reset: false,
+            measured: 0,
+            level: Level::Free,
+            low_since: None,
+            limit: None,
+            pace_from: (Time::ZERO, 0),
+            pace_pps: 0,
+            changes: 0,
+            changed: Time::ZERO,
+        }
+    }
+
+    /// A session begins, with the value that an operator set for its stream.
+    pub(crate) const fn open(&mut self, set: Option<u16>, now: Time) {
+        *self = Self { set, pace_from: (now, 0), ..Self::new(self.config) };
+    }
+
+    /// Sets or resets the operator's value; it acts with the next [`Self::update`].
+    pub(crate) const fn set(&mut self, pressure: Option<u16>) {
+        self.reset = self.set.is_some() && pressure.is_none();
+        self.set = pressure;
+    }
+
+    /// The window to advertise at most, when that has changed; `u32::MAX` is no limit.
+    pub(crate) fn update(&mut self, now: Time, flow: &Flow) -> Option<u32> {
+        self.measured = flow.pressure;
+        self.follow_pace(now, flow.packets_received);
+        let level = self.wanted(now);
+        if level == self.level {
+            return None;
+        }
+        self.level = level;
+        let window = level.window(self.in_flight(flow));
+        self.limit = (level != Level::Free).then(|| u32::try_from(window.max(2)).unwrap_or(2));
+        self.changes += 1;
+        self.changed = now;
+        Some(self.limit.unwrap_or(u32::MAX))
+    }
+
+    /// Packets in flight at the stream's pace; all that may be while the pace is not known.
+    fn in_flight(&self, flow: &Flow) -> u64 {
+        let most = u64::from(flow.window_packets);
+        if self.pace_pps == 0 {
+            return most;
+        }
+        let cycle_us = flow.rtt_us + ACK_INTERVAL_US;
+        self.pace_pps.saturating_mul(cycle_us).div_ceil(1_000_000).min(most)
+    }
+
+    fn wanted(&mut self, now: Time) -> Level {
+        let reset = std::mem::replace(&mut self.reset, false);
+        if let Some(set) = self.set {
+            self.low_since = None;
+            return Level::of(set, &self.config);
+        }
+        if !self.config.enabled {
+            return Level::Free;
+        }
+        let level = Level::of(self.measured, &self.config);
+        if level >= self.level || reset {
+            self.low_since = None;
+            return level;
+        }
+        if self.measured >= self.config.low_permille {
+            self.low_since = None;
+            return self.level;
+        }
+        let since = *self.low_since.get_or_insert(now);
+        let over = now.since(since) >= self.config.response_window;
+        if over { Level::Free } else { self.level }
+    }
+
+    /// Measures how fast packets come while the sender is free to send.
+    fn follow_pace(&mut self, now: Time, packets: u64) {
+        let (from, before) = self.pace_from;
+        let span = now.since(from);
+        if span < PACE_SPAN {
+            return;
+        }
+        self.pace_from = (now, packets);
+        if self.level == Level::Free {
+            let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1);
+            self.pace_pps = packets.saturating_sub(before).saturating_mul(1_000) / millis;
+        }
+    }
+
+    /// The pressure that is acted on.
+    pub(crate) fn pressure(&self) -> u16 {
+        self.set.unwrap_or(self.measured)
+    }
+
+    pub(crate) const fn measured(&self) -> u16 {
+        self.measured
+    }
+
+    pub(crate) const fn is_set(&self) -> bool {
+        self.set.is_some()
+    }
+
+    pub(crate) const fn limit(&self) -> Option<u32> {
+        self.limit
+    }
+
+    /// How often the limit changed in this session, and when last.
+    pub(crate) const fn changes(&self) -> (u64, Time) {
+        (self.changes, self.changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: BackpressureConfig = BackpressureConfig {
+        enabled: true,
+        low_permille: 600,
+        medium_permille: 700,
+        high_permille: 800,
+        critical_permille: 900,
+        response_window: Duration::from_millis(500),
+    };
+    const START: Time = Time::from_micros(1_000_000);
+
+    fn ms(ms: u64) -> Time {
+        START + Duration::from_millis(ms)
+    }
+
+    /// A stream of 1,000 packets a second and 30 ms of round trip: 40 in flight.
+    struct Stream {
+        throttle: Throttle,
+        now: u64,
+    }
+
+    impl Stream {
+        fn new(config: BackpressureConfig) -> Self {
+            let mut throttle = Throttle::new(config);
+            throttle.open(None, START);
+            let mut stream = Self { throttle, now: 0 };
+            assert_eq!(stream.run(1_000, 0), [0_u32; 0]);
+            stream
+        }
+
+        fn at(&mut self, pressure: u16) -> Option<u32> {
+            let flow = Flow {
+                pressure,
+                packets_received: self.now,
+                rtt_us: 30_000,
+                window_packets: 1_000,
+            };
+            self.throttle.update(ms(self.now), &flow)
+        }
+
+        /// What changed within the next `span` ms.
+        fn run(&mut self, span: u64, pressure: u16) -> Vec<u32> {
+            let until = self.now + span;
+            let mut changes = Vec::new();
+            while self.now < until {
+                self.now += 10;
+                changes.extend(self.at(pressure));
+            }
+            changes
+        }
+    }
+
+    #[test]
+    fn each_watermark_sheds_more_and_the_last_leaves_two_packets() {
+        let mut stream = Stream::new(CONFIG);
+        for (pressure, change) in
+            [(699, None), (700, Some(30)), (799, None), (800, Some(20)), (900, Some(2))]
+        {
+            assert_eq!(stream.at(pressure), change, "at {pressure}");
+        }
+        assert_eq!((stream.throttle.pressure(), stream.throttle.limit()), (900, Some(2)));
+    }
+
+    #[test]
+    fn it_lets_go_after_the_response_window_below_the_low_watermark() {
+        let mut stream = Stream::new(CONFIG);
+        assert_eq!(stream.at(950), Some(2));
+        assert_eq!(stream.run(5_000, 600), [0_u32; 0], "not yet below the low watermark");
+        assert_eq!(stream.run(400, 599), [0_u32; 0]);
+        assert_eq!(stream.run(10, 650), [0_u32; 0], "the wait begins anew");
+        assert_eq!(stream.run(500, 0), [0_u32; 0]);
+        assert_eq!(stream.run(10, 0), [u32::MAX]);
+        assert_eq!(stream.throttle.changes().0, 2);
+    }
+
+    #[test]
+    fn an_operators_value_acts_and_lets_go_at_once_and_stays_until_reset() {
+        let mut stream = Stream::new(CONFIG);
+        stream.throttle.set(Some(1_000));
+        assert_eq!(stream.at(0), Some(2));
+        assert_eq!(stream.run(60_000, 0), [0_u32; 0], "it stays");
+        assert_eq!(stream.throttle.pressure(), 1_000);
+        stream.throttle.set(Some(0));
+        assert_eq!(stream.at(990), Some(u32::MAX), "it takes the place of what is measured");
+        stream.throttle.set(None);
+        assert_eq!(stream.at(990), Some(2));
+    }
+
+    #[test]
+    fn a_reset_goes_by_the_measured_pressure_at_once() {
+        let mut stream = Stream::new(CONFIG);
+        for (measured, change) in [(0, Some(u32::MAX)), (850, Some(20))] {
+            stream.throttle.set(Some(1_000));
+            assert_eq!(stream.at(0), Some(2));
+            stream.throttle.set(None);
+            assert_eq!(stream.at(measured), change);
+        }
+    }
+
+    #[test]
+    fn the_pace_is_that_of_the_time_before() {
+        let mut stream = Stream::new(CONFIG);
+        assert_eq!(stream.at(900), Some(2));
+        // Ten seconds in which hardly anything came through.
+        for now in (0..10_000).step_by(10) {
+            let flow = Flow {
+                pressure: 900,
+                packets_received: 1_001,
+                rtt_us: 30_000,
+                window_packets: 1_000,
+            };
+            assert_eq!(stream.throttle.update(ms(1_000 + now), &flow), None);
+        }
+        stream.throttle.set(Some(700));
+        let flow =
+            Flow { pressure: 900, packets_received: 1_001, rtt_us: 30_000, window_packets: 1_000 };
+        assert_eq!(stream.throttle.update(ms(11_000), &flow), Some(30));
+    }
+
+    #[test]
+    fn a_stream_of_unknown_pace_is_judged_by_all_that_it_may_send() {
+        let mut throttle = Throttle::new(CONFIG);
+        throttle.open(Some(700), START);
+        let flow = Flow { pressure: 0, packets_received: 3, rtt_us: 30_000, window_packets: 1_000 };
+        assert_eq!(throttle.update(ms(10), &flow), Some(750));
+    }
+
+    #[test]
+    fn switched_off_it_measures_and_obeys_an_operator_only() {
+        let mut stream = Stream::new(BackpressureConfig { enabled: false, ..CONFIG });
+        assert_eq!(stream.run(1_000, 1_000), [0_u32; 0]);
+        assert_eq!(stream.throttle.measured(), 1_000);
+        stream.throttle.set(Some(1_000));
+        assert_eq!(stream.at(0), Some(2));
+        stream.throttle.set(None);
+        assert_eq!(stream.at(0), Some(u32::MAX));
+    }
+
+    #[test]
+    fn a_share_of_nothing_and_more_than_all_are_bounded() {
+        assert_eq!(permille(0, 0), 0);
+        assert_eq!(permille(5, 0), 1_000);
+        assert_eq!(permille(1, 4), 250);
+        assert_eq!(permille(u64::MAX, 2), 1_000);
+    }
+}
