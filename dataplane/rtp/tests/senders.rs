@@ -5,7 +5,7 @@
 mod common;
 
 use codec::sink::Codec;
-use common::{Frame, Receiver, capture, nals_of, vector};
+use common::{Frame, Receiver, Record, capture, nals_of, vector};
 use rtp::detect::{Detector, Verdict};
 use rtp::format::{Encoding, Format};
 use rtp::packet::Header;
@@ -267,4 +267,21 @@ fn reordering_within_the_window_loses_nothing() {
     clean(receiver.frames());
     let got: Vec<Vec<u8>> = receiver.frames().iter().flat_map(|f| nals_of(&f.bytes)).collect();
     assert_eq!(got, nals_of(&vector("h264.src.h264")));
+}
+
+#[test]
+fn what_has_no_structure_of_its_own_is_never_taken_for_something_else() {
+    for name in ["l16_gstreamer", "l24_gstreamer", "latm_ffmpeg", "latm_gstreamer"] {
+        let records: Vec<_> = capture(name).into_iter().filter(Record::is_rtp).collect();
+        for start in 0..records.len() {
+            let mut detector = Detector::new();
+            for record in &records[start..] {
+                // As a dynamic type, whatever it was sent as.
+                let header = Header { payload_type: 96, ..Header::parse(&record.bytes).unwrap() };
+                let payload = header.payload(&record.bytes);
+                let verdict = detector.observe(&header, payload, record.arrival);
+                assert!(!matches!(verdict, Verdict::Found(_)), "{name} from {start}: {verdict:?}");
+            }
+        }
+    }
 }
