@@ -95,9 +95,10 @@ impl CallerConfig {
 
     /// A handshake of this side, of no kind yet.
     pub(crate) fn handshake(&self, kind: Kind) -> Handshake {
+        let suite = self.key_material.as_ref().map(KeyMaterial::suite);
         Handshake {
             version: 5,
-            encryption: 0,
+            encryption: suite.map_or(0, |suite| suite.size.handshake_field()),
             extension: 0,
             initial_sequence: self.initial_sequence,
             mtu: self.mtu.min(u32::try_from(MTU_MAX).unwrap_or(u32::MAX)),
@@ -106,6 +107,21 @@ impl CallerConfig {
             socket_id: self.socket_id,
             cookie: 0,
             peer: self.peer,
+        }
+    }
+
+    /// Key material is answered with itself and nothing else will do; without any there must be no
+    /// answer to it (libsrt's SRTO_ENFORCEDENCRYPTION).
+    pub(crate) fn judge_keys(&self, answer: Option<&[u8]>) -> Result<(), RejectReason> {
+        match (&self.key_material, answer) {
+            (None, None) => Ok(()),
+            (Some(material), Some(answer)) if material.as_bytes() == answer => Ok(()),
+            (Some(_), Some(answer)) => Err(match response_state(answer) {
+                Some(KeyState::BadMode) => RejectReason::CRYPTO,
+                Some(KeyState::NoSecret | KeyState::Unsecured) => RejectReason::UNSECURE,
+                Some(KeyState::BadSecret) | None => RejectReason::BAD_SECRET,
+            }),
+            (Some(_), None) | (None, Some(_)) => Err(RejectReason::UNSECURE),
         }
     }
 
@@ -322,23 +338,8 @@ impl Caller {
             }
         }
         let response = response.ok_or(Failure::BadAnswer)?;
-        self.judge_keys(keys).map_err(Failure::Refused)?;
+        self.config.judge_keys(keys).map_err(Failure::Refused)?;
         Ok(self.config.agree(answer, &response, self.start, now, timestamp_us))
-    }
-
-    /// Key material is answered with itself and nothing else will do; without any there must be no
-    /// answer to it (libsrt's SRTO_ENFORCEDENCRYPTION).
-    fn judge_keys(&self, answer: Option<&[u8]>) -> Result<(), RejectReason> {
-        match (&self.config.key_material, answer) {
-            (None, None) => Ok(()),
-            (Some(material), Some(answer)) if material.as_bytes() == answer => Ok(()),
-            (Some(_), Some(answer)) => Err(match response_state(answer) {
-                Some(KeyState::BadMode) => RejectReason::CRYPTO,
-                Some(KeyState::NoSecret | KeyState::Unsecured) => RejectReason::UNSECURE,
-                Some(KeyState::BadSecret) | None => RejectReason::BAD_SECRET,
-            }),
-            (Some(_), None) | (None, Some(_)) => Err(RejectReason::UNSECURE),
-        }
     }
 
     /// Writes the message of the present state; `None` when there is none.
@@ -353,8 +354,8 @@ impl Caller {
             CallerState::Connected(_) | CallerState::Failed(_) => return None,
         };
         let mut handshake = Handshake { version, extension, cookie, ..self.config.handshake(kind) };
-        if let (5, Some(material)) = (version, &self.config.key_material) {
-            handshake.encryption = material.suite().size.handshake_field();
+        if version == 4 {
+            handshake.encryption = 0;
         }
         // A listener is addressed with socket id 0.
         let (header, rest) = out.split_first_chunk_mut::<HEADER_BYTES>()?;

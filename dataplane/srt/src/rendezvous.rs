@@ -19,12 +19,17 @@
 //! libsrt calls a side that heard a conclusion while it waved "fine" and keeps that apart; what it
 //! sends and awaits then is what an attentive initiator or an initiated responder does here.
 //!
+//! Encrypted, the initiator brings its key material with the greeting. What the responder gets has
+//! to be unwrapped with a key that takes long to derive: it is silent in the state `Securing` until
+//! [`Rendezvous::answer_keys`] says that this is done, while the initiator repeats itself.
+//!
 //! A connected side keeps answering the conclusions of a peer that has not heard the last message.
 
 use memory::Time;
 
 use crate::caller::{CallerConfig, Connected, Failure, MESSAGE_BYTES_MAX, REPEAT_INTERVAL};
 use crate::control::{Control, encode_handshake_header};
+use crate::crypto::KeyMaterial;
 use crate::handshake::{
     Capabilities, ExtensionWriter, Extensions, HANDSHAKE_BYTES, Handshake, Kind, RejectReason,
     extension, field, flag, is_text,
@@ -49,6 +54,8 @@ pub enum RendezvousState {
     Waving,
     /// The peer is there, the roles are clear.
     Attention(Role),
+    /// Responder: the greeting has come with key material, which is being unwrapped.
+    Securing,
     /// Responder: the greeting has come and was answered.
     Initiated,
     /// Done.
@@ -57,12 +64,12 @@ pub enum RendezvousState {
     Failed(Failure),
 }
 
-/// The greeting in a handshake of the peer.
+/// The greeting in a handshake of the peer, with what it says of keys.
 #[derive(Debug, Clone, Copy)]
-enum Greeting {
+enum Greeting<'a> {
     None,
-    Request(Capabilities),
-    Response(Capabilities),
+    Request(Capabilities, Option<KeyMaterial>),
+    Response(Capabilities, Option<&'a [u8]>),
 }
 
 /// One attempt to meet a peer.
@@ -75,6 +82,10 @@ pub struct Rendezvous {
     peer_id: u32,
     /// What an initiated responder will have agreed to.
     agreed: Option<Connected>,
+    /// The initiator's key material, as a responder echoes it.
+    theirs: Option<KeyMaterial>,
+    /// It has not been asked about yet.
+    question: bool,
     start: Time,
     next_send: Time,
 }
@@ -91,6 +102,8 @@ impl Rendezvous {
             state: RendezvousState::Waving,
             peer_id: 0,
             agreed: None,
+            theirs: None,
+            question: false,
             start: now,
             next_send: now,
         }
@@ -185,7 +198,7 @@ impl Rendezvous {
         if theirs.mtu < MTU_MIN {
             return self.refuse(now, RejectReason::ROGUE, out);
         }
-        match greeting(extensions) {
+        match self.greeting(extensions) {
             Ok(greeting) => self.heard(now, timestamp_us, &theirs, greeting, out),
             Err(reason) => self.refuse(now, reason, out),
         }
@@ -197,7 +210,7 @@ impl Rendezvous {
         now: Time,
         timestamp_us: u32,
         theirs: &Handshake,
-        greeting: Greeting,
+        greeting: Greeting<'_>,
         out: &mut impl FnMut(&[u8]),
     ) {
         if theirs.socket_id != self.peer_id {
@@ -208,6 +221,7 @@ impl Rendezvous {
             self.peer_id = theirs.socket_id;
             self.state = RendezvousState::Waving;
             self.agreed = None;
+            (self.theirs, self.question) = (None, false);
         }
         let connected = |greeting: &Capabilities| {
             self.config.agree(theirs, greeting, self.start, now, timestamp_us)
@@ -218,15 +232,19 @@ impl Rendezvous {
                     return self.refuse(now, RejectReason::RENDEZVOUS_COOKIE, out);
                 };
                 self.state = RendezvousState::Attention(role);
-                if let (Role::Responder, Greeting::Request(greeting)) = (role, greeting) {
-                    self.agreed = Some(connected(&greeting));
-                    self.state = RendezvousState::Initiated;
+                match (role, greeting) {
+                    (Role::Responder, Greeting::Request(greeting, keys)) => {
+                        self.greeted(now, connected(&greeting), keys, out);
+                    }
+                    _ => self.speak(now, out),
                 }
-                self.speak(now, out);
             }
-            (RendezvousState::Attention(role), _, Greeting::Response(greeting))
+            (RendezvousState::Attention(role), _, Greeting::Response(greeting, keys))
                 if role == Role::Initiator =>
             {
+                if let Err(reason) = self.config.judge_keys(keys) {
+                    return self.refuse(now, reason, out);
+                }
                 self.state = RendezvousState::Connected(role, connected(&greeting));
                 // An agreement with the greeting in it says that the peer needs none.
                 if theirs.kind != Kind::Agreement {
@@ -236,17 +254,12 @@ impl Rendezvous {
             (
                 RendezvousState::Attention(Role::Responder),
                 Kind::Conclusion,
-                Greeting::Request(greeting),
-            ) => {
-                self.agreed = Some(connected(&greeting));
-                self.state = RendezvousState::Initiated;
-                self.speak(now, out);
-            }
+                Greeting::Request(greeting, keys),
+            ) => self.greeted(now, connected(&greeting), keys, out),
             // What it said last was lost, or crossed this on its way.
             (RendezvousState::Attention(Role::Initiator), ..)
-            | (RendezvousState::Attention(Role::Responder), Kind::WaveAHand | Kind::Agreement, _) =>
-            {
-                self.speak(now, out);
+            | (RendezvousState::Attention(Role::Responder), Kind::WaveAHand | Kind::Agreement, _) => {
+                self.speak(now, out)
             }
             (RendezvousState::Initiated, Kind::Agreement, _) => self.peer_is_connected(),
             (RendezvousState::Initiated, ..)
@@ -254,13 +267,105 @@ impl Rendezvous {
             | (
                 RendezvousState::Connected(Role::Responder, _),
                 Kind::Conclusion,
-                Greeting::Request(_),
-            ) => {
+                Greeting::Request(..),
+            ) => self.speak(now, out),
+            // An empty conclusion tells a responder nothing, and two must not answer each other.
+            (RendezvousState::Attention(Role::Responder) | RendezvousState::Securing, ..)
+            | (RendezvousState::Connected(..) | RendezvousState::Failed(_), ..) => {}
+        }
+    }
+
+    /// The greeting has come to a responder, which answers it once the keys are known.
+    fn greeted(
+        &mut self,
+        now: Time,
+        agreed: Connected,
+        keys: Option<KeyMaterial>,
+        out: &mut impl FnMut(&[u8]),
+    ) {
+        if keys.is_some() != self.config.key_material.is_some() {
+            return self.refuse(now, RejectReason::UNSECURE, out);
+        }
+        self.agreed = Some(agreed);
+        (self.theirs, self.question) = (keys, keys.is_some());
+        if keys.is_some() {
+            self.state = RendezvousState::Securing;
+            self.next_send = Time::NEVER;
+        } else {
+            self.state = RendezvousState::Initiated;
+            self.speak(now, out);
+        }
+    }
+
+    /// Key material of the initiator that is to be unwrapped, told once: answer it with
+    /// [`Self::answer_keys`].
+    pub fn key_question(&mut self) -> Option<KeyMaterial> {
+        let asked = std::mem::take(&mut self.question);
+        self.theirs.filter(|_| asked)
+    }
+
+    /// The key material was unwrapped, or not and why.
+    pub fn answer_keys(
+        &mut self,
+        now: Time,
+        answer: Result<(), RejectReason>,
+        out: &mut impl FnMut(&[u8]),
+    ) {
+        if self.state != RendezvousState::Securing {
+            return;
+        }
+        match answer {
+            Ok(()) => {
+                self.state = RendezvousState::Initiated;
                 self.speak(now, out);
             }
-            // An empty conclusion tells a responder nothing, and two must not answer each other.
-            (RendezvousState::Attention(Role::Responder), ..)
-            | (RendezvousState::Connected(..) | RendezvousState::Failed(_), ..) => {}
+            Err(reason) => self.refuse(now, reason, out),
+        }
+    }
+
+    /// The greeting among the extensions. What cannot be served is an error with the reason to
+    /// send.
+    fn greeting<'a>(&self, extensions: Extensions<'a>) -> Result<Greeting<'a>, RejectReason> {
+        let (mut request, mut response) = (None, None);
+        let (mut material, mut answer) = (None, None);
+        for block in extensions {
+            let block = block.map_err(|_| RejectReason::ROGUE)?;
+            let capabilities =
+                || Capabilities::parse(block.content).map_err(|_| RejectReason::ROGUE);
+            match block.kind {
+                extension::HSREQ => request = Some(capabilities()?),
+                extension::HSRSP => response = Some(capabilities()?),
+                extension::KMREQ if self.config.key_material.is_none() => {
+                    return Err(RejectReason::UNSECURE);
+                }
+                extension::KMREQ => {
+                    let parsed = KeyMaterial::parse(block.content);
+                    material = Some(parsed.map_err(|_| RejectReason::ROGUE)?);
+                }
+                extension::KMRSP => answer = Some(block.content),
+                extension::FILTER => return Err(RejectReason::FILTER),
+                extension::GROUP => return Err(RejectReason::GROUP),
+                extension::CONGESTION
+                    if !block.content.is_empty() && !is_text(block.content, b"live") =>
+                {
+                    return Err(RejectReason::CONGESTION);
+                }
+                _ => {}
+            }
+        }
+        let greeting = match (request, response) {
+            (Some(request), None) => Greeting::Request(request, material),
+            (None, Some(response)) => Greeting::Response(response, answer),
+            (None, None) => Greeting::None,
+            (Some(_), Some(_)) => return Err(RejectReason::ROGUE),
+        };
+        match greeting {
+            Greeting::Request(it, _) | Greeting::Response(it, _)
+                if it.flags & flag::STREAM != 0 =>
+            {
+                Err(RejectReason::MESSAGE_API)
+            }
+            greeting => Ok(greeting),
         }
     }
 
@@ -293,16 +398,27 @@ impl Rendezvous {
                 (Kind::Conclusion, Some((extension::HSRSP, answer)))
             }
             RendezvousState::Connected(Role::Initiator, _) => (Kind::Agreement, None),
-            RendezvousState::Failed(_) => return,
+            RendezvousState::Securing | RendezvousState::Failed(_) => return,
         };
         let mut handshake = self.config.handshake(kind);
         if let Some((kind, _)) = block {
             handshake.extension = field::HSREQ;
+            if self.keys_of(kind).is_some() {
+                handshake.extension |= field::KMREQ;
+            }
             if kind == extension::HSREQ && !self.config.stream_id.is_empty() {
                 handshake.extension |= field::CONFIG;
             }
         }
         self.send(now, &handshake, block, out);
+    }
+
+    /// The key material that goes with a greeting of ours: an initiator's own, a responder's echo.
+    const fn keys_of(&self, greeting: u16) -> Option<&KeyMaterial> {
+        match greeting {
+            extension::HSREQ => self.config.key_material.as_ref(),
+            _ => self.theirs.as_ref(),
+        }
     }
 
     fn send(
@@ -334,6 +450,11 @@ impl Rendezvous {
         let mut writer = ExtensionWriter::new(rest);
         if let Some((kind, capabilities)) = block {
             writer.capabilities(kind, &capabilities);
+            if let Some(material) = self.keys_of(kind) {
+                let keys =
+                    if kind == extension::HSREQ { extension::KMREQ } else { extension::KMRSP };
+                writer.bytes(keys, material.as_bytes());
+            }
             if kind == extension::HSREQ && !self.config.stream_id.is_empty() {
                 writer.text(extension::STREAM_ID, &self.config.stream_id);
             }
@@ -349,36 +470,6 @@ fn contest(ours: u32, theirs: u32) -> Option<Role> {
         0 | i32::MIN => None,
         1.. => Some(Role::Initiator),
         _ => Some(Role::Responder),
-    }
-}
-
-/// The greeting among the extensions. What cannot be served is an error with the reason to send.
-fn greeting(extensions: Extensions<'_>) -> Result<Greeting, RejectReason> {
-    let mut greeting = Greeting::None;
-    for block in extensions {
-        let block = block.map_err(|_| RejectReason::ROGUE)?;
-        let capabilities = || Capabilities::parse(block.content).map_err(|_| RejectReason::ROGUE);
-        match block.kind {
-            extension::HSREQ => greeting = Greeting::Request(capabilities()?),
-            extension::HSRSP => greeting = Greeting::Response(capabilities()?),
-            extension::KMREQ => return Err(RejectReason::UNSECURE),
-            extension::FILTER => return Err(RejectReason::FILTER),
-            extension::GROUP => return Err(RejectReason::GROUP),
-            extension::CONGESTION
-                if !block.content.is_empty() && !is_text(block.content, b"live") =>
-            {
-                return Err(RejectReason::CONGESTION);
-            }
-            _ => {}
-        }
-    }
-    match greeting {
-        Greeting::Request(capabilities) | Greeting::Response(capabilities)
-            if capabilities.flags & flag::STREAM != 0 =>
-        {
-            Err(RejectReason::MESSAGE_API)
-        }
-        greeting => Ok(greeting),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::control::encode_keepalive;
+use crate::crypto::{Initiator, KeySize, Mode, Passphrase, Refresh, Suite};
 use crate::handshake::{SRT_VERSION, StreamId};
 use crate::packet::DataHeader;
 use crate::sequence::Sequence;
@@ -75,6 +76,17 @@ impl Link {
 
 /// Runs both until each has an outcome; a connected side sends keepalives, as its connection would.
 fn meet(sides: &mut [Rendezvous; 2], starts: [Time; 2], link: &mut Link) {
+    meet_with(sides, starts, link, &|_| Ok(()));
+}
+
+/// The same, with what comes of unwrapping key material; that takes a while.
+fn meet_with(
+    sides: &mut [Rendezvous; 2],
+    starts: [Time; 2],
+    link: &mut Link,
+    unwrap: &dyn Fn(&KeyMaterial) -> Result<(), RejectReason>,
+) {
+    let mut unwrapped: [Option<(Time, Result<(), RejectReason>)>; 2] = [None; 2];
     let ids = sides.each_ref().map(|side| side.config.socket_id);
     let mut now = START;
     while sides.iter().any(|side| side.outcome().is_none()) {
@@ -92,6 +104,15 @@ fn meet(sides: &mut [Rendezvous; 2], starts: [Time; 2], link: &mut Link) {
                 continue;
             }
             let mut said = Vec::new();
+            if let Some(material) = sides[me].key_question() {
+                unwrapped[me] = Some((now + 40 * MS, unwrap(&material)));
+            }
+            if let Some((at, result)) = unwrapped[me]
+                && at <= now
+            {
+                unwrapped[me] = None;
+                sides[me].answer_keys(now, result, &mut |m: &[u8]| said.push(m.to_vec()));
+            }
             sides[me].handle_timeout(now, &mut |m: &[u8]| said.push(m.to_vec()));
             if matches!(sides[me].outcome(), Some(Ok(_))) && now.micros() % 1_000_000 < 1_000 {
                 said.push(encode_keepalive(0, ids[1 - me]).to_vec());
@@ -331,4 +352,67 @@ fn an_initiator_sends_its_stream_id() {
     assert_eq!(handshake.extension, field::HSREQ | field::CONFIG);
     let kinds: Vec<u16> = extensions.map(|block| block.unwrap().kind).collect();
     assert_eq!(kinds, [extension::HSREQ, extension::STREAM_ID]);
+}
+
+/// A side with key material of its own.
+fn secured(id: u32, cookie: u32, passphrase: &[u8]) -> (Rendezvous, Initiator) {
+    let suite = Suite { mode: Mode::Ctr, size: KeySize::Aes256 };
+    let passphrase = Passphrase::new(passphrase).unwrap();
+    let seed = [u8::try_from(id).unwrap(); 32];
+    let initiator = Initiator::new(&passphrase, suite, Refresh::default(), &seed).unwrap();
+    let key_material = initiator.material();
+    (Rendezvous::new(CallerConfig { key_material, ..config(id) }, cookie, START), initiator)
+}
+
+#[test]
+fn the_responder_unwraps_the_initiators_key_material_over_any_link() {
+    for (cookies, winner) in [((9, 5), 0), ((5, 9), 1)] {
+        for seed in 0..60 {
+            let (one, keys_one) = secured(7, cookies.0, b"correct horse");
+            let (two, keys_two) = secured(8, cookies.1, b"correct horse");
+            let expected = [keys_one, keys_two][winner].material().unwrap();
+            let asked = std::cell::Cell::new(0);
+            let mut sides = [one, two];
+            let mut link = Link::new(seed, seed % 40, Duration::from_millis(seed));
+            let starts = [START, START + Duration::from_millis(seed * 37 % 600)];
+            meet_with(&mut sides, starts, &mut link, &|material| {
+                asked.set(asked.get() + 1);
+                assert_eq!(material.as_bytes(), expected.as_bytes());
+                Ok(())
+            });
+            assert_agreed(&sides);
+            assert_eq!(asked.get(), 1, "nothing is derived twice");
+        }
+    }
+}
+
+#[test]
+fn keys_that_do_not_unwrap_end_it_with_the_reason_on_both_sides() {
+    let mut sides = [secured(7, 9, b"correct horse").0, secured(8, 5, b"another horse").0];
+    let wrong = RejectReason::BAD_SECRET;
+    meet_with(&mut sides, [START; 2], &mut Link::new(1, 0, MS), &|_| Err(wrong));
+    assert_eq!(sides[0].outcome(), Some(Err(Failure::Rejected(wrong))));
+    assert_eq!(sides[1].outcome(), Some(Err(Failure::Refused(wrong))));
+}
+
+#[test]
+fn a_side_with_keys_does_not_meet_one_without() {
+    for cookies in [(9, 5), (5, 9)] {
+        let mut sides = [secured(7, cookies.0, b"correct horse").0, side(8, cookies.1)];
+        meet(&mut sides, [START; 2], &mut Link::new(1, 0, MS));
+        for side in &sides {
+            let failure = side.outcome().unwrap().unwrap_err();
+            let reason = RejectReason::UNSECURE;
+            assert!([Failure::Refused(reason), Failure::Rejected(reason)].contains(&failure));
+        }
+    }
+}
+
+#[test]
+fn an_answer_to_other_keys_is_refused() {
+    let (mut side, _) = secured(7, 9, b"correct horse");
+    say(&mut side, START, &message(Kind::WaveAHand, 5, None));
+    let unsecured = message(Kind::Conclusion, 5, Some(extension::HSRSP));
+    let refused = [(Kind::Rejected(RejectReason::UNSECURE), 0)];
+    assert_eq!(say(&mut side, START, &unsecured), refused);
 }
