@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use crate::clip::Clip;
 use crate::process::Process;
 use crate::publisher::PAYLOAD_BYTES;
-use crate::system::Penstock;
+use crate::system::{PATIENCE, Penstock};
 
 /// FFmpeg sends a file in real time without coding it anew. `input` goes before `-i`.
 pub fn ffmpeg(system: &Penstock, input: &[&str], clip: &Path, url: &str) -> Result<Process> {
@@ -68,6 +68,14 @@ impl SrtLiveTransmit {
         let mut process = Process::start_fed("srt-live-transmit", &mut command)?;
         let input = process.child().stdin.take().context("it is fed")?;
         Ok(Self { process, input })
+    }
+
+    /// Ends it in order, once everything has been sent: the other side hears a goodbye.
+    pub fn end(self) -> Result<()> {
+        let Self { mut process, input } = self;
+        drop(input);
+        process.wait(PATIENCE)?;
+        Ok(())
     }
 
     /// Its standard input, to be fed by other means.

@@ -2,10 +2,18 @@
 
 mod common;
 
+use std::io::Write;
+
 use anyhow::Result;
 use assert_no_alloc::{AllocDisabler, assert_no_alloc};
 use common::{Running, transport_stream};
+use penstock_tests::process::{Process, eventually};
 use penstock_tests::publisher::Publisher;
+use penstock_tests::senders::SrtLiveTransmit;
+use penstock_tests::system::{PATIENCE, free_udp_port};
+use serde_json::json;
+use shm::StreamState;
+use shm::counters::StreamCounter;
 
 /// Aborts the process when a worker allocates.
 #[global_allocator]
@@ -40,6 +48,54 @@ fn publishers_junk_and_reconnects_allocate_nothing_on_workers() -> Result<()> {
         }
     }
     running.wait_frames("live/3")?;
+    running.stop()
+}
+
+/// FFmpeg as the other side: it listens, and sends the file in real time, over and over.
+fn listening(file: &std::path::Path, port: u16) -> Result<Process> {
+    let mut command = std::process::Command::new("ffmpeg");
+    command.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-re", "-stream_loop", "-1"]);
+    command.arg("-i").arg(file).args(["-c", "copy", "-f", "mpegts"]);
+    command.arg(format!("srt://127.0.0.1:{port}?mode=listener&pkt_size=1316"));
+    Process::start("ffmpeg", &mut command)
+}
+
+#[test]
+fn sources_that_are_called_met_lost_and_had_again_allocate_nothing_on_workers() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (file, stream) = (folder.path().join("clip.ts"), transport_stream(2)?);
+    std::fs::write(&file, &stream)?;
+    let running = Running::start("[0, 1]", watched)?;
+    let (port, ours, theirs) = (free_udp_port()?, free_udp_port()?, free_udp_port()?);
+    let mut link = running.link()?;
+    link.add_source(json!({
+        "id": "called", "address": format!("127.0.0.1:{port}"), "connect_timeout": "300ms",
+        "peer_idle_timeout": "1s"
+    }))?;
+    link.add_source(json!({
+        "id": "met", "mode": "rendezvous", "address": format!("127.0.0.1:{theirs}"),
+        "local_port": ours
+    }))?;
+    eventually("calls that meet nobody", PATIENCE, || {
+        let (sources, _) = link.sources(None)?;
+        Ok(sources.iter().any(|source| source.failures.timeout >= 2).then_some(()))
+    })?;
+    for connections in 1..=2 {
+        let mut peer = listening(&file, port)?;
+        running.wait_stream("called", |stream| {
+            stream.counter(StreamCounter::Connections) == connections
+                && stream.counter(StreamCounter::BitrateBps) > 0
+        })?;
+        peer.kill();
+        running.wait_stream("called", |stream| stream.info.state == StreamState::Lost)?;
+    }
+    let url = format!("srt://127.0.0.1:{ours}?mode=rendezvous&port={theirs}&adapter=127.0.0.1");
+    let mut peer = SrtLiveTransmit::start(&url, &folder.path().join("said"))?;
+    running.wait_stream("met", |_| true)?;
+    peer.input().write_all(&stream)?;
+    running.wait_frames("met")?;
+    link.restart_source("met")?;
+    link.remove_source("called")?;
     running.stop()
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use memory::Time;
 use shm::EndReason;
 use shm::counters::ConductorCounter;
+use shm::link::{Event, EventKind};
 use srt::caller::CallerConfig;
 use srt::handshake::StreamId;
 use srt::sequence::Sequence;
@@ -17,7 +18,7 @@ use super::Conductor;
 use super::placement::{Full, Place};
 use super::resolver::Lookup;
 use super::sessions::connection;
-use super::sources::{Attempt, Phase, Source, Trouble, Wish};
+use super::sources::{Attempt, News, Phase, Source, Trouble, Wish};
 use super::streams::{State, Stream};
 use crate::clock;
 use crate::config::{SourceConfig, SourceMode};
@@ -106,7 +107,29 @@ impl Conductor {
         let random = self.parts.salts.next();
         if let Some(source) = self.sources.get_mut(id) {
             tracing::warn!(source = id, "not called: {trouble}");
-            source.over(trouble, now, clock::unix_nanos(), random);
+            let news = source.over(trouble.clone(), now, clock::unix_nanos(), random);
+            self.tell_of_trouble(id, None, &trouble, news, now);
+        }
+    }
+
+    fn tell_of_trouble(
+        &mut self,
+        id: &str,
+        peer: Option<SocketAddr>,
+        trouble: &Trouble,
+        news: News,
+        now: Time,
+    ) {
+        let kinds =
+            [(news.fresh, EventKind::SourceFailed), (news.opened, EventKind::SourceBreakerOpened)];
+        for (_, kind) in kinds.into_iter().filter(|(told, _)| *told) {
+            let mut event =
+                Event::new(kind).stream(id).reason(trouble.label(), trouble.to_string());
+            event.source = peer;
+            if let Some(code) = trouble.code() {
+                event = event.attribute("code", code.into());
+            }
+            self.tell(event, now);
         }
     }
 
@@ -253,6 +276,11 @@ impl Conductor {
             self.parts.block.add(ConductorCounter::Reconnects, 1);
         }
         tracing::info!(source = id, %peer, worker = place.worker, "source connected");
+        let event = Event::new(EventKind::SourceConnected)
+            .stream(&id)
+            .source(peer)
+            .attribute("worker", place.worker.into());
+        self.tell(event, now);
     }
 
     /// The session of a call is over, or has never come about.
@@ -267,7 +295,7 @@ impl Conductor {
         if !had {
             tracing::info!(source = call.id, peer = %call.peer, "source not connected: {trouble}");
         }
-        source.over(trouble, now, clock::unix_nanos(), random);
+        let news = source.over(trouble.clone(), now, clock::unix_nanos(), random);
         let remove = source.wish == Wish::Remove;
         if let Some(socket) = attempt.socket {
             self.order(place.worker, Order::CloseSocket { socket });
@@ -275,6 +303,7 @@ impl Conductor {
         if had {
             self.lost(berth, end, now);
         } else {
+            self.tell_of_trouble(&call.id, Some(call.peer), &trouble, news, now);
             self.not_connected(&call.id, berth, attempt.kept_until, now);
         }
         if remove {

@@ -113,6 +113,15 @@ pub(crate) struct Attempt {
     pub(crate) kept_until: Option<Time>,
 }
 
+/// What is worth telling of the end of a try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct News {
+    /// The trouble is another one than the last time.
+    pub(crate) fresh: bool,
+    /// The breaker opened.
+    pub(crate) opened: bool,
+}
+
 /// Where a source stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -219,7 +228,11 @@ impl Source {
     }
 
     /// It is being called.
-    pub(crate) const fn calling(&mut self, attempt: Attempt) {
+    pub(crate) fn calling(&mut self, attempt: Attempt) {
+        if self.wish == Wish::Restart {
+            // It was asked for while the name was looked up: this is it.
+            self.wish = Wish::None;
+        }
         self.phase = Phase::Connecting(attempt);
         self.peer = Some(attempt.peer);
     }
@@ -235,7 +248,12 @@ impl Source {
     }
 
     /// The try, or the connection, is over; `random` decides about the jitter of the next wait.
-    pub(crate) fn over(&mut self, trouble: Trouble, now: Time, unix_ns: u64, random: u32) {
+    /// What is worth telling of it comes back.
+    pub(crate) fn over(&mut self, trouble: Trouble, now: Time, unix_ns: u64, random: u32) -> News {
+        let fresh = self.last.as_ref().is_none_or(|last| {
+            (last.trouble.label(), last.trouble.code()) != (trouble.label(), trouble.code())
+        });
+        let was_open = matches!(self.breaker, Breaker::Open(_));
         match (&trouble, self.phase) {
             (Trouble::Ended(_), Phase::Connected(_, since)) => {
                 if now.since(since) >= STEADY_AFTER {
@@ -256,9 +274,11 @@ impl Source {
             }
             None => Phase::Idle,
         };
+        let opened = !was_open && matches!(self.breaker, Breaker::Open(_));
         if self.wish == Wish::Restart {
             self.restart(now);
         }
+        News { fresh, opened }
     }
 
     fn count(&mut self, trouble: &Trouble) {

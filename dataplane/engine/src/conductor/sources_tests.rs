@@ -84,6 +84,21 @@ fn a_peer_that_says_no_three_times_is_left_alone_for_a_minute_and_then_probed() 
 }
 
 #[test]
+fn the_same_trouble_is_told_once_and_the_breaker_when_it_opens() {
+    let mut source = source(POLICY);
+    let mut told = Vec::new();
+    for trouble in [TIMEOUT, TIMEOUT, REJECTED, REJECTED, REJECTED] {
+        let at = source.next_try().expect("it waits");
+        assert!(source.begin(at));
+        source.calling(attempt());
+        let News { fresh, opened } = source.over(trouble, at, 0, PLAIN);
+        told.push((fresh, opened));
+    }
+    let quiet = (false, false);
+    assert_eq!(told, [(true, false), quiet, (true, false), quiet, (false, true)]);
+}
+
+#[test]
 fn a_probe_that_meets_silence_is_repeated_soon() {
     let mut source = source(POLICY);
     for _ in 0..3 {

@@ -40,6 +40,12 @@ kinds! {
     Refused => "refused",
     /// A publisher is gone.
     Ended => "ended",
+    /// A source was called and is connected.
+    SourceConnected => "source_connected",
+    /// A source could not be had; told again when there is another reason than the last time.
+    SourceFailed => "source_failed",
+    /// A source has refused too often and is left alone for a while.
+    SourceBreakerOpened => "source_breaker_opened",
 }
 
 /// One event. What a kind has beside the common fields stands in `attributes`.

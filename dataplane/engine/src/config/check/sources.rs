@@ -15,6 +15,10 @@ use crate::config::srt::{Named, Rules};
 /// A source that is silent is tried at least this often: so it is had back within five seconds of
 /// its return, whatever else is left at its default.
 const CAP_DEFAULT: Duration = Duration::from_secs(4);
+/// A peer that is killed and started again says no goodbye: it is called again when it was silent
+/// for this long and a first wait is over, within the same five seconds. libsrt's senders are never
+/// silent for more than one.
+const IDLE_DEFAULT: Duration = Duration::from_secs(4);
 const FIRST_DEFAULT: Duration = Duration::from_millis(500);
 const FIRST: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(3_600);
@@ -35,6 +39,7 @@ pub(super) fn sources(
         options: options.with(&StreamOverrides {
             passphrase: Some(None),
             publish_key: Some(None),
+            peer_idle_timeout: Some(options.peer_idle_timeout.min(IDLE_DEFAULT)),
             ..StreamOverrides::default()
         }),
     };

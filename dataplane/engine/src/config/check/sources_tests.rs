@@ -16,6 +16,7 @@ fn a_source_needs_an_id_and_an_address_and_has_the_first_listeners_options() {
     assert_eq!((source.id.as_str(), source.mode), ("cam", SourceMode::Caller));
     assert_eq!(source.options.latency, 200 * MS);
     assert_eq!((source.local_port, source.connect_timeout), (None, 3 * SECOND));
+    assert_eq!(source.options.peer_idle_timeout, 4 * SECOND);
     assert!(source.options.publish_key.is_none(), "for publishers only");
 }
 
