@@ -9,7 +9,6 @@ use penstock_tests::process::{Process, eventually};
 use penstock_tests::publisher::Publisher;
 use penstock_tests::senders::{self, SrtLiveTransmit};
 use penstock_tests::system::{Options, PATIENCE, Penstock, free_udp_port};
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// The system with these sources in its configuration.
@@ -70,7 +69,7 @@ fn a_rendezvous_with_srt_live_transmit_brings_its_frames() -> Result<()> {
         is_active(stream) && stream["counters"]["packets_delivered"].as_u64() >= Some(packets)
     })?;
     // It says goodbye: only then is the last picture known to be whole.
-    sender.process.signal(Signal::TERM)?;
+    sender.end()?;
     clip.is_whole(&tap.frames()?)?;
     system.stop()
 }

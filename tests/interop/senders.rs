@@ -48,7 +48,7 @@ fn frames_of_srt_live_transmit_arrive_under_its_plain_stream_id() -> Result<()> 
     let latency = &stream["stats"]["connection_stats"]["delivery_delay_ms"];
     assert_eq!(latency.as_f64(), Some(120.0), "ours is the larger: {stream}");
     ensure!(stream["peer_version"].as_str().is_some_and(|it| it.starts_with("1.")), "{stream}");
-    drop(sender);
+    sender.end()?;
     clip.is_whole(&tap.frames()?)?;
     system.stop()
 }

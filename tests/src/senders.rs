@@ -7,6 +7,7 @@ use std::process::{ChildStdin, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use rustix::process::Signal;
 
 use crate::clip::Clip;
 use crate::process::Process;
@@ -73,6 +74,8 @@ impl SrtLiveTransmit {
     /// Ends it in order, once everything has been sent: the other side hears a goodbye.
     pub fn end(self) -> Result<()> {
         let Self { mut process, input } = self;
+        // It hears the signal when its read returns.
+        process.signal(Signal::TERM)?;
         drop(input);
         process.wait(PATIENCE)?;
         Ok(())
