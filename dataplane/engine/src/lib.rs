@@ -29,6 +29,8 @@ mod conductor;
 pub mod config;
 pub mod cpu;
 mod dataplane;
+#[cfg(any(test, fuzzing, feature = "fuzz"))]
+pub mod fuzz;
 mod messages;
 mod network;
 mod plan;

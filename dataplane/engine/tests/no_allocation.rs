@@ -9,11 +9,13 @@ use assert_no_alloc::{AllocDisabler, assert_no_alloc};
 use common::{Running, transport_stream};
 use penstock_tests::process::{Process, eventually};
 use penstock_tests::publisher::Publisher;
+use penstock_tests::raw::{RawCaller, block, hello};
 use penstock_tests::senders::SrtLiveTransmit;
 use penstock_tests::system::{PATIENCE, free_udp_port};
 use serde_json::json;
 use shm::StreamState;
 use shm::counters::StreamCounter;
+use srt::handshake::extension;
 
 /// Aborts the process when a worker allocates.
 #[global_allocator]
@@ -27,11 +29,14 @@ fn watched(turn: &mut dyn FnMut()) {
 fn publishers_junk_and_reconnects_allocate_nothing_on_workers() -> Result<()> {
     let stream = transport_stream(2)?;
     let running = Running::start("[0, 1]", watched)?;
-    let to = running.address();
     for round in 0..2 {
         let mut publishers = (0..4)
-            .map(|n| Publisher::connect(to, &format!("live/{n}"), 100 * round + n))
+            .map(|n| {
+                let to = if n % 2 == 0 { running.address() } else { running.second_address() };
+                Publisher::connect(to, &format!("live/{n}"), 100 * round + n)
+            })
             .collect::<Result<Vec<_>>>()?;
+        refusals(running.second_address())?;
         for publisher in &publishers {
             publisher.send_raw(b"")?;
             publisher.send_raw(b"too short")?;
@@ -97,6 +102,16 @@ fn sources_that_are_called_met_lost_and_had_again_allocate_nothing_on_workers() 
     link.restart_source("met")?;
     link.remove_source("called")?;
     running.stop()
+}
+
+/// Callers that are refused: by the conductor, and by the worker itself.
+fn refusals(to: std::net::SocketAddr) -> Result<()> {
+    anyhow::ensure!(Publisher::connect(to, "#!::r=live/0,m=request", 7).is_err());
+    let caller = RawCaller::new(to, 8)?;
+    let conclusion = caller.conclusion(caller.cookie()?);
+    let group = [hello(120, "live/9"), block(extension::GROUP, &[1])].concat();
+    anyhow::ensure!(caller.refusal(&conclusion, &group)? == Some(1_015));
+    Ok(())
 }
 
 /// Aborts: run by the test below in a process of its own.

@@ -2,6 +2,8 @@
 //!
 //! `srt-tokio-peer caller|listener ADDRESS PORT [NAME=VALUE]...` with the names of `libsrt_peer.c`.
 
+#![forbid(unsafe_code)]
+
 use std::io::Read;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

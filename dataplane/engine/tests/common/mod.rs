@@ -22,6 +22,7 @@ use tempfile::TempDir;
 /// A dataplane that runs on a thread.
 pub struct Running {
     port: u16,
+    second_port: u16,
     directory: TempDir,
     stop: Arc<AtomicBool>,
     wake: Box<dyn Fn()>,
@@ -32,12 +33,12 @@ impl Running {
     /// Starts a small dataplane on a free port.
     pub fn start(workers: &str, run: RunWorker) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let port = free_udp_port()?;
+        let (port, second_port) = (free_udp_port()?, free_udp_port()?);
         let config = Config::from_yaml_with(
             &format!(
                 "dataplane: {{workers: {workers}, socket: {}, min_wait: 200us}}\n\
                  ingestion:\n  max_connections: 8\n  reconnect_grace: 5s\n  \
-                 srt: {{port: {port}, max_bandwidth: 20000000}}\n  \
+                 srt: {{port: {port}, max_bandwidth: 20000000, listeners: [{{port: {second_port}}}]}}\n  \
                  frame: {{max_frame_size: 1048576}}\n",
                 directory.path().join("socket").display()
             ),
@@ -49,11 +50,16 @@ impl Running {
         let wake = Box::new(dataplane.waker());
         let conductor =
             std::thread::spawn(move || dataplane.run(|| stopped.load(Ordering::Relaxed)));
-        Ok(Self { port, directory, stop, wake, conductor })
+        Ok(Self { port, second_port, directory, stop, wake, conductor })
     }
 
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// The second listener.
+    pub fn second_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.second_port).into()
     }
 
     pub fn link(&self) -> Result<Link> {
