@@ -93,6 +93,7 @@ fn counters_are_conserved(stream: &StreamSnapshot) -> Result<()> {
         C::PacketsDroppedSlots,
         C::PacketsDroppedInvalid,
         C::PacketsUndecryptable,
+        C::PacketsDroppedClear,
     ]);
     ensure!(sum(&[C::PacketsReceived]) == received, "received: {}", figures(stream));
     let unique = sum(&[C::PacketsDelivered, C::PacketsHeld, C::PacketsDiscardedAtEnd]);

@@ -7,7 +7,6 @@ use penstock_tests::process::eventually;
 use penstock_tests::senders::{self, SrtLiveTransmit};
 use penstock_tests::system::{Options, PATIENCE, Penstock};
 use serde_json::Value;
-use shm::counters::ConductorCounter;
 
 fn is_active(stream: &Value) -> bool {
     stream["status"] == "active" && stream["video_codec"] == "h264"
@@ -76,32 +75,5 @@ fn frames_of_gstreamer_arrive_under_a_derived_id_when_it_sends_none() -> Result<
     sender.succeed(PATIENCE)?;
     let frames = tap.frames()?;
     clip.is_whole_but_for(5, &frames)?;
-    system.stop()
-}
-
-#[test]
-fn an_encrypting_caller_is_refused_with_the_reason_and_the_next_one_is_served() -> Result<()> {
-    let clip = Clip::in_folder(env!("CARGO_TARGET_TMPDIR"))?;
-    let system = Penstock::start(&Options::default())?;
-    let said = system.path("said");
-    for length in [16, 24, 32] {
-        let url =
-            format!("{}&passphrase=a-secret-of-ours&pbkeylen={length}", system.srt_url("secret"));
-        let mut sender = SrtLiveTransmit::start(&url, &said)?;
-        sender.process.wait(PATIENCE)?;
-        let said = std::fs::read_to_string(&said)?;
-        ensure!(
-            said.contains("Password required or unexpected"),
-            "libsrt says of AES-{}: {said}",
-            length * 8
-        );
-    }
-    let conductor = system.directory()?.conductor();
-    assert_eq!(conductor.counter(ConductorCounter::RejectedUnsupported), 3);
-    assert_eq!(conductor.counter(ConductorCounter::Accepted), 0);
-    let mut sender = SrtLiveTransmit::start(&system.srt_url("clear"), &said)?;
-    system.wait_stream("clear", "connected", |_| true)?;
-    sender.feed(&clip)?;
-    system.wait_stream("clear", "active", is_active)?;
     system.stop()
 }

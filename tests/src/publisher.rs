@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use memory::Time;
-use srt::caller::{Caller, CallerConfig, CallerState, Connected};
+use srt::caller::{Caller, CallerConfig, CallerState, Connected, Failure};
+use srt::crypto::{Initiator, Passphrase, Refresh, Suite};
 use srt::handshake::{RejectReason, StreamId};
-use srt::sender::{Sender, SenderState};
+use srt::sender::{Sender, SenderState, SenderStats};
 use srt::sequence::Sequence;
 
 /// Payload of a live packet: seven transport-stream packets.
@@ -23,9 +24,33 @@ pub enum Refused {
     /// The listener said no.
     #[error("rejected with code {}", .0.code())]
     Rejected(RejectReason),
+    /// The listener would have it, but not as encrypted as asked.
+    #[error("refused the answer with code {}", .0.code())]
+    Insecure(RejectReason),
     /// No answer, or none that makes sense.
     #[error("no connection: {0}")]
     Failed(String),
+}
+
+/// How a publisher encrypts.
+#[derive(Debug, Clone, Copy)]
+pub struct Secret<'a> {
+    /// 10 to 80 bytes.
+    pub passphrase: &'a str,
+    /// With what.
+    pub suite: Suite,
+    /// When it changes its key.
+    pub refresh: Refresh,
+}
+
+impl Secret<'_> {
+    fn initiator(&self, seed: u32) -> Result<Initiator> {
+        let passphrase =
+            Passphrase::new(self.passphrase.as_bytes()).context("10 to 80 bytes of passphrase")?;
+        let mut random = [7; 32];
+        random[..4].copy_from_slice(&seed.to_be_bytes());
+        Initiator::new(&passphrase, self.suite, self.refresh, &random).context("an initiator")
+    }
 }
 
 /// A connected publisher.
@@ -49,18 +74,39 @@ fn now(origin: Instant) -> Time {
 impl Publisher {
     /// Connects under this StreamID, with `seed` for socket id and first sequence number.
     pub fn connect(to: SocketAddr, stream_id: &str, seed: u32) -> Result<Self> {
+        Self::connect_with(to, stream_id, seed, None)
+    }
+
+    /// The same with a passphrase.
+    pub fn connect_with(
+        to: SocketAddr,
+        stream_id: &str,
+        seed: u32,
+        secret: Option<&Secret<'_>>,
+    ) -> Result<Self> {
         let bind: SocketAddr =
             if to.is_ipv4() { "127.0.0.1:0".parse()? } else { "[::1]:0".parse()? };
         let socket = UdpSocket::bind(bind)?;
         socket.connect(to)?;
         socket.set_read_timeout(Some(Duration::from_millis(5)))?;
         let origin = Instant::now();
-        let connected = handshake(&socket, to, stream_id, seed, origin)?;
-        let mut sender = Sender::new(SEND_BUFFER_PACKETS, 1_316);
+        let initiator = secret.map(|secret| secret.initiator(seed)).transpose()?;
+        let config = config(to, stream_id, seed, initiator.as_ref())?;
+        let connected = handshake(&socket, config, origin)?;
+        let tag = initiator.as_ref().map_or(0, |initiator| initiator.suite().overhead());
+        let mut sender = Sender::new(SEND_BUFFER_PACKETS, u16::try_from(PAYLOAD_BYTES + tag)?);
         sender.open(&connected, now(origin));
+        if let Some(initiator) = initiator {
+            sender.secure(Box::new(initiator));
+        }
         socket.set_nonblocking(true)?;
         let next = connected.initial_sequence;
         Ok(Self { socket, sender, connected, origin, next, withheld: HashSet::new() })
+    }
+
+    /// What it has counted.
+    pub const fn stats(&self) -> &SenderStats {
+        self.sender.stats()
     }
 
     /// The socket id that the listener gave.
@@ -192,17 +238,21 @@ impl Publisher {
     }
 }
 
-fn handshake(
-    socket: &UdpSocket,
+fn config(
     to: SocketAddr,
     stream_id: &str,
     seed: u32,
-    origin: Instant,
-) -> Result<Connected> {
+    initiator: Option<&Initiator>,
+) -> Result<CallerConfig> {
     let socket_id = (seed.wrapping_mul(0x9e37_79b9) >> 3).max(1);
     let initial = Sequence::new(seed.wrapping_mul(0x85eb_ca6b) & Sequence::MASK);
     let mut config = CallerConfig::live(socket_id, initial, to.ip());
     config.stream_id = StreamId::new(stream_id.as_bytes()).context("a StreamID fits 512 bytes")?;
+    config.key_material = initiator.and_then(Initiator::material);
+    Ok(config)
+}
+
+fn handshake(socket: &UdpSocket, config: CallerConfig, origin: Instant) -> Result<Connected> {
     let mut caller = Caller::new(config, now(origin));
     let mut send = |packet: &[u8]| {
         let _ = socket.send(packet);
@@ -215,8 +265,11 @@ fn handshake(
         }
         match caller.state() {
             CallerState::Connected(connected) => return Ok(connected),
-            CallerState::Failed(srt::caller::Failure::Rejected(reason)) => {
+            CallerState::Failed(Failure::Rejected(reason)) => {
                 return Err(Refused::Rejected(reason).into());
+            }
+            CallerState::Failed(Failure::Refused(reason)) => {
+                return Err(Refused::Insecure(reason).into());
             }
             CallerState::Failed(failure) => {
                 return Err(Refused::Failed(format!("{failure:?}")).into());

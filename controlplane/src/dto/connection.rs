@@ -98,6 +98,8 @@ pub struct DroppedPackets {
     pub slots: u64,
     /// Malformed.
     pub invalid: u64,
+    /// Clear text in an encrypted session.
+    pub clear: u64,
     /// Held when the session ended.
     pub at_end: u64,
 }
@@ -192,6 +194,7 @@ impl DroppedPackets {
             window: count(C::PacketsDroppedWindow),
             slots: count(C::PacketsDroppedSlots),
             invalid: count(C::PacketsDroppedInvalid),
+            clear: count(C::PacketsDroppedClear),
             at_end: count(C::PacketsDiscardedAtEnd),
         }
     }

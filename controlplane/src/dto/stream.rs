@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Number;
 use shm::counters::StreamCounter;
-use shm::{StreamKind, StreamSnapshot, StreamState, TrackKind};
+use shm::{Cipher, StreamKind, StreamSnapshot, StreamState, TrackKind};
 
 use super::connection::ConnectionStats;
 use super::track::hertz;
@@ -74,12 +74,42 @@ pub struct Stream {
     pub connections: u64,
     /// SRT version of the publisher.
     pub peer_version: Option<String>,
+    /// How it is encrypted on the wire.
+    pub encryption: EncryptionInfo,
     /// Its elementary streams.
     pub tracks: Vec<Track>,
     /// The figures most asked for.
     pub stats: StreamStats,
     /// Every counter by its name.
     pub counters: BTreeMap<&'static str, Number>,
+}
+
+/// How a stream is encrypted on the wire.
+#[derive(Debug, Clone, Serialize)]
+pub struct EncryptionInfo {
+    /// `clear` or `secured`.
+    pub state: &'static str,
+    /// `none`, `aes_ctr` or `aes_gcm`.
+    pub cipher: &'static str,
+    /// Bits of the key.
+    pub key_bits: u16,
+    /// Times the key was changed.
+    pub refreshes: u64,
+    /// Times a change was refused.
+    pub refreshes_refused: u64,
+}
+
+impl EncryptionInfo {
+    fn new(stream: &StreamSnapshot) -> Self {
+        let cipher = stream.info.cipher;
+        Self {
+            state: if cipher == Cipher::None { "clear" } else { "secured" },
+            cipher: cipher.label(),
+            key_bits: stream.info.key_bits,
+            refreshes: stream.counter(StreamCounter::KeyRefreshes),
+            refreshes_refused: stream.counter(StreamCounter::KeyFailures),
+        }
+    }
 }
 
 /// `GET /streams/{id}/stats`.
@@ -170,6 +200,7 @@ impl Stream {
             peer_version: (version > 0).then(|| {
                 format!("{}.{}.{}", version >> 16 & 0xff, version >> 8 & 0xff, version & 0xff)
             }),
+            encryption: EncryptionInfo::new(stream),
             tracks: info
                 .tracks()
                 .iter()

@@ -10,13 +10,15 @@ use crate::dto::{bitrate, float, signed_float};
 use crate::source::{Snapshot, frames_dropped};
 
 /// Counters that mean a fault; the counter's name is the `error_type`.
-const ERRORS: [StreamCounter; 21] = [
+const ERRORS: [StreamCounter; 23] = [
     StreamCounter::PacketsSkippedTooLate,
     StreamCounter::PacketsSkippedBySender,
     StreamCounter::PacketsDroppedWindow,
     StreamCounter::PacketsDroppedSlots,
     StreamCounter::PacketsDroppedInvalid,
     StreamCounter::PacketsUndecryptable,
+    StreamCounter::PacketsDroppedClear,
+    StreamCounter::KeyFailures,
     StreamCounter::ControlInvalid,
     StreamCounter::WrongSource,
     StreamCounter::TsSyncLosses,
@@ -103,6 +105,15 @@ fn transport(families: &mut Families<'_>, live: &[&StreamSnapshot]) -> fmt::Resu
         "Packets given up or discarded, by reason",
         srt().flat_map(|stream| DROPPED.iter().map(|counter| dropped(stream, *counter))),
     )?;
+    families.gauges(
+        "srt_encryption_key_bits",
+        "Bits of the stream key, 0 for clear text",
+        srt().map(|stream| {
+            let mut labels = by_id(stream);
+            labels.push(("cipher", stream.info.cipher.label().to_owned()));
+            (labels, f64::from(stream.info.key_bits))
+        }),
+    )?;
     families.counters(
         "srt_packets_retransmitted",
         "Packets that came as retransmissions",
@@ -111,13 +122,14 @@ fn transport(families: &mut Families<'_>, live: &[&StreamSnapshot]) -> fmt::Resu
 }
 
 /// Packets that were not delivered; the counter's name is the `reason`.
-const DROPPED: [StreamCounter; 7] = [
+const DROPPED: [StreamCounter; 8] = [
     StreamCounter::PacketsSkippedTooLate,
     StreamCounter::PacketsSkippedBySender,
     StreamCounter::PacketsDroppedWindow,
     StreamCounter::PacketsDroppedSlots,
     StreamCounter::PacketsDroppedInvalid,
     StreamCounter::PacketsUndecryptable,
+    StreamCounter::PacketsDroppedClear,
     StreamCounter::PacketsDiscardedAtEnd,
 ];
 

@@ -31,7 +31,7 @@ fn assert_fields(body: &Value, fields: &[(&str, &str)]) {
     }
 }
 
-const STREAM: [(&str, &str); 16] = [
+const STREAM: [(&str, &str); 17] = [
     ("id", "str"),
     ("type", "str"),
     ("source_addr", "str"),
@@ -45,6 +45,7 @@ const STREAM: [(&str, &str); 16] = [
     ("frame_rate", "float"),
     ("worker", "int"),
     ("peer_version", "str"),
+    ("encryption", "map"),
     ("tracks", "list"),
     ("stats", "map"),
     ("counters", "map"),
@@ -155,6 +156,10 @@ fn a_stream_has_every_documented_field() {
     assert_eq!(stream["bitrate"], 5_000_000);
     assert_eq!(stream["frame_rate"], 29.97);
     assert_eq!(stream["peer_version"], "1.5.4");
+    let encryption = &stream["encryption"];
+    assert_eq!(encryption["state"], "secured");
+    assert_eq!((&encryption["cipher"], &encryption["key_bits"]), (&"aes_ctr".into(), &192.into()));
+    assert_fields(encryption, &[("refreshes", "int"), ("refreshes_refused", "int")]);
     assert_eq!(stream["stale"], false);
 }
 

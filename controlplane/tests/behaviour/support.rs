@@ -105,6 +105,8 @@ impl World {
         info.created_unix_ns = unix_ns();
         info.connected_unix_ns = unix_ns();
         info.peer_version = 0x01_05_04;
+        info.cipher = shm::Cipher::AesCtr;
+        info.key_bits = 192;
         info.latency_ms = 120;
         info.set_tracks(&[video_track(), audio_track()]);
         self.slots[slot].open(&info);

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use memory::Time;
 use shm::counters::StreamCounter;
-use shm::{EndReason, GopWriter, StreamInfo, StreamKind, StreamSlotWriter, StreamState};
+use shm::{Cipher, EndReason, GopWriter, StreamInfo, StreamKind, StreamSlotWriter, StreamState};
+use srt::crypto::{Mode, Suite};
 
 use crate::clock;
 
@@ -30,6 +31,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) worker: u16,
     /// The stream was lost and goes on.
     pub(crate) resumed: bool,
+    /// What it is encrypted with.
+    pub(crate) suite: Option<Suite>,
 }
 
 impl Berth {
@@ -50,6 +53,12 @@ impl Berth {
         info.ring = Some(ring.ring());
         info.ring_generation = ring.start_generation();
         info.peer_version = guest.peer_version;
+        info.cipher = match guest.suite.map(|suite| suite.mode) {
+            None => Cipher::None,
+            Some(Mode::Ctr) => Cipher::AesCtr,
+            Some(Mode::Gcm) => Cipher::AesGcm,
+        };
+        info.key_bits = guest.suite.map_or(0, |suite| suite.size.bits());
         self.info = info;
         if guest.resumed {
             self.slot.set_info(&info);

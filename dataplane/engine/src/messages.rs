@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use memory::Time;
 use shm::EndReason;
 use srt::caller::{CallerConfig, Failure};
+use srt::crypto::{KeyMaterial, KeyState, Keys};
 use srt::handshake::RejectReason;
 use srt::{ANSWER_BYTES, Answer, ConnectRequest, ConnectionConfig};
 use uring::SocketIndex;
@@ -60,6 +61,8 @@ pub(crate) struct Tenancy {
     pub(crate) socket: SocketIndex,
     pub(crate) origin: Origin,
     pub(crate) config: ConnectionConfig,
+    /// The keys of a secured session; with the connection while that runs.
+    pub(crate) keys: Option<Box<Keys>>,
     /// Everything decided about the stream.
     #[expect(dead_code, reason = "keys and limits of the session")]
     pub(crate) options: StreamOptions,
@@ -109,12 +112,24 @@ pub(crate) enum Order {
     Call(Box<Tenancy>),
     /// Send and store the answer to a conclusion that this worker took.
     Answer(Box<Verdict>),
+    /// Give this session new keys, or refuse them, and report [`Report::Renewed`].
+    Renew(Box<Renewal>),
     /// End this session and report [`Report::Ended`].
     End { place: Place, socket_id: u32, reason: EndReason },
     /// Steer this session.
     Control { place: Place, socket_id: u32, control: Control },
     /// End all sessions, give everything back, leave.
     Stop,
+}
+
+/// What became of key material that a session received.
+#[derive(Debug)]
+pub(crate) struct Renewal {
+    pub(crate) place: Place,
+    pub(crate) socket_id: u32,
+    pub(crate) material: KeyMaterial,
+    /// On its way back, the keys that were replaced.
+    pub(crate) result: Result<Box<Keys>, KeyState>,
 }
 
 /// A handshake packet ready to be sent; an answer is the longest.
@@ -179,6 +194,10 @@ pub(crate) enum Report {
     Connected { socket_id: u32 },
     /// A session is over, or what was to become one.
     Ended(Box<Tenancy>),
+    /// A secured session received key material.
+    Rekey { socket_id: u32, material: KeyMaterial },
+    /// The session has what it was given; what it had is to be wiped.
+    Renewed(Box<Renewal>),
     /// What an order brought, to be freed.
     Spent(Box<Verdict>),
     /// That socket is closed, its index is free; also when it could not be opened.

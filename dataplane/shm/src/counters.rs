@@ -63,8 +63,13 @@ counters! {
         PacketsDroppedSlots => "packets_dropped_slots",
         /// Data packets dropped: malformed or impossible.
         PacketsDroppedInvalid => "packets_dropped_invalid",
-        /// Data packets dropped: encrypted without a key (libsrt pktRcvUndecrypt).
+        /// Data packets dropped: no key is held for them, or their tag is wrong (libsrt
+        /// pktRcvUndecrypt).
         PacketsUndecryptable => "packets_undecryptable",
+        /// Of these: their authentication tag is wrong.
+        PacketsTagInvalid => "packets_tag_invalid",
+        /// Data packets dropped: clear text in an encrypted session.
+        PacketsDroppedClear => "packets_dropped_clear",
         /// Accepted packets discarded because the session ended.
         PacketsDiscardedAtEnd => "packets_discarded_at_end",
         /// Gauge: packets waiting behind a hole.
@@ -95,6 +100,14 @@ counters! {
         DropRequestsReceived => "drop_requests_received",
         /// Keepalives received.
         KeepalivesReceived => "keepalives_received",
+        /// Key material messages received.
+        KeyMessagesReceived => "key_messages_received",
+        /// Of these: malformed, not asked for, or too soon after another.
+        KeyMessagesIgnored => "key_messages_ignored",
+        /// Key changes that took effect.
+        KeyRefreshes => "key_refreshes",
+        /// Key changes refused: another passphrase or another cipher.
+        KeyFailures => "key_failures",
         /// Gauge: smoothed round-trip time, microseconds.
         RttUs => "rtt_us",
         /// Gauge: round-trip time variance, microseconds.
@@ -306,6 +319,10 @@ counters! {
         RejectedSource => "rejected_source",
         /// Connections refused: the publish key is missing or wrong.
         RejectedKey => "rejected_key",
+        /// Connections refused: the passphrase is wrong, missing or unexpected.
+        RejectedPassphrase => "rejected_passphrase",
+        /// Connections refused: the stream key is not as long as configured.
+        RejectedKeyLength => "rejected_key_length",
         /// Connections refused: no rule names the id.
         RejectedUnlisted => "rejected_unlisted",
         /// Connections refused: a longer latency is asked for than allowed.
@@ -324,10 +341,12 @@ counters! {
         EventsSuppressed => "events_suppressed",
         /// Connections refused: the id is malformed.
         RejectedId => "rejected_id",
-        /// Connections refused: what was asked for is unsupported.
-        RejectedUnsupported => "rejected_unsupported",
         /// Connections refused: latency and bandwidth do not fit the free slots.
         RejectedSlots => "rejected_slots",
+        /// Key changes of publishers that were unwrapped.
+        KeysRenewed => "keys_renewed",
+        /// Key changes of publishers that did not unwrap.
+        KeysRefused => "keys_refused",
         /// Streams that came back within their grace period.
         Reconnects => "reconnects",
         /// Streams ended by the peer's shutdown.

@@ -124,6 +124,19 @@ labelled! {
 }
 
 labelled! {
+    /// How a stream's payload is encrypted on the wire.
+    Cipher {
+        /// Not at all.
+        #[default]
+        None = 0 => "none",
+        /// AES in counter mode.
+        AesCtr = 1 => "aes_ctr",
+        /// AES in Galois/counter mode: authenticated.
+        AesGcm = 2 => "aes_gcm",
+    }
+}
+
+labelled! {
     /// What a track carries.
     TrackKind {
         /// Pictures.
@@ -396,6 +409,10 @@ pub struct StreamInfo {
     pub peer_version: u32,
     /// Negotiated receive latency.
     pub latency_ms: u16,
+    /// How it is encrypted on the wire.
+    pub cipher: Cipher,
+    /// Bits of its key, 0 for none.
+    pub key_bits: u16,
     /// Its tracks; a frame's track number is an index into them.
     pub tracks: Tracks,
 }

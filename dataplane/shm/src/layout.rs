@@ -294,7 +294,10 @@ layout! {
         68  => peer_version: u32,
         72  => id_len: u16,
         74  => tracks_len: u16,
-        76  => reserved: [u32; 13],
+        76  => cipher: u8,
+        77  => reserved_a: u8,
+        78  => key_bits: u16,
+        80  => reserved: [u32; 12],
         128 => id: [u8; 512],
         640 => tracks: [TrackRecord; 16],
     }

@@ -79,7 +79,7 @@ pub use directory::{
 pub use error::Error;
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use info::{
-    AudioInfo, Chroma, Codec, EndReason, Format, FrameClass, NoMediaReason, RingId,
+    AudioInfo, Chroma, Cipher, Codec, EndReason, Format, FrameClass, NoMediaReason, RingId,
     STREAM_ID_BYTES_MAX, StreamId, StreamInfo, StreamKind, StreamState, TRACKS_MAX, TrackInfo,
     TrackKind, Tracks, VideoInfo,
 };

@@ -7,8 +7,8 @@ use bytemuck::Zeroable;
 
 use crate::Text;
 use crate::info::{
-    AudioInfo, Chroma, Codec, EndReason, Format, NoMediaReason, RingId, StreamId, StreamInfo,
-    StreamKind, StreamState, TRACKS_MAX, TrackInfo, Tracks, VideoInfo,
+    AudioInfo, Chroma, Cipher, Codec, EndReason, Format, NoMediaReason, RingId, StreamId,
+    StreamInfo, StreamKind, StreamState, TRACKS_MAX, TrackInfo, Tracks, VideoInfo,
 };
 use crate::layout::{StreamRecord, TrackRecord};
 
@@ -28,6 +28,8 @@ impl StreamInfo {
             end: self.end.code(),
             worker: self.worker,
             latency_ms: self.latency_ms,
+            cipher: self.cipher.code(),
+            key_bits: self.key_bits,
             created_unix_ns: self.created_unix_ns,
             connected_unix_ns: self.connected_unix_ns,
             ended_unix_ns: self.ended_unix_ns,
@@ -68,6 +70,8 @@ impl StreamInfo {
             ring_generation: record.ring_generation,
             peer_version: record.peer_version,
             latency_ms: record.latency_ms,
+            cipher: Cipher::from_code(record.cipher),
+            key_bits: record.key_bits,
             tracks: Tracks::new(&tracks[..listed]),
         })
     }
@@ -255,6 +259,8 @@ mod tests {
             ring_generation: 5,
             peer_version: 0x01_05_03,
             latency_ms: 120,
+            cipher: Cipher::AesGcm,
+            key_bits: 256,
             ..StreamInfo::default()
         };
         info.set_tracks(&[video(), audio(), TrackInfo::default()]);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use shm::counters::ConductorCounter;
 use srt::ConnectRequest;
+use srt::crypto::KeyMaterial;
 use srt::handshake::RejectReason;
 
 use crate::config::{ListenerConfig, Rules, StreamOptions, Unlisted};
@@ -16,9 +17,21 @@ pub(crate) enum Refusal {
     /// the source address may not publish at this listener
     #[error("the source address may not publish at this listener")]
     Source,
-    /// the caller encrypts; this listener takes clear text
-    #[error("the caller encrypts; this listener takes clear text")]
+    /// the caller encrypts, but the stream has no passphrase
+    #[error("the caller encrypts, but the stream has no passphrase")]
     Encrypted,
+    /// the stream has a passphrase, but the caller does not encrypt
+    #[error("the stream has a passphrase, but the caller does not encrypt")]
+    Clear,
+    /// the caller's key material cannot be read
+    #[error("the caller's key material cannot be read")]
+    KeyMaterial,
+    /// the passphrase is wrong
+    #[error("the passphrase is wrong")]
+    Passphrase,
+    /// the caller's key has {has} bytes, key_length is {wanted}
+    #[error("the caller's key has {has} bytes, key_length is {wanted}")]
+    KeyLength { has: usize, wanted: u16 },
     /// the StreamID {0}
     #[error("the StreamID {0}")]
     StreamId(#[from] stream_id::Error),
@@ -82,7 +95,9 @@ impl Refusal {
     pub(crate) const fn reason(&self) -> RejectReason {
         match self {
             Self::Source | Self::Blocked => RejectReason::FORBIDDEN,
-            Self::Encrypted => RejectReason::UNSECURE,
+            Self::Encrypted | Self::Clear => RejectReason::UNSECURE,
+            Self::KeyMaterial | Self::Passphrase => RejectReason::BAD_SECRET,
+            Self::KeyLength { .. } => RejectReason::CRYPTO,
             Self::StreamId(stream_id::Error::NotPublish) => RejectReason::BAD_MODE,
             Self::StreamId(stream_id::Error::NotStream) => RejectReason::NO_SUPPORT,
             Self::StreamId(_) => RejectReason::BAD_REQUEST,
@@ -102,6 +117,10 @@ impl Refusal {
         match self {
             Self::Source => "source",
             Self::Encrypted => "encrypted",
+            Self::Clear => "not_encrypted",
+            Self::KeyMaterial => "key_material",
+            Self::Passphrase => "passphrase",
+            Self::KeyLength { .. } => "key_length",
             Self::StreamId(_) => "stream_id",
             Self::Unlisted => "unlisted",
             Self::KeyMissing => "key_missing",
@@ -121,7 +140,10 @@ impl Refusal {
     pub(crate) const fn counter(&self) -> ConductorCounter {
         match self {
             Self::Source => ConductorCounter::RejectedSource,
-            Self::Encrypted => ConductorCounter::RejectedUnsupported,
+            Self::Encrypted | Self::Clear | Self::KeyMaterial | Self::Passphrase => {
+                ConductorCounter::RejectedPassphrase
+            }
+            Self::KeyLength { .. } => ConductorCounter::RejectedKeyLength,
             Self::StreamId(_) => ConductorCounter::RejectedId,
             Self::Unlisted => ConductorCounter::RejectedUnlisted,
             Self::KeyMissing | Self::KeyWrong => ConductorCounter::RejectedKey,
@@ -156,9 +178,6 @@ pub(crate) fn examine(
     if !listener.access.admits(source) {
         return Err(Refusal::Source);
     }
-    if request.encrypted {
-        return Err(Refusal::Encrypted);
-    }
     let wish = stream_id::parse(request.stream_id.as_bytes())?;
     let id = wish
         .resource
@@ -181,6 +200,26 @@ fn check_key(wish: &Wish<'_>, options: &StreamOptions) -> Result<(), Refusal> {
         (Some(_), None) => Err(Refusal::KeyMissing),
         (Some(key), Some(presented)) if key.admits(presented) => Ok(()),
         (Some(_), Some(_)) => Err(Refusal::KeyWrong),
+    }
+}
+
+/// The key material of a caller that has to encrypt; both sides have a passphrase, or neither
+/// (libsrt's SRTO_ENFORCEDENCRYPTION).
+pub(crate) fn encryption(
+    request: &ConnectRequest,
+    options: &StreamOptions,
+) -> Result<Option<KeyMaterial>, Refusal> {
+    match (&options.passphrase, request.encrypted) {
+        (None, false) => return Ok(None),
+        (None, true) => return Err(Refusal::Encrypted),
+        (Some(_), false) => return Err(Refusal::Clear),
+        (Some(_), true) => {}
+    }
+    let material = request.key_material.ok_or(Refusal::KeyMaterial)?;
+    let has = material.suite().size.bytes();
+    match options.key_bytes {
+        Some(wanted) if usize::from(wanted) != has => Err(Refusal::KeyLength { has, wanted }),
+        _ => Ok(Some(material)),
     }
 }
 

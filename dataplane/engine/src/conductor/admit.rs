@@ -47,6 +47,7 @@ impl Conductor {
             id: admissible.id,
             rule: admissible.rule,
             options: admissible.options,
+            keys: None,
             asked: now,
             arrival: EventKind::Accepted,
             phase: Phase::Undecided,
@@ -61,9 +62,48 @@ impl Conductor {
         let waiting = |ticket: &Ticket| ticket.phase == Phase::Undecided;
         let mut numbers: Vec<u32> =
             self.tickets.iter().filter(|(_, ticket)| waiting(ticket)).map(|(n, _)| *n).collect();
+        let asked = |number: &u32| {
+            self.tickets.get(number).map(|it| self.keys.asked(canonical(it.request.peer.ip())))
+        };
         numbers.sort_unstable();
+        numbers.sort_by_cached_key(asked);
         for number in numbers {
             self.decide(number, now);
+        }
+    }
+
+    /// Whether a request is as encrypted as the stream has to be, its keys unwrapped; false when
+    /// that is not known yet or it was refused.
+    fn is_secured_as_asked(&mut self, number: u32, now: Time) -> bool {
+        let Some(ticket) = self.tickets.get_mut(&number) else { return false };
+        let material = match admission::encryption(&ticket.request, &ticket.options) {
+            Ok(material) => material,
+            Err(refusal) => {
+                self.refuse_ticket(number, &refusal, now);
+                return false;
+            }
+        };
+        let (Some(material), Some(passphrase)) = (material, &ticket.options.passphrase) else {
+            return true;
+        };
+        if ticket.keys.is_some() {
+            return true;
+        }
+        let source = canonical(ticket.request.peer.ip());
+        match self.keys.unwrap(&material, passphrase, source, now) {
+            Some(Ok(unwrapped)) => {
+                ticket.keys = Some(unwrapped);
+                true
+            }
+            Some(Err(refusal)) => {
+                self.refuse_ticket(number, &refusal, now);
+                false
+            }
+            None if now.since(ticket.asked) > TICKET_LIFE => {
+                self.refuse_ticket(number, &Refusal::Limit(Limit::Requests), now);
+                false
+            }
+            None => false,
         }
     }
 
@@ -78,6 +118,11 @@ impl Conductor {
         if let Err(limit) = self.within_limits(ticket) {
             return self.refuse_ticket(number, &Refusal::Limit(limit), now);
         }
+        // Before a publisher has to give way: who does not know the passphrase ends nobody's stream.
+        if !self.is_secured_as_asked(number, now) {
+            return;
+        }
+        let Some(ticket) = self.tickets.get(&number) else { return };
         let slots = match admission::latency(&ticket.request, &ticket.options) {
             Ok(latency) => ticket.options.slots(latency),
             Err(refusal) => return self.refuse_ticket(number, &refusal, now),

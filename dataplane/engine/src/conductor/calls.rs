@@ -214,11 +214,16 @@ impl Conductor {
         let latency = config.options.latency;
         let slots = config.options.slots(latency);
         let session = connection(&config.options, &self.parts, socket_id, latency, slots);
+        let keys = self.keys.invent(socket_id, place, &config.options, peer.ip());
+        let (material, keys) = keys.unzip();
         let call = Call {
             id: id.clone(),
             mode: config.mode,
             peer,
-            config: self.caller(config, peer, socket_id, session.flow_window),
+            config: CallerConfig {
+                key_material: material,
+                ..self.caller(config, peer, socket_id, session.flow_window)
+            },
             cookie: self.parts.salts.next(),
             latency_max_ms: millis(config.options.latency_max),
             resumed,
@@ -233,6 +238,7 @@ impl Conductor {
             socket,
             origin: Origin::Called(call),
             config: session,
+            keys,
             options: config.options.clone(),
             berth,
             end: EndReason::None,

@@ -27,6 +27,7 @@ mod calls;
 mod desk;
 mod events;
 mod hook;
+mod keys;
 mod log_limit;
 pub(crate) mod placement;
 mod resolver;
@@ -48,6 +49,7 @@ use shm::{ConductorBlock, Directory};
 
 use self::calls::SocketPlaces;
 use self::events::Events;
+use self::keys::{KeyRoom, Rekey};
 use self::log_limit::LogLimit;
 use self::placement::Placement;
 use self::resolver::Resolver;
@@ -118,6 +120,7 @@ pub(crate) struct Conductor {
     /// Indexes for the sockets of calls, by worker.
     socket_places: SocketPlaces,
     events: Events,
+    keys: KeyRoom,
 }
 
 impl Conductor {
@@ -137,6 +140,7 @@ impl Conductor {
             derived: DerivedIds::default(),
             refusals: LogLimit::default(),
             events: Events::default(),
+            keys: KeyRoom::default(),
         }
     }
 
@@ -167,6 +171,7 @@ impl Conductor {
         self.parts.block.set(ConductorCounter::HeartbeatNs, now.nanos());
         self.take_reports(now);
         self.ask_waiting(now);
+        self.renew_waiting(now);
         self.decide_waiting(now);
         self.tend_sources(now);
         self.expire(now);
@@ -195,6 +200,10 @@ impl Conductor {
             Report::Installed { ticket, answer } => self.installed(ticket, &answer, now),
             Report::Refused { socket, peer, reason } => self.refused(socket, peer, reason, now),
             Report::Ended(tenancy) => self.ended(*tenancy, now),
+            Report::Rekey { socket_id, material } => {
+                self.rekey(Rekey { socket_id, material }, now);
+            }
+            Report::Renewed(renewal) => drop(renewal),
             Report::Spent(verdict) => drop(verdict),
             Report::Stopped => self.parts.workers[worker].stopped = true,
         }

@@ -6,12 +6,14 @@ use memory::Time;
 use shm::counters::{ConductorCounter, StreamCounter};
 use shm::link::{Event, EventKind};
 use shm::{Directory, EndReason, StreamState};
+use srt::crypto::Keys;
 use srt::{Answer, ConnectionConfig};
 
 use super::admission::{self, Limit, Refusal};
-use super::placement::Full;
+use super::keys::KeyRoom;
+use super::placement::{Full, Place};
 use super::streams::{State, Stream};
-use super::tickets::Phase;
+use super::tickets::{Phase, Ticket};
 use super::{Conductor, Parts};
 use crate::berth::{Berth, Guest};
 use crate::clock;
@@ -51,13 +53,16 @@ impl Conductor {
             peer_version: ticket.request.capabilities.version,
             worker: place.worker,
             resumed,
+            suite: ticket.keys.as_ref().map(|unwrapped| unwrapped.keys.suite()),
         };
         berth.show_connecting(&guest, now);
+        let keys = keep_keys(&mut self.keys, ticket, socket_id, place);
         let tenancy = Tenancy {
             place,
             socket: ticket.socket,
             origin: Origin::Accepted { ticket: number, request: ticket.request },
             config: connection(&ticket.options, &self.parts, socket_id, latency, slots),
+            keys,
             options: ticket.options.clone(),
             berth,
             end: EndReason::None,
@@ -115,6 +120,7 @@ impl Conductor {
 
     pub(super) fn ended(&mut self, tenancy: Tenancy, now: Time) {
         self.parts.placement.release(tenancy.place);
+        self.keys.forget(tenancy.config.local_id);
         match tenancy.origin {
             Origin::Accepted { ticket, .. } => {
                 // A session that ended before its answer left: the caller repeats, and is judged
@@ -189,6 +195,19 @@ pub(super) fn connection(
         peer_idle_timeout: options.peer_idle_timeout,
         reorder_tolerance: options.reorder_tolerance_packets,
     }
+}
+
+/// The keys of a ticket on their way to a worker; what the next ones are wrapped with stays.
+fn keep_keys(
+    room: &mut KeyRoom,
+    ticket: &mut Ticket,
+    socket_id: u32,
+    place: Place,
+) -> Option<Box<Keys>> {
+    let source = admission::canonical(ticket.request.peer.ip());
+    let (unwrapped, material) = (ticket.keys.take()?, ticket.request.key_material?);
+    let passphrase = ticket.options.passphrase.as_ref()?;
+    Some(room.keep(socket_id, place, &material, passphrase, source, unwrapped))
 }
 
 pub(super) fn last_received(view: &Directory, slot: u32) -> Time {

@@ -5,6 +5,7 @@ use shm::link::EventKind;
 use srt::ConnectRequest;
 use uring::SocketIndex;
 
+use super::keys::Unwrapped;
 use super::placement::Place;
 use crate::config::StreamOptions;
 
@@ -21,6 +22,8 @@ pub(super) struct Ticket {
     /// The place of the stream's rule among `ingestion.streams`.
     pub(super) rule: Option<usize>,
     pub(super) options: StreamOptions,
+    /// The keys of a caller that encrypts, once they are unwrapped.
+    pub(super) keys: Option<Unwrapped>,
     pub(super) asked: Time,
     /// What its acceptance will be told as.
     pub(super) arrival: EventKind,
@@ -38,7 +41,8 @@ impl Ticket {
 pub(super) enum Phase {
     /// Somebody else decides about it.
     Asking { until: Time, put: bool },
-    /// Waits until the publisher before it has proven alive or silent, or has ended.
+    /// Waits until its keys are unwrapped, and until the publisher before it has proven alive or
+    /// silent, or has ended.
     Undecided,
     /// Its session is being opened.
     Installing { place: Place, socket_id: u32, slot: u32 },

@@ -75,9 +75,22 @@ fn open_listener_must_be_meant() {
 }
 
 #[test]
-fn encryption_is_refused_not_ignored() {
-    assert!(refusal("ingestion:\n  srt: {encryption: {enabled: true}}\n").contains("encryption"));
-    assert!(parse("ingestion:\n  srt: {encryption: {enabled: false, passphrase: ''}}\n").is_ok());
+fn encryption_is_what_the_passphrase_says_unless_switched_off() {
+    let of = |encryption: &str| {
+        let config = parse(&format!("ingestion:\n  srt: {{encryption: {{{encryption}}}}}\n"));
+        let options = config.expect("valid").srt.expect("srt").listeners[0].options.clone();
+        (options.passphrase.is_some(), options.key_bytes)
+    };
+    assert_eq!(of("passphrase: correct horse"), (true, None));
+    assert_eq!(of("passphrase: correct horse, key_length: 192"), (true, Some(24)));
+    assert_eq!(of("passphrase: correct horse, pbkdf_iterations: 2048"), (true, None));
+    assert_eq!(of("enabled: false, passphrase: correct horse"), (false, None));
+    assert_eq!(of("enabled: false, passphrase: ''"), (false, None));
+    for wrong in ["enabled: true", "passphrase: short", "key_length: 16", "pbkdf_iterations: 1000"]
+    {
+        let text = refusal(&format!("ingestion:\n  srt: {{encryption: {{{wrong}}}}}\n"));
+        assert!(text.starts_with("ingestion.srt.encryption."), "{text}");
+    }
 }
 
 #[test]
@@ -175,7 +188,8 @@ fn wrong_listeners_and_streams_are_named_by_their_place() {
 
 #[test]
 fn no_refusal_quotes_a_secret() {
-    let secret = "Xyzzy,Plugh";
+    // A comma makes it no publish key, its length no passphrase.
+    let secret = "Xyz,Plugh";
     for yaml in [
         format!("ingestion: {{streams: [{{id: a, publish_key: '{secret}'}}]}}"),
         format!("ingestion: {{streams: [{{id: a, publish_key: [{secret}]}}]}}"),

@@ -54,7 +54,7 @@ pub(crate) const NOTHING_WAITS: [(StreamCounter, u64); 4] = [
 ];
 
 /// Totals of an SRT connection.
-pub(crate) const fn connection_totals(stats: &srt::Stats) -> [(StreamCounter, u64); 27] {
+pub(crate) const fn connection_totals(stats: &srt::Stats) -> [(StreamCounter, u64); 33] {
     use StreamCounter as C;
     [
         (C::DatagramsReceived, stats.datagrams_received),
@@ -76,6 +76,8 @@ pub(crate) const fn connection_totals(stats: &srt::Stats) -> [(StreamCounter, u6
         (C::PacketsDroppedSlots, stats.packets_dropped_slots),
         (C::PacketsDroppedInvalid, stats.packets_dropped_invalid),
         (C::PacketsUndecryptable, stats.packets_undecryptable),
+        (C::PacketsTagInvalid, stats.packets_tag_invalid),
+        (C::PacketsDroppedClear, stats.packets_dropped_clear),
         (C::PacketsDiscardedAtEnd, stats.packets_discarded_at_end),
         (C::ControlInvalid, stats.control_invalid),
         (C::AcksSent, stats.acks_sent),
@@ -84,6 +86,10 @@ pub(crate) const fn connection_totals(stats: &srt::Stats) -> [(StreamCounter, u6
         (C::NaksSent, stats.naks_sent),
         (C::DropRequestsReceived, stats.drop_requests_received),
         (C::KeepalivesReceived, stats.keepalives_received),
+        (C::KeyMessagesReceived, stats.key_messages_received),
+        (C::KeyMessagesIgnored, stats.key_messages_ignored),
+        (C::KeyRefreshes, stats.key_refreshes),
+        (C::KeyFailures, stats.key_failures),
     ]
 }
 

@@ -33,7 +33,7 @@ use self::handover::{Handover, Neighbours};
 use self::session::{Session, Wire};
 use crate::clock::{self, ArrivalClock};
 use crate::conductor::placement::Place;
-use crate::messages::{Control, Order, Report, Role, Tenancy, Verdict};
+use crate::messages::{Control, Order, Renewal, Report, Role, Tenancy, Verdict};
 use crate::network::Network;
 use crate::socket_id::SocketIds;
 use crate::wake::Wake;
@@ -43,9 +43,9 @@ use crate::wheel::Wheel;
 const WAIT_MAX: Duration = Duration::from_millis(100);
 /// Orders taken in a duty cycle.
 const ORDERS_PER_CYCLE: usize = 64;
-/// Reports that must fit whatever happens: each session can be installed, ended and spent once
-/// before the conductor looks. Requests are only put while more room than that is free.
-const REPORTS_RESERVED_PER_SESSION: usize = 4;
+/// Reports that must fit whatever happens: each session can be installed, given keys, ended and
+/// spent once before the conductor looks. Requests are only put while more room than that is free.
+const REPORTS_RESERVED_PER_SESSION: usize = 6;
 /// Requests that may wait for the conductor beside that reserve.
 pub(crate) const REQUESTS_WAITING: usize = 256;
 
@@ -363,6 +363,7 @@ impl<N: Network> Worker<N> {
             Order::Install(tenancy) => self.install(tenancy, now),
             Order::Call(tenancy) => self.call(tenancy, now),
             Order::Answer(verdict) => self.answer(verdict, now),
+            Order::Renew(renewal) => self.renew(renewal, now),
             Order::End { place, socket_id, reason } => {
                 self.end_by_order(place, socket_id, reason, now)
             }
@@ -410,6 +411,16 @@ impl<N: Network> Worker<N> {
         self.attempts.decide(verdict.socket, &verdict.request, verdict.packet, now);
         self.send(verdict.socket, verdict.request.peer, verdict.packet.as_bytes());
         self.report(Report::Spent(verdict));
+    }
+
+    fn renew(&mut self, mut renewal: Box<Renewal>, now: Time) {
+        let place = renewal.place.session;
+        // The session may have ended while the order was on its way.
+        if self.parts.sessions[usize::from(place)].is(renewal.socket_id) {
+            self.guarded(place, now, |session, wire| session.renew(&mut renewal, now, wire));
+            self.touch(place);
+        }
+        self.report(Report::Renewed(renewal));
     }
 
     fn end_by_order(&mut self, place: Place, socket_id: u32, reason: EndReason, now: Time) {
@@ -466,6 +477,10 @@ impl<N: Network> Worker<N> {
             if let Some(socket_id) = session.take_news() {
                 self.parts.block.add(WorkerCounter::Sessions, 1);
                 self.report(Report::Connected { socket_id });
+            }
+            let session = &mut self.parts.sessions[usize::from(place)];
+            if let Some((socket_id, material)) = session.take_key_request() {
+                self.report(Report::Rekey { socket_id, material });
             }
             let session = &self.parts.sessions[usize::from(place)];
             match session.over() {

@@ -8,6 +8,7 @@ use mpegts::Demuxer;
 use shm::counters::StreamCounter;
 use shm::{EndReason, Histogram, NoMediaReason, Published, StreamState, TRACKS_MAX, TrackInfo};
 use srt::caller::{Connected, Failure};
+use srt::crypto::KeyMaterial;
 use srt::handshake::RejectReason;
 use srt::{Answer, Connection};
 use uring::SocketIndex;
@@ -18,7 +19,7 @@ use super::pressure::{self, Flow, Throttle};
 use super::rate::Rate;
 use crate::berth::Guest;
 use crate::config::{BackpressureConfig, SourceMode};
-use crate::messages::{Call, Control, Origin, Tenancy};
+use crate::messages::{Call, Control, Origin, Renewal, Tenancy};
 use crate::network::Network;
 
 /// How often a stream's counters are written to shared memory while it is busy; a quiet one
@@ -150,12 +151,13 @@ impl Session {
     }
 
     /// Opens a session that a publisher asked for; the answer may leave once it is installed.
-    pub(crate) fn open(&mut self, tenancy: Box<Tenancy>, now: Time) -> (u32, Answer) {
+    pub(crate) fn open(&mut self, mut tenancy: Box<Tenancy>, now: Time) -> (u32, Answer) {
+        let keys = tenancy.keys.take();
         let Origin::Accepted { ticket, request } = &tenancy.origin else {
             unreachable!("what we ask for is called, not opened")
         };
         let ticket = *ticket;
-        let answer = self.connection.open(request, &tenancy.config, None, now);
+        let answer = self.connection.open(request, &tenancy.config, keys, now);
         self.begin(tenancy, now);
         (ticket, answer)
     }
@@ -229,9 +231,9 @@ impl Session {
     /// The peer that we asked has agreed.
     fn agreed<N: Network>(&mut self, connected: &Connected, now: Time, wire: &mut Wire<'_, N>) {
         let Some(mut tenancy) = self.tenancy.take() else { return };
-        let Tenancy { origin, config, place, berth, .. } = &mut *tenancy;
+        let Tenancy { origin, config, keys, place, berth, .. } = &mut *tenancy;
         let Origin::Called(call) = origin else { return };
-        self.connection.open_connected(connected, config, None, now);
+        self.connection.open_connected(connected, config, keys.take(), now);
         if connected.latency_ms > call.latency_max_ms {
             // There are no slots for so long a wait.
             call.failure = Some(Failure::Refused(RejectReason::RESOURCE));
@@ -247,6 +249,7 @@ impl Session {
             peer_version: connected.peer_version,
             worker: place.worker,
             resumed: call.resumed,
+            suite: self.connection.suite(),
         };
         berth.show_connecting(&guest, now);
         if call.mode == SourceMode::Caller {
@@ -294,6 +297,27 @@ impl Session {
         }
         if let Some((connection, mut path)) = self.path(wire) {
             connection.handle_datagram(now, arrival, datagram, &mut path);
+        }
+    }
+
+    /// Key material that the peer sent and the conductor has to unwrap.
+    pub(crate) fn take_key_request(&mut self) -> Option<(u32, KeyMaterial)> {
+        let material = self.connection.take_key_request()?;
+        Some((self.connection.local_id(), material))
+    }
+
+    /// Takes what the conductor made of key material; the box leaves with the keys that were
+    /// replaced.
+    pub(crate) fn renew<N: Network>(
+        &mut self,
+        renewal: &mut Renewal,
+        now: Time,
+        wire: &mut Wire<'_, N>,
+    ) {
+        let Some((connection, mut path)) = self.path(wire) else { return };
+        match &mut renewal.result {
+            Ok(keys) => connection.renew_keys(&renewal.material, keys, now, &mut path),
+            Err(state) => connection.refuse_keys(&renewal.material, *state, now, &mut path),
         }
     }
 
@@ -435,6 +459,10 @@ impl Session {
             ring.end();
             tenancy.berth.ring = Some(ring);
             counters::show_gauges(&mut tenancy.berth.slot, counters::NOTHING_WAITS);
+        }
+        // Until it is opened, and when it never is, the tenancy holds its keys itself.
+        if let Some(keys) = self.connection.take_keys() {
+            tenancy.keys = Some(keys);
         }
         tenancy.end = reason;
         Some(tenancy)

@@ -188,18 +188,18 @@ impl Connection {
     }
 
     /// Brings the keys of a message that [`Connection::take_key_request`] gave: they are held beside
-    /// the others, and the peer is told. Returns the box, with the keys that were replaced in it.
+    /// the others, and the peer is told. Keys that they replace are in `fresh` afterwards.
     pub fn renew_keys(
         &mut self,
         material: &KeyMaterial,
-        mut fresh: Box<Keys>,
+        fresh: &mut Keys,
         now: Time,
         out: &mut impl Output,
-    ) -> Box<Keys> {
+    ) {
         if !self.is_asked(material) {
-            return fresh;
+            return;
         }
-        let renewed = self.keying.keys.as_mut().is_some_and(|keys| keys.renew(&mut fresh));
+        let renewed = self.keying.keys.as_mut().is_some_and(|keys| keys.renew(fresh));
         if renewed {
             self.stats.key_refreshes += 1;
             self.close_exchange(Phase::Taken);
@@ -207,7 +207,6 @@ impl Connection {
         } else {
             self.refuse_keys(material, KeyState::BadMode, now, out);
         }
-        fresh
     }
 
     /// Says why a message of [`Connection::take_key_request`] is of no use. The keys stay.

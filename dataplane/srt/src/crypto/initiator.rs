@@ -95,6 +95,11 @@ impl Initiator {
         self.suite
     }
 
+    /// The key that wraps what this side announces, and what the peer does.
+    pub const fn kek(&self) -> &Kek {
+        &self.kek
+    }
+
     /// The message for the conclusion: the key in use.
     pub fn material(&self) -> Option<KeyMaterial> {
         let key = self.key.get(..self.suite.size.bytes())?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::srt::SRT;
 use super::{Error, MS, SECOND, lasting, optional, refuse};
 use crate::config::options::StreamOverrides;
 use crate::config::schema::{OptionKeys, Span};
@@ -12,7 +13,11 @@ pub(super) const BANDWIDTH_BPS: std::ops::RangeInclusive<u64> = 64_000..=10_000_
 
 /// The values given in the section `at`.
 pub(super) fn overrides(at: &str, keys: &OptionKeys) -> Result<StreamOverrides, Error> {
-    let key = |name: &str| format!("{at}.{name}");
+    let key = |name: &str| match name {
+        // These two of the first listener stand in a section of their own.
+        "passphrase" | "key_length" if at == SRT => format!("{at}.encryption.{name}"),
+        _ => format!("{at}.{name}"),
+    };
     let number = |name: &str, value, allowed| optional(&key(name), value, allowed);
     let time = |name: &str, value, allowed| span(&key(name), value, allowed);
     Ok(StreamOverrides {

@@ -152,10 +152,10 @@ pub(in crate::config) fn source(
         address,
         local_port,
     };
-    if source.options.passphrase.is_some() {
+    if source.options.passphrase.is_some() && mode == SourceMode::Rendezvous {
         return refuse(
             &key(at, "passphrase"),
-            "encrypted sources are not supported in this version; no passphrase is allowed",
+            "a rendezvous is not encrypted in this version; a passphrase goes with mode: caller",
         );
     }
     Ok(source)

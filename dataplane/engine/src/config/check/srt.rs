@@ -12,7 +12,7 @@ use crate::config::schema::{Ingestion, Listener, Srt};
 use crate::config::srt::{Access, ListenerConfig, SrtConfig};
 use crate::stream_id::{self, DERIVED_ID_DEFAULT};
 
-const SRT: &str = "ingestion.srt";
+pub(super) const SRT: &str = "ingestion.srt";
 /// Ports one worker serves.
 const LISTENERS_MAX: usize = 64;
 
@@ -34,7 +34,6 @@ pub(super) fn srt(
         rules,
         listeners,
     };
-    refuse_encryption(&config)?;
     Ok(Some(config))
 }
 
@@ -129,6 +128,9 @@ fn key(at: &str, name: &str) -> String {
     format!("{at}.{name}")
 }
 
+/// SRT draft, 6.1.4.
+const PBKDF_ITERATIONS: u64 = 2_048;
+
 /// Whether the first listener is encrypted: it is when it has a passphrase, unless that is
 /// switched off.
 fn encrypted(srt: &Srt) -> Result<bool, Error> {
@@ -140,18 +142,13 @@ fn encrypted(srt: &Srt) -> Result<bool, Error> {
             "missing, while ingestion.srt.encryption.enabled is true",
         );
     }
-    Ok(passphrase && encryption.enabled != Some(false))
-}
-
-fn refuse_encryption(config: &SrtConfig) -> Result<(), Error> {
-    let rules = config.rules.iter().any(|rule| matches!(rule.over.passphrase, Some(Some(_))));
-    if rules || config.listeners.iter().any(|listener| listener.options.passphrase.is_some()) {
+    if encryption.pbkdf_iterations.is_some_and(|iterations| iterations != PBKDF_ITERATIONS) {
         return refuse(
-            "ingestion.srt.encryption",
-            "encrypted input is not supported in this version; no passphrase is allowed",
+            "ingestion.srt.encryption.pbkdf_iterations",
+            "SRT fixes this number: allowed is 2048",
         );
     }
-    Ok(())
+    Ok(passphrase && encryption.enabled != Some(false))
 }
 
 /// A listener that other hosts can reach must not let everybody in by mistake.
