@@ -73,11 +73,14 @@ impl Link {
     }
 
     fn flip(&mut self, bytes: &mut [u8]) {
-        // A false drop request is believed, as libsrt believes it, and costs up to a window of
-        // packets: nothing that comes back within seconds could be asked for.
-        if bytes.starts_with(&[0x80, 7]) {
+        // Believed for longer than the time to recover, here as by libsrt: a false drop request or
+        // sequence number costs up to a window of packets, a false stamp of a conclusion shifts
+        // all delivery times until enough drift was measured.
+        if bytes.starts_with(&[0x80, 7]) || bytes.starts_with(&[0x80, 0]) {
             return;
         }
+        let is_data = bytes.first().is_some_and(|byte| byte & 0x80 == 0);
+        let Some(bytes) = bytes.get_mut(if is_data { 4 } else { 0 }..) else { return };
         self.changed += 1;
         // Half of the time where it hurts most: in the headers.
         let span = if self.random.chance(500_000) { bytes.len().min(24) } else { bytes.len() };

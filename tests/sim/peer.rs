@@ -13,7 +13,7 @@ use crate::foreign::Foreign;
 use crate::media::PAYLOAD_BYTES;
 
 /// Packets that a sender keeps: more than any latency and rate of a scenario needs.
-const BUFFER_PACKETS: u32 = 4_096;
+const BUFFER_PACKETS: u32 = 2_048;
 
 /// How a connection is made.
 #[derive(Debug, Clone)]

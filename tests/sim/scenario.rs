@@ -10,12 +10,12 @@ use crate::random::Random;
 /// Loss and corruption are given in parts of a million.
 pub(crate) const PERCENT: u32 = 10_000;
 /// The time in which faults happen.
-pub(crate) const FAULTS: Duration = Duration::from_secs(16);
+pub(crate) const FAULTS: Duration = Duration::from_secs(13);
 /// After the faults everything must be well again within this time.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(5);
 /// Peers are restarted and addresses change early enough for the silence to be noticed by both
 /// sides (5 s) before the faults stop.
-const INCIDENTS: Duration = Duration::from_secs(8);
+const INCIDENTS: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loss {
@@ -130,7 +130,7 @@ impl Scenario {
             workers,
             cycle: Duration::from_micros(random.of(&[0, 200, 500, 2_000, 15_000])),
             misdirected_ppm: if workers > 1 { random.of(&[0, 0, 10 * PERCENT / 10]) } else { 0 },
-            latency: latency.max(asked / 2),
+            latency: latency.max(if workers > 1 { asked } else { asked * 2 / 3 }),
             reorder_tolerance: random.of(&[0, 0, 0, 3, 20]),
             publishers,
             hostile_per_s: random.of(&[0, 0, 0, 50, 500]),
@@ -176,9 +176,10 @@ impl PublisherPlan {
         let latency = (link.rtt * quarters / 4).min(Duration::from_millis(1_700));
         let bits_per_s = random.of(&[200_000, 500_000, 1_000_000, 3_000_000]);
         let unit = bits_per_s / 8 / 25;
+        let gop = random.of(&[1, 5, 12, 25]);
         let mut incidents = Vec::new();
         for _ in 0..random.of(&[0, 0, 0, 1, 1, 2]) {
-            let at = Duration::from_millis(random.between(1_500, 7_900));
+            let at = Duration::from_millis(random.between(1_000, 4_999));
             incidents.push((at, Incident::draw(random)));
         }
         incidents.sort_by_key(|(at, _)| *at);
@@ -191,8 +192,8 @@ impl PublisherPlan {
         Self {
             maker: random.of(makers),
             link,
-            gop: random.of(&[1, 5, 12, 25]),
-            key_bytes: unit * random.of(&[1, 3, 6]),
+            gop,
+            key_bytes: if gop > 1 { unit * random.of(&[1, 3, 6]) } else { unit },
             other_bytes: unit,
             bursts: random.chance(50 * PERCENT),
             latency,

@@ -79,12 +79,16 @@ impl Watch {
         let number = encoder.units().number_of(&self.buffer);
         let unit = number.map(|number| encoder.units().unit(number));
         let whole = unit.as_ref() == Some(&self.buffer);
-        if !whole && unit.is_some_and(|unit| unit.starts_with(&self.buffer)) {
+        if !whole && unit.as_ref().is_some_and(|unit| unit.starts_with(&self.buffer)) {
             self.cut = number;
             return Ok(());
         }
         let Some(number) = number.filter(|_| whole) else {
-            ensure!(flipped, "marked clean, and not what was sent (as unit {number:?})");
+            ensure!(
+                flipped,
+                "marked clean, and not what was sent: {}",
+                difference(number, unit.as_deref().unwrap_or_default(), &self.buffer)
+            );
             self.forged += 1;
             return Ok(());
         };
@@ -108,6 +112,18 @@ impl Watch {
     pub(crate) fn digest(&self, hasher: &mut impl Hasher) {
         (&self.clean, self.damaged, self.forged).hash(hasher);
     }
+}
+
+/// Where a frame differs from the unit that it says it is.
+fn difference(number: Option<u32>, unit: &[u8], frame: &[u8]) -> String {
+    let same = |(a, b): (&u8, &u8)| a == b;
+    let front = unit.iter().zip(frame).take_while(|pair| same(*pair)).count();
+    let back = unit.iter().rev().zip(frame.iter().rev()).take_while(|pair| same(*pair)).count();
+    format!(
+        "unit {number:?} has {} bytes, the frame {}, of which {front} in front and {back} behind are right",
+        unit.len(),
+        frame.len()
+    )
 }
 
 /// Every datagram and packet has its place among the counters.

@@ -14,6 +14,9 @@ use memory::Time;
 
 /// Samples to a drift estimate, as in libsrt.
 const DRIFT_SAMPLES: u32 = 1_000;
+/// No packet comes long before it was sent. A timestamp that says so is damaged or lies: it must
+/// neither hold up what comes behind nor outweigh the other samples of drift.
+const ERROR_MAX_US: i64 = 1_000_000;
 /// Drift beyond this moves into the base.
 const DRIFT_MAX_US: i64 = 5_000;
 
@@ -49,7 +52,7 @@ impl TimeBase {
     #[inline]
     pub(crate) fn due(&self, arrival: Time, timestamp_us: u32) -> Time {
         let us = micros(arrival)
-            + self.ahead_us(arrival, timestamp_us)
+            + self.ahead_us(arrival, timestamp_us).min(ERROR_MAX_US)
             + self.latency_us
             + self.drift_us;
         Time::from_micros(u64::try_from(us).unwrap_or(0))
@@ -65,7 +68,8 @@ impl TimeBase {
     /// Takes the timestamp of a control packet as a drift sample. `excess_rtt_us` is how much longer
     /// than the first the round trip now is: half of it delayed this packet.
     pub(crate) fn sample(&mut self, arrival: Time, timestamp_us: u32, excess_rtt_us: i64) {
-        self.sum_us -= self.ahead_us(arrival, timestamp_us) + excess_rtt_us / 2;
+        let sample = self.ahead_us(arrival, timestamp_us) + excess_rtt_us / 2;
+        self.sum_us -= sample.clamp(-ERROR_MAX_US, ERROR_MAX_US);
         self.samples += 1;
         if self.samples < DRIFT_SAMPLES {
             return;
@@ -118,6 +122,19 @@ mod tests {
     }
 
     #[test]
+    fn a_timestamp_far_ahead_holds_nothing_up_and_moves_no_drift() {
+        let mut base = TimeBase::new(START, 1_000, LATENCY);
+        for lie in [2_000_000, 1 << 30, (1 << 31) - 5] {
+            assert_eq!(base.due(START, 1_000 + lie), after(1_120_000));
+        }
+        base.sample(START, 1_000 + (1 << 30), 0);
+        for _ in 1..DRIFT_SAMPLES {
+            base.sample(START, 1_000, 0);
+        }
+        assert_eq!(base.drift_us(), -1_000, "a thousandth of a second");
+    }
+
+    #[test]
     fn timestamps_go_on_over_each_32_bit_wrap() {
         let hour_us = 3_600_000_000_u64;
         for start in [0, u32::MAX - 5, u32::MAX / 2 - 5] {
@@ -146,7 +163,7 @@ mod tests {
         let base = TimeBase::new(Time::from_micros(10), 0, LATENCY);
         assert_eq!(base.due(Time::from_micros(10), 1 << 31), Time::ZERO, "far in the past");
         let far = base.due(Time::from_micros(10), (1 << 31) - 1);
-        assert_eq!(far, Time::from_micros(10 + (1 << 31) - 1 + 120_000));
+        assert_eq!(far, Time::from_micros(10 + 1_000_000 + 120_000), "a second ahead at most");
         assert_eq!(base.due(Time::from_micros(10), 0), Time::from_micros(120_010));
     }
 
