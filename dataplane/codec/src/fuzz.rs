@@ -3,7 +3,8 @@
 use crate::annexb::{Scanner, nal_units};
 use crate::audio::{self, Header, Sync, Syntax};
 use crate::{
-    Error, SetChange, VideoFormat, ac3, adts, av1, h264, hevc, latm, mpeg_audio, mpeg_video, opus,
+    Error, SetChange, VideoFormat, ac3, adts, av1, data, h264, hevc, latm, mpeg_audio, mpeg_video,
+    opus,
 };
 
 /// The first byte says how the rest is cut into pieces; the starts found must be those that the
@@ -205,6 +206,18 @@ pub fn opus(data: &[u8]) {
     assert!(usize::from(header.header_bytes) <= frame.len());
 }
 
+/// A payload of data: cells and segments lie in it.
+pub fn data(payload: &[u8]) {
+    let mut at = 0;
+    while let Some(Ok(cell)) = data::metadata_cell(payload, at) {
+        assert!(cell.start == at + 5 && cell.range().end <= payload.len());
+        at = cell.range().end;
+    }
+    if let Ok(segments) = data::subtitling_segments(payload) {
+        assert!(segments.len() >= 6 && payload[2..].starts_with(segments));
+    }
+}
+
 /// Headers of MPEG video behind start codes: what they add up to.
 pub fn mpeg_video(data: &[u8]) {
     let mut sequence = None;
@@ -390,6 +403,11 @@ mod tests {
     #[test]
     fn corpus_mpeg_video() {
         replay("mpeg_video", super::mpeg_video);
+    }
+
+    #[test]
+    fn corpus_data() {
+        replay("data", super::data);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! | [`adts`] | AAC frame headers, AudioSpecificConfig |
 //! | [`latm`] | AAC in LATM: its configuration, access units at any bit |
 //! | [`ac3`], [`mpeg_audio`], [`opus`] | frame headers, sizes and durations |
+//! | [`data`] | metadata cells, DVB subtitling segments |
 //! | [`sink`] | the trait by which demultiplexers and depacketizers hand over what they find |
 //!
 //! It decodes no picture and no sound, keeps no stream and no time: gathering access units is the
@@ -51,6 +52,7 @@ pub mod adts;
 pub mod annexb;
 pub mod audio;
 pub mod av1;
+pub mod data;
 mod error;
 mod format;
 #[cfg(any(test, fuzzing, feature = "fuzz"))]

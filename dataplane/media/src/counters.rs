@@ -115,8 +115,8 @@ impl Counters {
         use shm::FrameClass as Class;
         self.frames_published += 1;
         self.frame_bytes += u64::from(frame.length);
-        let sound = frame.meta.class == Class::Audio;
-        self.frames_key += u64::from(!sound && frame.meta.flags.contains(shm::FrameFlags::KEY));
+        let picture = !matches!(frame.meta.class, Class::Audio | Class::Data);
+        self.frames_key += u64::from(picture && frame.meta.flags.contains(shm::FrameFlags::KEY));
         self.frames_damaged += u64::from(frame.meta.flags.contains(shm::FrameFlags::DAMAGED));
         match frame.meta.class {
             Class::Idr | Class::I => self.frames_i += 1,

@@ -8,6 +8,7 @@ use shm::{FrameFlags, FrameMeta, Full, GopWriter, Published, RingTotals};
 use crate::access_unit::{AccessUnit, Output, Structure};
 use crate::audio::{AudioFrame, AudioOutput};
 use crate::counters::{Counters, DropReason, shared_class};
+use crate::data::{DataFrame, DataOutput};
 use crate::frame_rate::{FrameRate, settled};
 use crate::timeline::{Stamps, Timeline};
 use crate::{Limits, STREAM_TICKS_A_SECOND};
@@ -371,44 +372,63 @@ impl Output for Frames {
     }
 }
 
-/// Takes the frames of one audio track.
-pub(crate) struct AudioTrack<'a> {
+/// Takes the frames of one track of sound or data.
+pub(crate) struct SideTrack<'a> {
     pub(crate) frames: &'a mut Frames,
     pub(crate) track: u8,
     /// It makes the groups when there is no video.
     pub(crate) leads: bool,
+    /// It may begin the first of them.
+    pub(crate) opens: bool,
 }
 
-impl AudioOutput for AudioTrack<'_> {
-    fn audio_frame(&mut self, frame: &AudioFrame<'_>) {
+impl SideTrack<'_> {
+    /// A decoder can start at any of them.
+    fn frame(&mut self, bytes: &[u8], class: FrameClass, stamps: &Stamps, damaged: bool) {
         let frames = &mut *self.frames;
-        let sound_only = frames.video_track.is_none();
-        if !(frames.gop.open || sound_only && self.leads) {
+        let alone = frames.video_track.is_none();
+        let opens = alone && self.opens && !frames.gop.open;
+        if !(frames.gop.open || opens) {
             return frames.counters.drop_frame(DropReason::BeforeKey);
         }
-        // A decoder can start at any of them.
-        let mut flags = stamp_flags(&frame.stamps) | FrameFlags::KEY;
-        if frame.damaged {
+        let mut flags = stamp_flags(stamps) | FrameFlags::KEY;
+        if damaged {
             flags |= FrameFlags::DAMAGED;
         }
-        let starts = sound_only && self.leads && frames.audio_starts_gop(frame.stamps.pts);
+        let starts = opens || alone && self.leads && frames.audio_starts_gop(stamps.pts);
         if starts {
             flags |= FrameFlags::GOP_START;
         }
         let input = frames.input;
-        let meta = frame_meta(self.track, FrameClass::Audio, flags, &frame.stamps, input);
+        let meta = frame_meta(self.track, class, flags, stamps, input);
         let Some(ring) = &mut frames.ring else { return };
-        let result = ring.append_frame(frame.bytes, &meta, input.due.nanos());
+        let result = ring.append_frame(bytes, &meta, input.due.nanos());
         if frames.finished(result) {
             if starts {
-                frames.next_gop(frame.stamps.pts);
+                frames.next_gop(stamps.pts);
             }
-            frames.gop.frames += u64::from(sound_only);
+            frames.gop.frames += u64::from(alone);
         }
+    }
+}
+
+impl AudioOutput for SideTrack<'_> {
+    fn audio_frame(&mut self, frame: &AudioFrame<'_>) {
+        self.frame(frame.bytes, FrameClass::Audio, &frame.stamps, frame.damaged);
     }
 
     fn skipped_bytes(&mut self, bytes: u64) {
         self.frames.counters.bytes_skipped += bytes;
+    }
+}
+
+impl DataOutput for SideTrack<'_> {
+    fn data_frame(&mut self, frame: &DataFrame<'_>) {
+        self.frame(frame.bytes, FrameClass::Data, &frame.stamps, frame.damaged);
+    }
+
+    fn dropped(&mut self, reason: DropReason) {
+        self.frames.counters.drop_frame(reason);
     }
 }
 

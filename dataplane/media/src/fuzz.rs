@@ -6,7 +6,7 @@ use shm::{FrameFlags, GopRing, Next, RingId, RingSpec};
 
 use crate::{Limits, Stream};
 
-const CODECS: [Codec; 11] = [
+const CODECS: [Codec; 15] = [
     Codec::H264,
     Codec::Hevc,
     Codec::Aac,
@@ -18,6 +18,10 @@ const CODECS: [Codec; 11] = [
     Codec::AacLatm,
     Codec::Opus,
     Codec::Av1,
+    Codec::Teletext,
+    Codec::DvbSubtitle,
+    Codec::Klv,
+    Codec::Scte35,
 ];
 
 /// Takes the input apart into calls.

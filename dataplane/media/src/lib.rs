@@ -6,6 +6,7 @@
 //!   codec::sink::Sink     H264, Hevc   positions    stamps, groups,   published when due
 //!                       ▶ MpegVideo, TemporalUnits
 //!                       ▶ AudioFrames ───────────▶  limits, counters
+//!                       ▶ DataUnits ─────────────▶
 //! ```
 //!
 //! [`Stream`] is the [`Sink`](codec::sink::Sink) of one publisher. Video bytes are appended to the
@@ -18,7 +19,8 @@
 //! before it, a pair of fields together; every intra picture is a key frame, as for FFmpeg. An AV1
 //! temporal unit as low-overhead OBUs with sizes, without its delimiter. A raw AAC access unit, whether ADTS or LATM
 //! carried it; an AC-3 syncframe, E-AC-3 with its dependent substreams; an MPEG audio frame; an Opus
-//! packet. Other codings are listed, and their bytes counted. Two rules differ from FFmpeg's: an HEVC
+//! packet. A unit of teletext or KLV, a splice information section, the segments of DVB subtitles,
+//! each metadata access unit. Other codings are listed, and their bytes counted. Two rules differ from FFmpeg's: an HEVC
 //! end-of-sequence NAL unit ends the access unit before it (H.265, 7.4.2.4.4), and H.264 pictures
 //! are told apart by 7.4.1.2.4 where the parameter sets are known.
 //!
@@ -78,6 +80,7 @@ mod access_unit;
 mod audio;
 mod av1;
 mod counters;
+mod data;
 mod frame_rate;
 mod frames;
 #[cfg(any(test, fuzzing, feature = "fuzz"))]

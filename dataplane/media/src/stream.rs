@@ -7,7 +7,8 @@ use shm::{GopWriter, Published};
 
 use crate::access_unit::Coding;
 use crate::audio::{AudioFrames, syntax};
-use crate::frames::{AudioTrack, Frames, Input};
+use crate::data::{self, DataUnits};
+use crate::frames::{Frames, Input, SideTrack};
 use crate::track::{Framing, TrackState};
 use crate::video::{Splitter, Video};
 use crate::{Counters, Limits};
@@ -23,6 +24,7 @@ pub struct Stream {
     audio: [AudioFrames; TRACKS_MAX],
     /// Which of `audio` frames a track.
     audio_of: [Option<usize>; TRACKS_MAX],
+    data: DataUnits,
     tracks: [TrackState; TRACKS_MAX],
     tracks_len: usize,
     tracks_changed: bool,
@@ -37,6 +39,7 @@ impl Stream {
             video_track: None,
             audio: std::array::from_fn(|_| AudioFrames::new()),
             audio_of: [None; TRACKS_MAX],
+            data: DataUnits::new(),
             tracks: [TrackState::default(); TRACKS_MAX],
             tracks_len: 0,
             tracks_changed: false,
@@ -77,6 +80,7 @@ impl Stream {
             if let Some((audio, mut output)) = self.audio_track(track) {
                 audio.finish(&mut output);
             }
+            self.end_data(track, false);
         }
         self.frames.publish(now, Time::NEVER, each);
     }
@@ -86,7 +90,7 @@ impl Stream {
     pub fn abort(&mut self) {
         let audio = self.audio_of.iter().flatten();
         let audio = audio.filter(|slot| self.audio.get(**slot).is_some_and(AudioFrames::is_open));
-        let open = audio.count() + usize::from(self.video.is_open());
+        let open = audio.count() + usize::from(self.video.is_open()) + self.data.open();
         self.frames.abort(open);
         self.forget_tracks();
         self.frames.restart_video(None);
@@ -145,17 +149,41 @@ impl Stream {
             audio.reset(Syntax::Adts);
         }
         self.audio_of = [None; TRACKS_MAX];
+        self.data.reset();
         self.tracks_len = 0;
         self.tracks_changed = true;
     }
 
     /// The framer of an audio track, and where its frames go.
-    fn audio_track(&mut self, track: usize) -> Option<(&mut AudioFrames, AudioTrack<'_>)> {
+    fn audio_track(&mut self, track: usize) -> Option<(&mut AudioFrames, SideTrack<'_>)> {
         let slot = (*self.audio_of.get(track)?)?;
         let leads = self.audio_of.iter().position(Option::is_some) == Some(track);
-        let output =
-            AudioTrack { frames: &mut self.frames, track: u8::try_from(track).ok()?, leads };
+        let number = u8::try_from(track).ok()?;
+        let output = SideTrack { frames: &mut self.frames, track: number, leads, opens: leads };
         Some((self.audio.get_mut(slot)?, output))
+    }
+
+    fn is_data(&self, track: usize) -> bool {
+        self.tracks().get(track).is_some_and(|state| data::is_framed(state.config.codec))
+    }
+
+    /// The open unit of a data track is over, `broken` off or not.
+    fn end_data(&mut self, track: usize, broken: bool) {
+        let Some(state) = self.tracks.get(track).filter(|_| track < self.tracks_len) else {
+            return;
+        };
+        if broken {
+            self.data.gap(track);
+        }
+        let sound = self.audio_of.iter().any(Option::is_some);
+        let listed = self.tracks.get(..self.tracks_len).unwrap_or_default();
+        let first = listed.iter().position(|state| data::is_framed(state.config.codec));
+        let leads = !sound && first == Some(track);
+        let Ok(number) = u8::try_from(track) else { return };
+        let config = state.config;
+        let mut output =
+            SideTrack { frames: &mut self.frames, track: number, leads, opens: !sound };
+        self.data.end(track, &config, &mut output);
     }
 
     fn finish_video(&mut self) {
@@ -258,7 +286,7 @@ impl Stream {
             let known = old.iter().find(|old| is_same(&old.config, config));
             *state = TrackState { config: *config, ..known.copied().unwrap_or_default() };
             state.framing = match config.codec {
-                codec if syntax(codec).is_some() => Framing::Framed,
+                codec if syntax(codec).is_some() || data::is_framed(codec) => Framing::Framed,
                 _ if self.video_track == Some(track) => Framing::Framed,
                 codec if codec.kind() == TrackKind::Video && self.video_track.is_some() => {
                     Framing::SecondVideo
@@ -274,6 +302,10 @@ impl Stream {
 impl Sink for Stream {
     fn tracks(&mut self, tracks: &[TrackConfig]) {
         let tracks = tracks.get(..TRACKS_MAX).unwrap_or(tracks);
+        // What was open ended without a word whether it was complete.
+        for track in 0..self.tracks_len {
+            self.end_data(track, true);
+        }
         self.follow_video(tracks);
         self.follow_audio(tracks);
         self.list(tracks);
@@ -285,6 +317,9 @@ impl Sink for Stream {
             self.note_video();
         } else if let Some((audio, _)) = self.audio_track(track) {
             audio.unit_start(stamps);
+        } else if self.is_data(track) {
+            self.end_data(track, false);
+            self.data.unit_start(track, stamps);
         }
     }
 
@@ -300,6 +335,8 @@ impl Sink for Stream {
             audio.push(bytes, &mut output);
             let format = audio.format().copied();
             self.note_audio(track, format);
+        } else if self.is_data(track) {
+            self.data.push(track, bytes);
         }
     }
 
@@ -307,6 +344,8 @@ impl Sink for Stream {
         if self.video_track == Some(track) {
             self.video.unit_end(&mut self.frames);
             self.note_video();
+        } else {
+            self.end_data(track, false);
         }
     }
 
@@ -315,6 +354,8 @@ impl Sink for Stream {
             self.video.gap(&mut self.frames);
         } else if let Some((audio, mut output)) = self.audio_track(track) {
             audio.gap(&mut output);
+        } else {
+            self.data.gap(track);
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     packet::{Header, PACKET_BYTES, PID_NULL, Packet},
     program::{Followed, Route},
     psi::{Assembled, Assembler, Program},
+    splice::Splices,
     stream_type,
     sync::{Found, Synchronizer},
     track::{Output, Track},
@@ -65,6 +66,8 @@ impl Demuxer {
                 followed: Followed::new(config.program),
                 pat: Table::new(),
                 pmt: Table::new(),
+                splices: Splices::new(),
+                clock: None,
                 counters: Counters::default(),
                 lost: 0,
                 missing: 0,
@@ -171,6 +174,9 @@ struct Core {
     followed: Followed,
     pat: Table,
     pmt: Table,
+    splices: Splices,
+    /// The program's last clock reference.
+    clock: Option<u64>,
     counters: Counters,
     /// Packets known to be missing: lost by the transport, or too damaged to have a PID.
     lost: u64,
@@ -183,6 +189,8 @@ impl Core {
         self.followed.reset();
         self.pat.reset();
         self.pmt.reset();
+        self.splices.reset();
+        self.clock = None;
         self.counters = Counters::default();
         self.lost = 0;
         self.missing = 0;
@@ -228,8 +236,13 @@ impl Core {
             Route::Track(index) => self.track(index, &packet, bytes, sink),
             Route::Pat => self.pat(&packet, bytes, sink),
             Route::Pmt => self.pmt(&packet, bytes, sink),
-            Route::Clock if packet.adaptation.discontinuity => self.announce(),
-            Route::Clock | Route::Nowhere => {}
+            Route::Clock => {
+                if packet.adaptation.discontinuity {
+                    self.announce();
+                }
+                self.clock = packet.adaptation.pcr.or(self.clock);
+            }
+            Route::Nowhere => {}
         }
     }
 
@@ -247,10 +260,14 @@ impl Core {
         if packet.header.unit_start() {
             self.recognise(index, packet, sink);
         }
-        let missing = self.missing;
-        let Some((track, mut out)) = self.parts(index, sink) else {
+        if packet.adaptation.pcr.is_some() && packet.header.pid() == self.followed.pcr_pid() {
+            self.clock = packet.adaptation.pcr;
+        }
+        let (missing, clock) = (self.missing, self.clock);
+        let Some((track, mut out, splices)) = self.parts(index, sink) else {
             return;
         };
+        let spliced = track.config.codec == Codec::Scte35;
         match track.continuity.judge(packet, bytes, missing) {
             Verdict::Continuous => {}
             Verdict::Duplicate => {
@@ -259,11 +276,19 @@ impl Core {
             }
             Verdict::Missing => {
                 out.counters.ts_continuity_errors += 1;
+                splices.gap(packet.header.pid());
                 track.gap(&mut out);
             }
-            Verdict::Unproven => track.gap(&mut out),
+            Verdict::Unproven => {
+                splices.gap(packet.header.pid());
+                track.gap(&mut out);
+            }
         }
-        track.packet(packet, &mut out);
+        if spliced {
+            splices.packet(packet, clock, track, &mut out);
+        } else {
+            track.packet(packet, &mut out);
+        }
     }
 
     /// Looks at the contents of a stream that nothing names.
@@ -284,7 +309,7 @@ impl Core {
         &'a mut self,
         index: usize,
         sink: &'a mut S,
-    ) -> Option<(&'a mut Track, Output<'a, S>)> {
+    ) -> Option<(&'a mut Track, Output<'a, S>, &'a mut Splices)> {
         let track = self.followed.tracks.get_mut(index)?;
         let out = Output {
             sink,
@@ -292,7 +317,7 @@ impl Core {
             timeline: &mut self.followed.timeline,
             index,
         };
-        Some((track, out))
+        Some((track, out, &mut self.splices))
     }
 
     #[cold]
@@ -302,7 +327,7 @@ impl Core {
         let (Route::Track(index), Ok(packet)) = (route, Packet::parse(bytes)) else {
             return;
         };
-        if let Some((track, mut out)) = self.parts(index, sink) {
+        if let Some((track, mut out, _)) = self.parts(index, sink) {
             track.continuity.judge(&packet, bytes, missing);
             track.scrambled(&mut out);
         }
@@ -371,7 +396,7 @@ impl Core {
     fn tell_unproven(&mut self, sink: &mut (impl Sink + ?Sized)) {
         let missing = self.missing;
         for index in 0..self.followed.listed().len() {
-            if let Some((track, mut out)) = self.parts(index, sink)
+            if let Some((track, mut out, _)) = self.parts(index, sink)
                 && !track.continuity.can_vouch(missing)
             {
                 track.gap(&mut out);
@@ -383,7 +408,7 @@ impl Core {
     fn finish(&mut self, sink: &mut (impl Sink + ?Sized)) {
         let missing = self.missing;
         for index in 0..self.followed.listed().len() {
-            if let Some((track, mut out)) = self.parts(index, sink) {
+            if let Some((track, mut out, _)) = self.parts(index, sink) {
                 track.finish(missing, &mut out);
             }
         }

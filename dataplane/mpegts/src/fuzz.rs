@@ -197,7 +197,7 @@ pub fn psi_section(data: &[u8]) {
 }
 
 fn assemble(data: &[u8]) {
-    let mut assembler = Assembler::new();
+    let mut assembler = <Assembler>::new();
     for chunk in data.chunks(184) {
         let start = chunk.first().is_some_and(|byte| byte & 1 == 0);
         assembler.push(start, chunk, &mut |assembled| {

@@ -11,8 +11,8 @@
 //!                           └─ a track ▶ continuity ─▶ PES header ─▶ timeline ───▶ Sink::unit_*
 //! ```
 //!
-//! It does not find access units, decode, descramble, or read the sections of elementary streams
-//! (SCTE-35 tracks are listed only).
+//! Splice information sections (SCTE 35) are handed on whole, stamped with the program's clock. It
+//! does not find access units, decode, or descramble.
 //!
 //! # What holds
 //!
@@ -74,6 +74,7 @@ pub mod packet;
 pub mod pes;
 mod program;
 pub mod psi;
+mod splice;
 mod stream_type;
 mod sync;
 mod timeline;

@@ -340,7 +340,8 @@ impl Followed {
     fn set_routes(&mut self) {
         self.routes.set(self.pcr_pid, Routes::CLOCK);
         for (config, route) in self.listing.get().iter().zip(Routes::TRACKS..) {
-            if !stream_type::in_sections(config.stream_type, config.codec) {
+            let in_sections = stream_type::in_sections(config.stream_type, config.codec);
+            if !in_sections || config.codec == Codec::Scte35 {
                 self.routes.set(config.pid, route);
             }
         }

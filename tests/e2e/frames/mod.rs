@@ -5,6 +5,7 @@
 //! on is compared, the last one included, and none may be missing or be there twice.
 
 mod codings;
+mod data;
 mod packings;
 mod senders;
 mod sound;

@@ -54,6 +54,8 @@ pub struct Program {
     pub pmt_pid: u16,
     /// `version_number` of its map table.
     pub version: u8,
+    /// Descriptors of the program.
+    pub descriptors: Vec<u8>,
     /// Its streams.
     pub streams: Vec<Stream>,
 }
@@ -61,7 +63,7 @@ pub struct Program {
 impl Program {
     /// Program 1 with these streams.
     pub fn single(streams: Vec<Stream>) -> Self {
-        Self { number: 1, pmt_pid: 0x1000, version: 0, streams }
+        Self { number: 1, pmt_pid: 0x1000, version: 0, descriptors: Vec::new(), streams }
     }
 }
 
@@ -241,7 +243,8 @@ impl Muxer {
 fn map_table(program: &Program) -> Vec<u8> {
     let clock = program.streams.first().map_or(0x1FFF, |stream| stream.pid);
     let mut body = (0xE000 | clock).to_be_bytes().to_vec();
-    body.extend([0xF0, 0]);
+    body.extend([0xF0, low_byte(program.descriptors.len() as u64)]);
+    body.extend(&program.descriptors);
     for stream in &program.streams {
         body.push(stream.stream_type);
         body.extend((0xE000 | stream.pid).to_be_bytes());

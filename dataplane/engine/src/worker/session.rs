@@ -114,8 +114,8 @@ impl srt::Output for Discard {
 impl Session {
     /// Bytes of a session, for the memory sum.
     pub(crate) fn bytes(sizes: &Sizes) -> usize {
-        /// Section buffers, audio frames in the making, parameter sets.
-        const BUFFERS_BYTES: usize = 512 << 10;
+        /// Section buffers, frames of sound and data in the making, parameter sets.
+        const BUFFERS_BYTES: usize = 768 << 10;
         size_of::<Self>() + Connection::bytes(sizes.window_packets) + BUFFERS_BYTES
     }
 

@@ -21,9 +21,11 @@ impl Muxer {
         let mut muxer = Self { bytes: Vec::new(), counters: [0; 8192] };
         muxer.section(0, &[0, 0xb0, 13, 0, 1, 0xc1, 0, 0, 0, 1, 0xe1, 0x00]);
         let described: usize = streams.iter().map(|(_, _, descriptors)| descriptors.len()).sum();
-        let length = u8::try_from(13 + 5 * streams.len() + described).unwrap();
+        let length = u8::try_from(13 + 6 + 5 * streams.len() + described).unwrap();
         let [pcr_high, pcr_low] = streams[0].0.to_be_bytes();
-        let mut pmt = vec![2, 0xb0, length, 0, 1, 0xc1, 0, 0, 0xe0 | pcr_high, pcr_low, 0xf0, 0];
+        let mut pmt = vec![2, 0xb0, length, 0, 1, 0xc1, 0, 0, 0xe0 | pcr_high, pcr_low, 0xf0, 6];
+        // FFmpeg takes splice information only of programs that are registered so.
+        pmt.extend_from_slice(&[0x05, 4, b'C', b'U', b'E', b'I']);
         for (pid, stream_type, descriptors) in streams {
             let [high, low] = pid.to_be_bytes();
             let length = u8::try_from(descriptors.len()).unwrap();
@@ -36,17 +38,40 @@ impl Muxer {
 
     /// One PES packet of unknown length.
     pub fn pes(&mut self, pid: u16, stream_id: u8, stamps: Timestamps, data: &[u8]) {
+        self.packetized(pid, stream_id, stamps, data, false);
+    }
+
+    /// One that tells its length.
+    pub fn bounded(&mut self, pid: u16, stream_id: u8, stamps: Timestamps, data: &[u8]) {
+        self.packetized(pid, stream_id, stamps, data, true);
+    }
+
+    fn packetized(
+        &mut self,
+        pid: u16,
+        stream_id: u8,
+        stamps: Timestamps,
+        data: &[u8],
+        bounded: bool,
+    ) {
         let (flags, header) = match (stamps.pts, stamps.dts) {
             (Some(pts), Some(dts)) => (0xc0, [stamp(3, pts), stamp(1, dts)].concat()),
             (Some(pts), None) => (0x80, stamp(2, pts).to_vec()),
             _ => (0, Vec::new()),
         };
         let length = u8::try_from(header.len()).unwrap();
-        let mut bytes = vec![0, 0, 1, stream_id, 0, 0, 0x80, flags, length];
+        let whole = u16::try_from(3 + header.len() + data.len()).unwrap_or(0);
+        let [high, low] = if bounded { whole.to_be_bytes() } else { [0, 0] };
+        let mut bytes = vec![0, 0, 1, stream_id, high, low, 0x80, flags, length];
         bytes.extend_from_slice(&header);
         bytes.extend_from_slice(data);
         let clock = stamps.dts.or(stamps.pts).map(|time| time.wrapping_sub(9_000));
         self.packets(pid, &bytes, clock);
+    }
+
+    /// A section without its CRC, which is added.
+    pub fn splice(&mut self, pid: u16, section: &[u8]) {
+        self.section(pid, section);
     }
 
     fn section(&mut self, pid: u16, body: &[u8]) {

@@ -75,18 +75,18 @@ pub(crate) enum Assembled<'a> {
     Malformed,
 }
 
-/// Puts the sections of one PID together.
+/// Puts the sections of one PID together; longer ones than `BYTES` are of no use here.
 #[derive(Debug)]
-pub(crate) struct Assembler {
-    bytes: [u8; SECTION_BYTES_MAX],
+pub(crate) struct Assembler<const BYTES: usize = SECTION_BYTES_MAX> {
+    bytes: [u8; BYTES],
     /// Bytes of the open section so far; those beyond the buffer are counted, not kept.
     have: usize,
     open: bool,
 }
 
-impl Assembler {
+impl<const BYTES: usize> Assembler<BYTES> {
     pub(crate) const fn new() -> Self {
-        Self { bytes: [0; SECTION_BYTES_MAX], have: 0, open: false }
+        Self { bytes: [0; BYTES], have: 0, open: false }
     }
 
     /// Drops the open section: bytes of it are missing.
@@ -162,7 +162,10 @@ impl Assembler {
 
     /// The section's length as far as it is known: its first three bytes tell the whole.
     fn length(&self) -> usize {
-        let [_, high, low, ..] = self.bytes;
+        let (high, low) = match self.bytes.first_chunk() {
+            Some(&[_, high, low]) => (high, low),
+            None => (0, 0),
+        };
         if self.have < 3 { 3 } else { 3 + usize::from(u16::from_be_bytes([high & 0x0F, low])) }
     }
 
@@ -197,7 +200,7 @@ pub(crate) mod tests {
     }
 
     fn assemble(payloads: &[(bool, Vec<u8>)]) -> Vec<Option<Vec<u8>>> {
-        let mut assembler = Assembler::new();
+        let mut assembler = <Assembler>::new();
         let mut seen = Vec::new();
         for (start, payload) in payloads {
             assembler.push(*start, payload, &mut |done| {
