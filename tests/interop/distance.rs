@@ -1,6 +1,8 @@
 //! A round trip longer than the time after which a caller repeats its conclusion: it connects once,
 //! whatever crosses on the way.
 
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -8,7 +10,7 @@ use penstock_tests::clip::Clip;
 use penstock_tests::peers::{Keys, Peer, Side, Way};
 use penstock_tests::publisher::PAYLOAD_BYTES;
 use penstock_tests::relay::{Impairment, Relay};
-use penstock_tests::system::{Options, Penstock};
+use penstock_tests::system::{Options, Penstock, free_udp_port};
 use shm::counters::ConductorCounter;
 
 const STREAM: &str = "far";
@@ -59,6 +61,45 @@ fn a_caller_at_300_ms_connects_once_and_every_conclusion_gets_the_same_answer() 
         let first = answers.first().context("no answer")?;
         ensure!(answers.iter().all(|answer| answer == first), "{peer:?}: answers {answers:x?}");
         assert_eq!(answers.len(), asked, "{peer:?}: each is answered");
+        system.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_source_at_300_ms_is_called_once() -> Result<()> {
+    let clip = Clip::in_folder(env!("CARGO_TARGET_TMPDIR"))?;
+    for peer in [Peer::SrtLiveTransmit, Peer::SrtTokio] {
+        let listens: SocketAddr = (Ipv4Addr::LOCALHOST, free_udp_port()?).into();
+        let relay = Relay::start(listens, far())?;
+        let mut options = options();
+        options.srt +=
+            &format!("    sources:\n      - {{id: {STREAM}, address: '{}'}}\n", relay.address());
+        let system = Penstock::start(&options)?;
+        let tap = system.frames_of(STREAM)?;
+        let way = Way {
+            side: Side::Listener,
+            address: listens,
+            stream_id: "",
+            passphrase: None,
+            keys: Keys::CLEAR,
+            latency_ms: 1_500,
+        };
+        let mut sending = peer.start(&way, &clip, &system.path("peer.log"))?;
+        system.wait_stream(STREAM, "connected", |_| true)?;
+        sending.feed(&clip)?;
+        let packets = clip.bytes.chunks(PAYLOAD_BYTES).count() as u64;
+        let stream = system.wait_stream(STREAM, "everything arrived", |stream| {
+            stream["counters"]["packets_delivered"].as_u64() >= Some(packets)
+        })?;
+        assert_eq!(stream["counters"]["connections"], 1, "{peer:?}");
+        sending.end()?;
+        clip.is_whole(&tap.frames()?)?;
+        // Of all answers to conclusions, repeated ones too: one socket of the peer's.
+        let seen = relay.seen();
+        let sockets: BTreeSet<&[u8]> =
+            seen.conclusions(false).filter_map(|answer| answer.get(16 + 24..16 + 28)).collect();
+        ensure!(sockets.len() == 1, "{peer:?} answered from sockets {sockets:x?}");
         system.stop()?;
     }
     Ok(())

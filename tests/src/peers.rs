@@ -249,7 +249,9 @@ impl Sending {
             return Ok(());
         }
         eventually("the peer is connected", PATIENCE, || {
-            Ok(self.said().contains("SRT target connected").then_some(()))
+            let said = self.said();
+            let words = ["SRT target connected", "Accepted SRT target connection"];
+            Ok(words.iter().any(|it| said.contains(it)).then_some(()))
         })
     }
 
