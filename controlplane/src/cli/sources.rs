@@ -37,7 +37,7 @@ pub enum SourceCommand {
 pub struct AddSource {
     /// The id of its stream
     pub id: String,
-    /// Whom to call: encoder.example:9000 or [2001:db8::1]:9000
+    /// Whom to call: encoder.example:9000 or `[2001:db8::1]:9000`
     pub address: String,
     /// How
     #[arg(long, value_enum)]

@@ -15,7 +15,7 @@
 //! | [`rtcp`], [`rtx`] | reports, feedback, retransmissions | RFC 3550, 6; RFC 4585; RFC 4588 |
 //! | [`clock`] | one 90 kHz line for all tracks | RFC 3550, 6.4.1 |
 //! | [`session`], [`table`] | a stream's tracks; whose packet it is | |
-//! | [`payload`], [`format`] | H.264, HEVC, AV1, JPEG XS, MPEG-TS, AAC, Opus, L16, L24, G.711 | see there |
+//! | [`payload`], [`mod@format`] | H.264, HEVC, AV1, JPEG XS, MPEG-TS, AAC, Opus, L16, L24, G.711 | see there |
 //! | [`sdp`], [`detect`] | what a stream is, said or found out | RFC 8866 |
 //! | [`redundancy`] | two legs, row and column FEC | SMPTE ST 2022-7, 2022-1 |
 //!

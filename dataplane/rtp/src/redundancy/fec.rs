@@ -12,7 +12,7 @@
 //! ```
 //!
 //! The XOR of a FEC packet and of all its media packets but one is that one. Copies of the last
-//! [`MEDIA`] media packets are kept, and the last [`PENDING`] FEC packets that miss more than one.
+//! `MEDIA` media packets are kept, and the last `PENDING` FEC packets that miss more than one.
 
 use crate::bytes::{u8_at, u16_at, u32_at};
 use crate::packet::Header;

@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | here | parsing |
-//! | [`write`] | what a receiver sends |
+//! | [`mod@write`] | what a receiver sends |
 //! | [`interval`] | when it sends reports |
 //! | [`nack`] | what it asks for again |
 
