@@ -52,7 +52,7 @@ fn by_libsrt(system: &Penstock, clip: &Clip, to: SocketAddr, id: &str) -> Result
         let count = |name: &str| stream["counters"][name].as_u64().unwrap_or(0);
         count("packets_delivered") + count("packets_skipped_too_late") >= packets
     })?;
-    Ok(())
+    sender.end()
 }
 
 /// One run through the relay: its frames and its stream's last figures.

@@ -27,7 +27,7 @@ fn frames_of_srt_live_transmit() -> Result<()> {
         // It sends more than the clip: what pushes the clip's end out of its buffers.
         stream["counters"]["packets_delivered"].as_u64() >= Some(packets)
     })?;
-    drop(sender);
+    sender.end()?;
     Expected::clip(&clip.path).check(&tap.frames()?)?;
     system.stop()
 }
