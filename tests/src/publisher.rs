@@ -244,7 +244,10 @@ fn config(
     seed: u32,
     initiator: Option<&Initiator>,
 ) -> Result<CallerConfig> {
-    let socket_id = (seed.wrapping_mul(0x9e37_79b9) >> 3).max(1);
+    // Another id is another attempt, though the kernel may give its socket the same port again: the
+    // listener repeats its answer to one it knows.
+    let name = stream_id.bytes().fold(seed, |sum, byte| sum.wrapping_mul(31) ^ u32::from(byte));
+    let socket_id = (name.wrapping_mul(0x9e37_79b9) >> 3).max(1);
     let initial = Sequence::new(seed.wrapping_mul(0x85eb_ca6b) & Sequence::MASK);
     let mut config = CallerConfig::live(socket_id, initial, to.ip());
     config.stream_id = StreamId::new(stream_id.as_bytes()).context("a StreamID fits 512 bytes")?;
