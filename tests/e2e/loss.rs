@@ -29,6 +29,7 @@ fn network(seed: u64, loss_permille: u32) -> Impairment {
         reorder_permille: 20,
         reorder_delay: Duration::from_millis(5),
         delay: Duration::from_millis(10),
+        spares_handshakes: false,
     }
 }
 

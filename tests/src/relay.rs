@@ -18,6 +18,9 @@ use anyhow::Result;
 
 use crate::wire::{Seen, Watch};
 
+/// How a handshake begins: control, type 0 (SRT draft, 3.2.1).
+const HANDSHAKE: [u8; 2] = [0x80, 0x00];
+
 /// What happens to datagrams, in both directions.
 #[derive(Debug, Clone, Copy)]
 pub struct Impairment {
@@ -33,6 +36,8 @@ pub struct Impairment {
     pub reorder_delay: Duration,
     /// Delay of one direction: half the round-trip time.
     pub delay: Duration,
+    /// Handshakes are never lost.
+    pub spares_handshakes: bool,
 }
 
 impl Impairment {
@@ -45,6 +50,7 @@ impl Impairment {
             reorder_permille: 0,
             reorder_delay: Duration::ZERO,
             delay: Duration::from_millis(10),
+            spares_handshakes: false,
         }
     }
 }
@@ -201,7 +207,8 @@ impl Run {
             self.impairment;
         self.totals.taken.fetch_add(1, Ordering::Relaxed);
         self.watch.note(forth, datagram);
-        if self.random.permille(loss_permille) {
+        let spared = self.impairment.spares_handshakes && datagram.starts_with(&HANDSHAKE);
+        if self.random.permille(loss_permille) && !spared {
             self.totals.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
