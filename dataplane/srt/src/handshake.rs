@@ -30,8 +30,9 @@ pub const INDUCTION_MAGIC: u16 = 0x4a17;
 pub const INDUCTION_REQUEST_FIELD: u16 = 2;
 /// Longest StreamID (3.2.1.3).
 pub const STREAM_ID_BYTES_MAX: usize = 512;
-/// Version announced in HSREQ and HSRSP: the libsrt release whose behaviour is followed.
-pub const SRT_VERSION: u32 = 0x0001_0500;
+/// Version announced in HSREQ and HSRSP: the libsrt release whose behaviour is followed. A libsrt
+/// sender with AES-GCM reads from it which layout the peer knows: below 1.5.4 it uses an older one.
+pub const SRT_VERSION: u32 = 0x0001_0504;
 
 /// Bits of the extension field of a conclusion (3.2.1, table 3).
 pub mod field {

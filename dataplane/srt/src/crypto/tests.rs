@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Error;
-use crate::packet::{DataHeader, Encryption, HEADER_BYTES};
+use crate::packet::{DataHeader, Encryption, HEADER_BYTES, Packet};
 use crate::sequence::Sequence;
 
 /// A KMREQ and the start of the first data packet of `srt-live-transmit` 1.5.1 with a key of 16, 24
@@ -64,6 +64,55 @@ fn what_libsrt_sends_is_decrypted() {
         assert_eq!(keys.decrypt(Encryption::Even, &mut packet), Ok(packet.len()));
         let count: Vec<u8> = (0..48).collect();
         assert_eq!(packet[HEADER_BYTES..], count);
+    }
+}
+
+/// Connections recorded between two peers on libsrt 1.5.4; `tests/vectors/README.md` tells how.
+const RECORDED: [(&str, Mode, KeySize); 8] = [
+    (include_str!("../../../../tests/vectors/srt-push-ctr-128.txt"), Mode::Ctr, KeySize::Aes128),
+    (include_str!("../../../../tests/vectors/srt-push-ctr-192.txt"), Mode::Ctr, KeySize::Aes192),
+    (include_str!("../../../../tests/vectors/srt-push-ctr-256.txt"), Mode::Ctr, KeySize::Aes256),
+    (include_str!("../../../../tests/vectors/srt-push-gcm-128.txt"), Mode::Gcm, KeySize::Aes128),
+    (include_str!("../../../../tests/vectors/srt-push-gcm-192.txt"), Mode::Gcm, KeySize::Aes192),
+    (include_str!("../../../../tests/vectors/srt-push-gcm-256.txt"), Mode::Gcm, KeySize::Aes256),
+    (include_str!("../../../../tests/vectors/srt-pull-ctr-256.txt"), Mode::Ctr, KeySize::Aes256),
+    (include_str!("../../../../tests/vectors/srt-pull-gcm-256.txt"), Mode::Gcm, KeySize::Aes256),
+];
+
+/// The key material in a control packet: behind its header in a refresh, in an extension of a
+/// handshake.
+fn material_in(control: &[u8]) -> Option<KeyMaterial> {
+    const SIGNATURE: [u8; 4] = [0x12, 0x20, 0x29, 0x01];
+    let at = control.windows(3).position(|window| window == &SIGNATURE[..3])?;
+    KeyMaterial::parse(&control[at..]).ok()
+}
+
+#[test]
+fn recorded_connections_of_libsrt_are_decrypted_through_their_key_refresh() {
+    for (recorded, mode, size) in RECORDED {
+        let (mut known, mut seen, mut again) = (Vec::new(), std::collections::BTreeSet::new(), 0);
+        for line in recorded.lines().filter(|line| !line.starts_with('#')) {
+            let mut packet = bytes(&line[2..]);
+            if packet[0] & 0x80 != 0 {
+                let Some(material) = material_in(&packet) else { continue };
+                assert_eq!(material.suite(), Suite { mode, size });
+                known.push(unwrap(&material, &passphrase()).unwrap());
+                continue;
+            }
+            let Ok(Packet::Data(header, _)) = Packet::parse(&packet) else { panic!("{line}") };
+            let number = header.message - 1;
+            let clear = |keys: &Box<Keys>| {
+                let mut copy = packet.clone();
+                keys.decrypt(header.encryption, &mut copy).ok().map(|len| copy[..len].to_vec())
+            };
+            packet = known.iter().rev().find_map(clear).expect("a key that fits");
+            let payload: Vec<u8> = (0..64).map(|at| (number * 7 + at).to_le_bytes()[0]).collect();
+            assert_eq!(packet[HEADER_BYTES..], payload);
+            seen.insert(header.encryption == Encryption::Even);
+            again += u32::from(header.retransmitted);
+        }
+        assert_eq!(seen.len(), 2, "both keys were used");
+        assert!(again > 0, "a packet came again");
     }
 }
 
