@@ -30,6 +30,7 @@ fn network(seed: u64, loss_permille: u32) -> Impairment {
         reorder_delay: Duration::from_millis(5),
         delay: Duration::from_millis(10),
         spares_handshakes: false,
+        loses_until: u64::MAX,
     }
 }
 

@@ -120,8 +120,10 @@ fn options(cell: &Cell, peer: SocketAddr) -> Options {
 fn run(cell: &Cell, clip: &Clip) -> Result<String> {
     let seed = 1 + u64::from(cell.loss_percent) + cell.keys.bytes as u64;
     let network = Impairment {
-        // As a listener srt-tokio answers a conclusion once: with that answer lost nobody connects.
-        spares_handshakes: (cell.peer, cell.side) == (Peer::SrtTokio, Side::Listener),
+        // These peers take one caller and then listen no more: the answer to its conclusion, once
+        // lost, is not repeated, and libsrt's own caller gets no connection either.
+        spares_handshakes: cell.side == Side::Listener,
+        loses_until: clip.bytes.chunks(PAYLOAD_BYTES).count() as u64 * 9 / 10,
         ..Impairment::losing(seed, cell.loss_percent)
     };
     let listens: SocketAddr = (Ipv4Addr::LOCALHOST, free_udp_port()?).into();

@@ -38,6 +38,9 @@ pub struct Impairment {
     pub delay: Duration,
     /// Handshakes are never lost.
     pub spares_handshakes: bool,
+    /// Nothing is lost any more once the encoder has sent so many data packets: nobody misses a
+    /// last packet.
+    pub loses_until: u64,
 }
 
 impl Impairment {
@@ -51,6 +54,7 @@ impl Impairment {
             reorder_delay: Duration::ZERO,
             delay: Duration::from_millis(10),
             spares_handshakes: false,
+            loses_until: u64::MAX,
         }
     }
 }
@@ -97,6 +101,7 @@ impl Relay {
             backs: HashMap::new(),
             queue: BinaryHeap::new(),
             order: 0,
+            data_packets: 0,
             totals: Arc::clone(&totals),
             watch: Arc::clone(&watch),
         };
@@ -170,6 +175,7 @@ struct Run {
     backs: HashMap<SocketAddr, UdpSocket>,
     queue: BinaryHeap<Reverse<Flight>>,
     order: u64,
+    data_packets: u64,
     totals: Arc<Totals>,
     watch: Arc<Watch>,
 }
@@ -207,7 +213,10 @@ impl Run {
             self.impairment;
         self.totals.taken.fetch_add(1, Ordering::Relaxed);
         self.watch.note(forth, datagram);
-        let spared = self.impairment.spares_handshakes && datagram.starts_with(&HANDSHAKE);
+        let is_data = datagram.first().is_some_and(|byte| byte & 0x80 == 0);
+        self.data_packets += u64::from(is_data);
+        let spared = self.impairment.spares_handshakes && datagram.starts_with(&HANDSHAKE)
+            || self.data_packets > self.impairment.loses_until;
         if self.random.permille(loss_permille) && !spared {
             self.totals.lost.fetch_add(1, Ordering::Relaxed);
             return;
