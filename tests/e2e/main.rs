@@ -7,5 +7,6 @@ mod frames;
 mod loss;
 mod memory;
 mod operation;
+mod options;
 mod placement;
 mod sources;

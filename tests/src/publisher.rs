@@ -119,6 +119,11 @@ impl Publisher {
         self.connected.initial_sequence
     }
 
+    /// Packets that the listener lets be in flight.
+    pub const fn flow_window(&self) -> u32 {
+        self.connected.flow_window
+    }
+
     /// This publisher's own address.
     pub fn local(&self) -> Result<SocketAddr> {
         Ok(self.socket.local_addr()?)

@@ -181,6 +181,19 @@ impl Penstock {
         Ok((response.status().as_u16(), body))
     }
 
+    /// Status and JSON body of a PATCH.
+    pub fn patch(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(10)))
+            .build()
+            .into();
+        let mut response = agent.patch(format!("{}{path}", self.url())).send(body.to_string())?;
+        let text = response.body_mut().read_to_string()?;
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Ok((response.status().as_u16(), body))
+    }
+
     /// Status and JSON body of a POST.
     pub fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
         let agent: ureq::Agent = ureq::Agent::config_builder()

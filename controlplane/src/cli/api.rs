@@ -53,6 +53,11 @@ impl Api {
         }
     }
 
+    /// The JSON of a PATCH.
+    pub(super) fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.read(self.agent.patch(format!("{}{path}", self.url)).send(body.to_string()))
+    }
+
     /// The JSON of a DELETE.
     pub(super) fn delete(&self, path: &str) -> Result<Value, Failure> {
         self.read(self.agent.delete(format!("{}{path}", self.url)).call())

@@ -4,9 +4,9 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use super::Failure;
 use super::api::{Api, stream_path};
 use super::table::{Table, printable};
+use super::{Failure, Kind};
 
 /// `penstock streams`
 pub(super) fn streams(api: &Api, status: Option<&str>, json: bool) -> Result<(), Failure> {
@@ -157,6 +157,48 @@ fn tracks(stream: &Value) -> Table {
     table
 }
 
+/// `penstock set ID KEY=VALUE…`; without changes it shows the options.
+pub(super) fn set(api: &Api, id: &str, changes: &[String], json: bool) -> Result<(), Failure> {
+    let path = format!("{}/options", stream_path(id));
+    let body =
+        if changes.is_empty() { api.get(&path)? } else { api.patch(&path, &options(changes)?)? };
+    let mut out = io::stdout().lock();
+    if json {
+        writeln!(out, "{body}")?;
+        return Ok(());
+    }
+    for key in body["applied"].as_array().into_iter().flatten() {
+        writeln!(out, "{} acts now", text(key))?;
+    }
+    for key in body["next_connection"].as_array().into_iter().flatten() {
+        writeln!(out, "{} acts from the next connection on", text(key))?;
+    }
+    let mut table = Table::without_heading();
+    for (key, value) in body["options"].as_object().into_iter().flatten() {
+        let next = text(&body["next_connection"][key]);
+        let next = if next.is_empty() { next } else { format!("next: {next}") };
+        table.row(vec![key.clone(), text(value), next]);
+    }
+    table.write(&mut out)?;
+    out.flush()?;
+    Ok(())
+}
+
+/// `key=value` pairs as the API takes them: numbers are numbers, everything else is text.
+fn options(changes: &[String]) -> Result<Value, Failure> {
+    let pair = |change: &String| {
+        let (key, value) = change.split_once('=').ok_or_else(|| {
+            let message = format!("{change:?} is no change; it is written KEY=VALUE");
+            Failure::new(Kind::Usage, message)
+        })?;
+        let number = value.parse::<u64>().map(Value::from);
+        Ok((key.to_owned(), number.unwrap_or_else(|_| Value::from(value))))
+    };
+    let object: Result<serde_json::Map<String, Value>, Failure> =
+        changes.iter().map(pair).collect();
+    Ok(Value::Object(object?))
+}
+
 /// `penstock kick ID`
 pub(super) fn kick(api: &Api, id: &str, block: u64, json: bool) -> Result<(), Failure> {
     let body = api.delete(&format!("{}?block_s={block}", stream_path(id)))?;
@@ -215,6 +257,15 @@ mod tests {
         let line = out.lines().find(|line| line.contains("rtt_ms")).unwrap();
         let cells: Vec<&str> = line.split_ascii_whitespace().collect();
         assert_eq!(cells, ["rtt_ms", "20.3", "19.0", "20.0", "21.0", "5.5", "6.5", "7.5"]);
+    }
+
+    #[test]
+    fn changes_of_options_are_numbers_or_text() {
+        let pairs =
+            |pairs: &[&str]| options(&pairs.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>());
+        let read = pairs(&["latency=200ms", "fc_window=100", "over_bandwidth=drop"]).unwrap();
+        assert_eq!(read, json!({"latency": "200ms", "fc_window": 100, "over_bandwidth": "drop"}));
+        assert_eq!(pairs(&["latency"]).unwrap_err().kind, Kind::Usage);
     }
 
     #[test]

@@ -63,6 +63,14 @@ pub enum Command {
         /// The stream's id
         id: String,
     },
+    /// Change options of a stream, as `max_bandwidth=8000000`; show them when none is given
+    Set {
+        /// The stream's id
+        id: String,
+        /// Changes, by the keys of the configuration
+        #[arg(value_name = "KEY=VALUE")]
+        changes: Vec<String>,
+    },
     /// End a stream
     Kick {
         /// The stream's id
@@ -233,6 +241,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         Command::Streams { status } => commands::streams(&api, status.as_deref(), cli.json),
         Command::Stream { id } => commands::stream(&api, id, cli.json),
+        Command::Set { id, changes } => commands::set(&api, id, changes, cli.json),
         Command::Kick { id, block } => commands::kick(&api, id, *block, cli.json),
         Command::Sources => sources::list(&api, cli.json),
         Command::Source(command) => sources::run(&api, command, cli.json),

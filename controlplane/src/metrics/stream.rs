@@ -10,7 +10,7 @@ use crate::dto::{bitrate, float, signed_float};
 use crate::source::{Snapshot, frames_dropped};
 
 /// Counters that mean a fault; the counter's name is the `error_type`.
-const ERRORS: [StreamCounter; 23] = [
+const ERRORS: [StreamCounter; 25] = [
     StreamCounter::PacketsSkippedTooLate,
     StreamCounter::PacketsSkippedBySender,
     StreamCounter::PacketsDroppedWindow,
@@ -34,6 +34,8 @@ const ERRORS: [StreamCounter; 23] = [
     StreamCounter::FramesDroppedInvalid,
     StreamCounter::FramesDroppedPending,
     StreamCounter::FramesDroppedAborted,
+    StreamCounter::FramesDroppedBandwidth,
+    StreamCounter::BandwidthExceeded,
 ];
 
 fn by_id(stream: &StreamSnapshot) -> Labels {

@@ -3,6 +3,7 @@
 mod backpressure;
 mod events;
 mod layers;
+mod options;
 mod service;
 mod sources;
 mod streams;
@@ -109,6 +110,7 @@ fn api_routes() -> Router<Arc<State>> {
         .route("/events", get(events::list))
         .route("/events/stream", get(events::stream))
         .route("/streams/{id}/backpressure", get(backpressure::show))
+        .route("/streams/{id}/options", get(options::show).patch(options::change))
         .route("/streams/{id}/backpressure/control", post(backpressure::control))
         .route("/stats", get(system::stats))
 }

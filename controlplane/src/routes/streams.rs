@@ -191,6 +191,12 @@ fn refused(snapshot: &Snapshot, id: &str, refusal: &CommandError) -> ApiError {
         CommandError::WRONG_STATE => {
             ApiError::new(StatusCode::CONFLICT, Code::WrongState, refusal.message.clone())
         }
+        CommandError::INVALID_OPTION => {
+            // The message begins with the key.
+            let key = refusal.message.split(':').next().unwrap_or_default();
+            let key = key.strip_prefix("options.").unwrap_or(key).to_owned();
+            ApiError::invalid_parameter(&key, refusal.message.clone())
+        }
         CommandError::TOO_MANY_CLIENTS => ApiError::dataplane_unavailable(refusal.message.clone()),
         _ => ApiError::new(StatusCode::BAD_GATEWAY, Code::DataplaneFailed, refusal.to_string()),
     }

@@ -122,6 +122,7 @@ pub fn frames_dropped(stream: &StreamSnapshot) -> u64 {
         StreamCounter::FramesDroppedInvalid,
         StreamCounter::FramesDroppedPending,
         StreamCounter::FramesDroppedAborted,
+        StreamCounter::FramesDroppedBandwidth,
     ]
     .iter()
     .fold(0, |sum, counter| stream.counter(*counter).saturating_add(sum))

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use memory::Time;
 use shm::EndReason;
@@ -15,7 +16,7 @@ use uring::SocketIndex;
 
 use crate::berth::Berth;
 use crate::conductor::placement::Place;
-use crate::config::{SourceMode, StreamOptions};
+use crate::config::{OverBandwidth, SourceMode, StreamOptions};
 
 /// Who asked for a connection.
 #[derive(Debug)]
@@ -33,6 +34,17 @@ pub(crate) enum Control {
     Pressure(Option<u16>),
     /// Give up the oldest closed group of pictures.
     DropGop,
+    /// Go by these terms from now on.
+    Terms(Terms),
+}
+
+/// What can be changed while a session runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) max_bandwidth_bps: u64,
+    pub(crate) over_bandwidth: OverBandwidth,
+    pub(crate) peer_idle_timeout: Duration,
+    pub(crate) reorder_tolerance_packets: u32,
 }
 
 /// A peer that we call, and how.
@@ -64,7 +76,6 @@ pub(crate) struct Tenancy {
     /// The keys of a secured session; with the connection while that runs.
     pub(crate) keys: Option<Box<Keys>>,
     /// Everything decided about the stream.
-    #[expect(dead_code, reason = "keys and limits of the session")]
     pub(crate) options: StreamOptions,
     pub(crate) berth: Berth,
     /// Why it is on its way back.
@@ -202,6 +213,8 @@ pub(crate) enum Report {
     Spent(Box<Verdict>),
     /// That socket is closed, its index is free; also when it could not be opened.
     SocketClosed { socket: SocketIndex },
+    /// A session has been above its bandwidth for a second.
+    OverBandwidth { socket_id: u32, rate_bps: u64 },
     /// The worker has left.
     Stopped,
 }

@@ -11,6 +11,7 @@ pub(crate) enum DropReason {
     Invalid,
     Pending,
     Aborted,
+    Bandwidth,
 }
 
 /// Counters of one session, from 0 at [`Stream::open`](crate::Stream::open); each is named as in
@@ -37,6 +38,7 @@ pub struct Counters {
     pub frames_dropped_invalid: u64,
     pub frames_dropped_pending: u64,
     pub frames_dropped_aborted: u64,
+    pub frames_dropped_bandwidth: u64,
     pub bytes_skipped: u64,
     pub gops_closed: u64,
     pub gops_evicted: u64,
@@ -52,7 +54,7 @@ pub struct Counters {
 
 impl Counters {
     /// Those that only grow.
-    pub const fn totals(&self) -> [(StreamCounter, u64); 18] {
+    pub const fn totals(&self) -> [(StreamCounter, u64); 19] {
         use StreamCounter as C;
         [
             (C::FramesPublished, self.frames_published),
@@ -69,6 +71,7 @@ impl Counters {
             (C::FramesDroppedInvalid, self.frames_dropped_invalid),
             (C::FramesDroppedPending, self.frames_dropped_pending),
             (C::FramesDroppedAborted, self.frames_dropped_aborted),
+            (C::FramesDroppedBandwidth, self.frames_dropped_bandwidth),
             (C::BytesSkipped, self.bytes_skipped),
             (C::GopsClosed, self.gops_closed),
             (C::GopsEvicted, self.gops_evicted),
@@ -97,6 +100,7 @@ impl Counters {
             + self.frames_dropped_invalid
             + self.frames_dropped_pending
             + self.frames_dropped_aborted
+            + self.frames_dropped_bandwidth
     }
 
     pub(crate) const fn drop_frame(&mut self, reason: DropReason) {
@@ -106,6 +110,7 @@ impl Counters {
             DropReason::Invalid => &mut self.frames_dropped_invalid,
             DropReason::Pending => &mut self.frames_dropped_pending,
             DropReason::Aborted => &mut self.frames_dropped_aborted,
+            DropReason::Bandwidth => &mut self.frames_dropped_bandwidth,
         };
         *counter += 1;
         self.frames_finished += 1;

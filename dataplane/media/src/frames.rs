@@ -10,6 +10,7 @@ use crate::audio::{AudioFrame, AudioOutput};
 use crate::counters::{Counters, DropReason, shared_class};
 use crate::data::{DataFrame, DataOutput};
 use crate::frame_rate::{FrameRate, settled};
+use crate::limiter::Limiter;
 use crate::timeline::{Stamps, Timeline};
 use crate::{Limits, STREAM_TICKS_A_SECOND};
 
@@ -62,6 +63,7 @@ pub(crate) struct Frames {
     timeline: Timeline,
     rate: FrameRate,
     gop: Gop,
+    pub(crate) limiter: Limiter,
     last_dts: Option<u64>,
     /// A video frame ended since this was last cleared.
     pub(crate) video_ended: bool,
@@ -80,6 +82,7 @@ impl Frames {
             timeline: Timeline::default(),
             rate: FrameRate::default(),
             gop: Gop::default(),
+            limiter: Limiter::new(),
             last_dts: None,
             video_ended: false,
         }
@@ -234,6 +237,14 @@ impl Frames {
         }
     }
 
+    /// Whether a picture goes because the stream is held to a rate.
+    fn over_rate(&mut self, unit: &AccessUnit, end: u64) -> Option<DropReason> {
+        let bytes = end.saturating_sub(self.open.from);
+        let second = matches!(unit.structure, Structure::SecondField);
+        let takes = self.limiter.takes_picture(self.input.arrival, bytes, unit.key, second);
+        (!takes).then_some(DropReason::Bandwidth)
+    }
+
     fn video_flags(&mut self, unit: &AccessUnit, stamps: &Stamps) -> FrameFlags {
         let mut flags = stamp_flags(stamps);
         if unit.key {
@@ -340,7 +351,8 @@ impl Output for Frames {
             self.timeline.interrupt();
             self.rate.interrupt();
         }
-        if let Some(reason) = self.video_drop_reason(unit) {
+        let dropped = self.video_drop_reason(unit);
+        if let Some(reason) = dropped.or_else(|| self.over_rate(unit, end)) {
             self.counters.drop_frame(reason);
             self.discard_video(end);
         } else {
@@ -390,6 +402,10 @@ impl SideTrack<'_> {
         let opens = alone && self.opens && !frames.gop.open;
         if !(frames.gop.open || opens) {
             return frames.counters.drop_frame(DropReason::BeforeKey);
+        }
+        let (arrival, size) = (frames.input.arrival, bytes.len() as u64);
+        if !frames.limiter.takes_sound(arrival, size, !alone) {
+            return frames.counters.drop_frame(DropReason::Bandwidth);
         }
         let mut flags = stamp_flags(stamps) | FrameFlags::KEY;
         if damaged {

@@ -87,6 +87,7 @@ mod frames;
 pub mod fuzz;
 mod h264;
 mod hevc;
+mod limiter;
 mod limits;
 mod mpeg_video;
 mod ratio;

@@ -117,6 +117,12 @@ impl Stream {
         self.frames.drop_oldest_gop()
     }
 
+    /// Holds the frames to so many bytes a second from now on, or no more: whole frames are left
+    /// out, with all that lean on them.
+    pub const fn limit_rate(&mut self, bytes_per_second: Option<u64>, now: Time) {
+        self.frames.limiter.set_rate(bytes_per_second, now);
+    }
+
     /// How full the memory is that no eviction gets back, in thousandths: frames that wait for
     /// their due time and the open one, by number or by bytes, whichever is nearer its limit.
     pub fn pressure_permille(&self) -> u16 {

@@ -118,6 +118,10 @@ counters! {
         DriftUs => "drift_us",
         /// Gauge: advertised free window, packets.
         FlowWindowPackets => "flow_window_packets",
+        /// Gauge: highest media rate that is allowed, bits per second.
+        MaxBandwidthBps => "max_bandwidth_bps",
+        /// Seconds in which the media rate was above that.
+        BandwidthExceeded => "bandwidth_exceeded_seconds",
         /// Gauge: how short memory is for this stream, thousandths: its worker's slots, its share of
         /// them, its frames that wait to be published.
         PressureMeasuredPermille => "pressure_measured_permille",
@@ -201,6 +205,8 @@ counters! {
         FramesDroppedPending => "frames_dropped_pending",
         /// Frames dropped: a fault of the session ended it while they were open.
         FramesDroppedAborted => "frames_dropped_aborted",
+        /// Frames dropped: the stream is above its bandwidth.
+        FramesDroppedBandwidth => "frames_dropped_bandwidth",
         /// Elementary-stream bytes skipped before a frame start.
         BytesSkipped => "bytes_skipped",
         /// Groups of pictures closed.
@@ -359,6 +365,8 @@ counters! {
         EndedReplaced => "ended_replaced",
         /// Streams ended because another publisher took the id over.
         EndedTakenOver => "ended_taken_over",
+        /// Streams ended because they were above their bandwidth.
+        EndedOverBandwidth => "ended_over_bandwidth",
         /// Streams ended because the peer broke the protocol.
         EndedProtocol => "ended_protocol",
         /// Streams ended by a fault of ours.

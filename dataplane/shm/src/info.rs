@@ -120,6 +120,8 @@ labelled! {
         Protocol = 7 => "protocol",
         /// Another publisher took the id over.
         TakenOver = 8 => "taken_over",
+        /// It was above its bandwidth.
+        OverBandwidth = 9 => "over_bandwidth",
     }
 }
 

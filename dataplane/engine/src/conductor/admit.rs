@@ -40,13 +40,14 @@ impl Conductor {
                 return self.refuse(from, socket, &request, wish.resource, &refusal, now);
             }
         };
+        let options = self.settings.overlay(&admissible.id, &admissible.options);
         let ticket = Ticket {
             from,
             socket,
             request,
             id: admissible.id,
             rule: admissible.rule,
-            options: admissible.options,
+            options,
             keys: None,
             asked: now,
             arrival: EventKind::Accepted,

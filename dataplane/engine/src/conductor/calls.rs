@@ -210,6 +210,7 @@ impl Conductor {
         }
         let stream =
             Stream { source: peer.ip(), listener: socket, rule: None, state: State::Installing };
+        self.settings.connected(id, &config.options);
         self.streams.insert(id.clone(), stream);
         let latency = config.options.latency;
         let slots = config.options.slots(latency);
@@ -331,6 +332,7 @@ impl Conductor {
                 stream.state = State::Lost { berth: Box::new(berth), until };
             }
             (kept, _) => {
+                self.settings.forget(id);
                 self.streams.remove(id);
                 if kept.is_some() {
                     berth.slot.clear();

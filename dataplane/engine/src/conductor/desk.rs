@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use memory::Time;
 use shm::link::{
-    BackpressureAction, CommandError, Decision, Handler, RingGrant, SourceFailure, SourceFailures,
-    SourceReport, SourcesPage,
+    BackpressureAction, CommandError, Decision, Handler, OptionsSet, RingGrant, SourceFailure,
+    SourceFailures, SourceReport, SourcesPage,
 };
 use shm::{Directory, EndReason};
 
 use super::Conductor;
 use super::breaker::Breaker;
+use super::options::Settings;
 use super::placement::Place;
 use super::sources::{Failures, Source, Sources};
 use super::streams::{State, Stream, Streams};
@@ -26,6 +27,7 @@ impl Conductor {
         let mut desk = Desk {
             control_room: free.unwrap_or(0).saturating_sub(REQUESTS_WAITING),
             streams: &mut self.streams,
+            settings: &mut self.settings,
             ring_fds: &self.parts.ring_fds,
             view: &self.parts.view,
             now,
@@ -74,6 +76,7 @@ enum Change {
 /// Serves local readers and the control plane.
 struct Desk<'a> {
     streams: &'a mut Streams,
+    settings: &'a mut Settings,
     ring_fds: &'a [OwnedFd],
     view: &'a Directory,
     now: Time,
@@ -183,6 +186,30 @@ impl Handler for Desk<'_> {
         Ok(())
     }
 
+    fn options(&self, stream_id: &str) -> Result<serde_json::Value, CommandError> {
+        self.settings.show(stream_id).ok_or_else(|| unknown(stream_id))
+    }
+
+    fn set_options(
+        &mut self,
+        stream_id: &str,
+        options: serde_json::Value,
+    ) -> Result<OptionsSet, CommandError> {
+        let Some(stream) = self.streams.get_mut(stream_id) else { return Err(unknown(stream_id)) };
+        if self.control_room == 0
+            || matches!(stream.state, State::Installing | State::Ending { .. })
+        {
+            return Err(changing(stream_id));
+        }
+        let next_connection = !self.sources.owns(stream_id);
+        let (set, terms) = self.settings.change(stream_id, options, next_connection)?;
+        if let State::Live { place, socket_id, .. } = stream.state {
+            self.control_room -= 1;
+            self.controls.push((place, socket_id, Control::Terms(terms)));
+        }
+        Ok(set)
+    }
+
     fn backpressure(
         &mut self,
         stream_id: &str,
@@ -205,7 +232,7 @@ impl Handler for Desk<'_> {
             }
             // It acts when the publisher comes back.
             (State::Lost { berth, .. }, Control::Pressure(set)) => berth.set_pressure(set),
-            (State::Lost { .. }, Control::DropGop) => {
+            (State::Lost { .. }, Control::DropGop | Control::Terms(_)) => {
                 let message = format!("stream `{stream_id}` has no publisher");
                 return Err(CommandError::new(CommandError::WRONG_STATE, message));
             }

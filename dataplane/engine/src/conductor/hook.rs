@@ -71,7 +71,8 @@ impl Conductor {
         match decision {
             Decision::Allow(grants) => match overrides(&grants) {
                 Ok(over) => {
-                    ticket.options = ticket.options.with(&over);
+                    let granted = ticket.options.with(&over);
+                    ticket.options = self.settings.overlay(&ticket.id, &granted);
                     self.authorized(number, now);
                 }
                 Err(problem) => self.unavailable(number, problem, now),

@@ -29,6 +29,7 @@ mod events;
 mod hook;
 mod keys;
 mod log_limit;
+mod options;
 pub(crate) mod placement;
 mod resolver;
 mod sessions;
@@ -51,6 +52,7 @@ use self::calls::SocketPlaces;
 use self::events::Events;
 use self::keys::{KeyRoom, Rekey};
 use self::log_limit::LogLimit;
+use self::options::Settings;
 use self::placement::Placement;
 use self::resolver::Resolver;
 use self::sources::Sources;
@@ -111,6 +113,8 @@ pub(crate) struct Parts {
 pub(crate) struct Conductor {
     parts: Parts,
     streams: Streams,
+    /// What operators changed.
+    settings: Settings,
     tickets: HashMap<u32, Ticket>,
     ticket_last: u32,
     derived: DerivedIds,
@@ -135,6 +139,7 @@ impl Conductor {
             ),
             parts,
             streams: Streams::default(),
+            settings: Settings::default(),
             tickets: HashMap::new(),
             ticket_last: 0,
             derived: DerivedIds::default(),
@@ -205,6 +210,9 @@ impl Conductor {
             }
             Report::Renewed(renewal) => drop(renewal),
             Report::Spent(verdict) => drop(verdict),
+            Report::OverBandwidth { socket_id, rate_bps } => {
+                self.above_bandwidth(worker, socket_id, rate_bps, now);
+            }
             Report::Stopped => self.parts.workers[worker].stopped = true,
         }
     }

@@ -69,6 +69,7 @@ impl Conductor {
         };
         let source = admission::canonical(ticket.request.peer.ip());
         let (listener, rule) = (ticket.socket, ticket.rule);
+        self.settings.connected(&id, &ticket.options);
         self.streams.insert(id, Stream { source, listener, rule, state: State::Installing });
         if resumed {
             self.parts.block.add(ConductorCounter::Reconnects, 1);
@@ -167,6 +168,7 @@ impl Conductor {
 
     /// A lost stream is over: its slot and ring are free for another.
     pub(super) fn close(&mut self, id: &str) {
+        self.settings.forget(id);
         let Some(stream) = self.streams.remove(id) else { return };
         let State::Lost { mut berth, .. } = stream.state else { return };
         berth.slot.clear();
@@ -222,6 +224,7 @@ const fn end_counter(end: EndReason) -> ConductorCounter {
         EndReason::Terminated => ConductorCounter::EndedTerminated,
         EndReason::Replaced => ConductorCounter::EndedReplaced,
         EndReason::TakenOver => ConductorCounter::EndedTakenOver,
+        EndReason::OverBandwidth => ConductorCounter::EndedOverBandwidth,
         EndReason::Panicked => ConductorCounter::EndedPanicked,
         EndReason::Protocol => ConductorCounter::EndedProtocol,
         EndReason::None | EndReason::Shutdown | EndReason::Stopped => {

@@ -108,6 +108,15 @@ impl Streams {
         self.by_id.get_mut(id)
     }
 
+    /// The id of the stream whose session has that socket id.
+    pub(crate) fn with_session(&self, socket_id: u32) -> Option<&str> {
+        let mut all = self.by_id.iter();
+        let found = all.find(|(_, stream)| {
+            matches!(stream.state, State::Live { socket_id: own, .. } if own == socket_id)
+        });
+        found.map(|(id, _)| id.as_str())
+    }
+
     pub(crate) fn remove(&mut self, id: &str) -> Option<Stream> {
         self.by_id.remove(id)
     }

@@ -7,6 +7,7 @@
 mod check;
 mod options;
 mod pattern;
+mod runtime;
 mod schema;
 mod secret;
 mod sources;
@@ -20,7 +21,8 @@ use serde_json::Value;
 pub use self::check::Error;
 pub use self::options::{OverBandwidth, SecondPublisher, StreamOptions, StreamOverrides};
 pub use self::pattern::Pattern;
-pub use self::schema::{File, SourceMode, Unavailable, Unlisted, Workers};
+pub use self::runtime::RuntimeOptions;
+pub use self::schema::{File, SourceMode, StreamKeys, Unavailable, Unlisted, Workers};
 pub use self::secret::{Passphrase, PublishKey, SecretText};
 pub use self::sources::{PeerAddress, SourceConfig, SourcePolicy, Sources};
 pub use self::srt::{Access, Authorization, ListenerConfig, Named, Rule, Rules, SrtConfig};
@@ -52,10 +54,6 @@ const KEYS_WITHOUT_EFFECT: &[&str] = &[
     "ingestion.gop.force_idr_interval",
     "ingestion.stream_handling.frame_assembly_timeout",
     "ingestion.stream_handling.error_retry_limit",
-    "ingestion.srt.over_bandwidth",
-    "ingestion.srt.listeners.over_bandwidth",
-    "ingestion.streams.over_bandwidth",
-    "ingestion.srt.sources.over_bandwidth",
     "ingestion.srt.priority",
     "ingestion.srt.listeners.priority",
     "ingestion.streams.priority",

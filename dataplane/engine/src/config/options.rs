@@ -102,6 +102,40 @@ pub struct StreamOverrides {
     pub second_publisher: Option<SecondPublisher>,
 }
 
+impl StreamOverrides {
+    /// Of the options that can change at run time these, with `later` on top.
+    #[must_use]
+    pub fn merged(&self, later: &Self) -> Self {
+        Self {
+            latency: later.latency.or(self.latency),
+            latency_max: later.latency_max.or(self.latency_max),
+            max_bandwidth_bps: later.max_bandwidth_bps.or(self.max_bandwidth_bps),
+            over_bandwidth: later.over_bandwidth.or(self.over_bandwidth),
+            payload_bytes: later.payload_bytes.or(self.payload_bytes),
+            flow_window: later.flow_window.or(self.flow_window),
+            receive_buffer_bytes: later.receive_buffer_bytes.or(self.receive_buffer_bytes),
+            peer_idle_timeout: later.peer_idle_timeout.or(self.peer_idle_timeout),
+            reorder_tolerance_packets: later
+                .reorder_tolerance_packets
+                .or(self.reorder_tolerance_packets),
+            second_publisher: later.second_publisher.or(self.second_publisher),
+            ..self.clone()
+        }
+    }
+
+    /// Of these the ones that act on an open connection.
+    #[must_use]
+    pub fn live(&self) -> Self {
+        Self {
+            max_bandwidth_bps: self.max_bandwidth_bps,
+            over_bandwidth: self.over_bandwidth,
+            peer_idle_timeout: self.peer_idle_timeout,
+            reorder_tolerance_packets: self.reorder_tolerance_packets,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for StreamOptions {
     fn default() -> Self {
         Self {

@@ -11,6 +11,7 @@
 
 mod asking;
 mod attempts;
+pub(crate) mod bandwidth;
 mod counters;
 pub(crate) mod handover;
 pub(crate) mod pressure;
@@ -482,11 +483,22 @@ impl<N: Network> Worker<N> {
             if let Some((socket_id, material)) = session.take_key_request() {
                 self.report(Report::Rekey { socket_id, material });
             }
+            self.report_rate(place);
             let session = &self.parts.sessions[usize::from(place)];
             match session.over() {
                 Some(reason) => self.finish(place, reason, now),
                 None => self.wheel.set(place.into(), session.next_timeout()),
             }
+        }
+    }
+
+    /// Tells of a session that is above its bandwidth; its counters tell in any case.
+    fn report_rate(&mut self, place: u16) {
+        let news = self.parts.sessions[usize::from(place)].take_over_rate();
+        if let Some((socket_id, rate_bps)) = news
+            && self.has_room_to_report()
+        {
+            self.report(Report::OverBandwidth { socket_id, rate_bps });
         }
     }
 

@@ -14,12 +14,13 @@ use srt::{Answer, Connection};
 use uring::SocketIndex;
 
 use super::asking::Asking;
+use super::bandwidth::{Change, Watch};
 use super::counters::{self, Base};
 use super::pressure::{self, Flow, Throttle};
 use super::rate::Rate;
 use crate::berth::Guest;
-use crate::config::{BackpressureConfig, SourceMode};
-use crate::messages::{Call, Control, Origin, Renewal, Tenancy};
+use crate::config::{BackpressureConfig, OverBandwidth, SourceMode, StreamOptions};
+use crate::messages::{Call, Control, Origin, Renewal, Tenancy, Terms};
 use crate::network::Network;
 
 /// How often a stream's counters are written to shared memory while it is busy; a quiet one
@@ -59,6 +60,11 @@ pub(crate) struct Session {
     /// What the slot shows.
     spreads: srt::Spreads,
     throttle: Throttle,
+    watch: Watch,
+    /// It went above its bandwidth, at this rate, and nobody was told yet.
+    over_rate: Option<u64>,
+    /// It is to end for that.
+    closing: bool,
     published: u64,
     published_at: Time,
     /// When the next finished frame is due.
@@ -134,6 +140,9 @@ impl Session {
             media_rate: Rate::default(),
             spreads: srt::Spreads::default(),
             throttle: Throttle::new(sizes.backpressure),
+            watch: Watch::new(),
+            over_rate: None,
+            closing: false,
             published: 0,
             published_at: Time::ZERO,
             publish_at: Time::NEVER,
@@ -181,6 +190,9 @@ impl Session {
         self.spreads = srt::Spreads::default();
         counters::show_spreads(&mut tenancy.berth.slot, &self.spreads);
         self.throttle.open(tenancy.berth.pressure_set, now);
+        let StreamOptions { max_bandwidth_bps, over_bandwidth, .. } = tenancy.options;
+        self.watch.open(max_bandwidth_bps, over_bandwidth, now);
+        (self.over_rate, self.closing) = (None, false);
         self.published = 0;
         self.published_at = now;
         self.publish_at = Time::NEVER;
@@ -354,6 +366,7 @@ impl Session {
         self.publish_at = next.unwrap_or(Time::NEVER);
         if now.since(self.flushed) >= FLUSH_EVERY {
             self.press(now, wire);
+            self.watch_rate(now);
             self.flush(now);
         }
     }
@@ -376,6 +389,40 @@ impl Session {
         }
     }
 
+    /// Holds the stream to its bandwidth, by its policy.
+    fn watch_rate(&mut self, now: Time) {
+        let media_bytes = self.connection.stats().bytes_delivered;
+        match self.watch.update(now, media_bytes) {
+            Some(Change::Over(rate)) => {
+                self.over_rate = Some(rate);
+                match self.watch.policy() {
+                    OverBandwidth::Event => {}
+                    OverBandwidth::Drop => {
+                        self.stream.limit_rate(Some(self.watch.max_bps() / 8), now);
+                    }
+                    OverBandwidth::Close => self.closing = true,
+                }
+            }
+            Some(Change::Within) => self.stream.limit_rate(None, now),
+            None => {}
+        }
+    }
+
+    /// Socket id and rate of a session that went above its bandwidth since the last call.
+    pub(crate) fn take_over_rate(&mut self) -> Option<(u32, u64)> {
+        let rate = self.over_rate.take()?;
+        Some((self.tenancy.as_ref()?.config.local_id, rate))
+    }
+
+    /// Goes by other terms from now on.
+    fn agree(&mut self, terms: &Terms, now: Time) {
+        self.watch.set(terms.max_bandwidth_bps, terms.over_bandwidth);
+        // If it is still above, the next second tells.
+        self.stream.limit_rate(None, now);
+        self.connection.set_peer_idle_timeout(terms.peer_idle_timeout);
+        self.connection.set_reorder_tolerance(terms.reorder_tolerance_packets);
+    }
+
     /// Does what an operator asks, at once.
     pub(crate) fn control<N: Network>(
         &mut self,
@@ -394,6 +441,7 @@ impl Session {
                 let dropped = self.stream.drop_oldest_gop();
                 tenancy.berth.slot.add(StreamCounter::GopsDropped, dropped.into());
             }
+            Control::Terms(terms) => self.agree(&terms, now),
         }
         self.flush(now);
     }
@@ -414,7 +462,7 @@ impl Session {
             return failed.then_some(EndReason::Protocol);
         }
         match self.connection.state() {
-            srt::State::Open => None,
+            srt::State::Open => self.closing.then_some(EndReason::OverBandwidth),
             srt::State::Closed(srt::EndReason::PeerShutdown) => Some(EndReason::Shutdown),
             srt::State::Closed(srt::EndReason::PeerIdle) => Some(EndReason::Idle),
             srt::State::Closed(_) => Some(EndReason::Protocol),
@@ -483,6 +531,8 @@ impl Session {
             counters::show_spreads(slot, &self.spreads);
         }
         counters::show_throttle(slot, &self.base, &self.throttle);
+        self.base.show(slot, [(StreamCounter::BandwidthExceeded, self.watch.exceeded())]);
+        slot.set(StreamCounter::MaxBandwidthBps, self.watch.max_bps());
         let bitrate = self.media_rate.update(now, stats.bytes_delivered);
         slot.set(StreamCounter::BitrateBps, bitrate);
         self.show_info(now);

@@ -12,7 +12,7 @@ use rustix::net::{
 };
 
 use super::message::{Incoming, Reply, Request, receive, send};
-use super::{BackpressureAction, CommandError, MESSAGE_BYTES_MAX, SourceReport};
+use super::{BackpressureAction, CommandError, MESSAGE_BYTES_MAX, OptionsSet, SourceReport};
 use crate::{ABI_VERSION, Directory, Error, GopReader};
 
 /// A connection to the dataplane.
@@ -107,6 +107,27 @@ impl Link {
     pub(super) fn attend(mut self) -> Result<OwnedFd, Error> {
         match self.ask(&Request::Attend)? {
             (Reply::Done, None) => self.socket.take().ok_or(Error::LinkClosed),
+            (reply, fd) => Err(unexpected(&reply, fd.is_some())),
+        }
+    }
+
+    /// The options of a stream.
+    pub fn options(&mut self, stream_id: &str) -> Result<serde_json::Value, Error> {
+        match self.ask(&Request::Options { stream_id: stream_id.to_owned() })? {
+            (Reply::Options { options }, None) => Ok(options),
+            (reply, fd) => Err(unexpected(&reply, fd.is_some())),
+        }
+    }
+
+    /// Changes options of a stream, named as in the configuration file.
+    pub fn set_options(
+        &mut self,
+        stream_id: &str,
+        options: serde_json::Value,
+    ) -> Result<OptionsSet, Error> {
+        let stream_id = stream_id.to_owned();
+        match self.ask(&Request::SetOptions { stream_id, options })? {
+            (Reply::OptionsSet(set), None) => Ok(set),
             (reply, fd) => Err(unexpected(&reply, fd.is_some())),
         }
     }

@@ -46,6 +46,8 @@ kinds! {
     SourceFailed => "source_failed",
     /// A source has refused too often and is left alone for a while.
     SourceBreakerOpened => "source_breaker_opened",
+    /// A stream has been above its bandwidth for a second: `rate_bps`, `max_bandwidth`.
+    OverBandwidth => "over_bandwidth",
 }
 
 /// One event. What a kind has beside the common fields stands in `attributes`.

@@ -12,7 +12,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use super::sources::SourceReport;
-use super::{BackpressureAction, Decision, Event, Question};
+use super::{BackpressureAction, Decision, Event, OptionsSet, Question};
 
 /// Longest message. A request's largest part is a stream id of 512 bytes, at most six times that
 /// in JSON escapes.
@@ -45,6 +45,10 @@ pub(super) enum Request {
     Decide { question: u64, decision: Decision },
     /// Steer the backpressure of a stream.
     Backpressure { stream_id: String, action: BackpressureAction },
+    /// Tell the options of a stream.
+    Options { stream_id: String },
+    /// Change options of a stream, named as in the configuration file.
+    SetOptions { stream_id: String, options: serde_json::Value },
 }
 
 /// What the dataplane says unasked to the client that attends it.
@@ -77,6 +81,10 @@ pub(super) enum Reply {
     Sources { sources: Vec<SourceReport>, more: bool },
     /// The command was carried out.
     Done,
+    /// The options of a stream.
+    Options { options: serde_json::Value },
+    /// Options were changed.
+    OptionsSet(OptionsSet),
     /// The request was refused.
     Error(CommandError),
 }
@@ -109,6 +117,8 @@ impl CommandError {
     /// There are as many as there may be.
     pub const LIMIT: &'static str = "limit_reached";
     /// What is to be made is described wrongly; the message names the key.
+    pub const INVALID_OPTION: &'static str = "invalid_option";
+    /// A source is described wrongly; the message names the key.
     pub const INVALID_SOURCE: &'static str = "invalid_source";
     /// As many clients as the dataplane serves are connected.
     pub const TOO_MANY_CLIENTS: &'static str = "too_many_clients";

@@ -22,6 +22,9 @@
 //!    "decision":{"verdict":"allow"}}
 //!   {"request":"backpressure","stream_id":"live/a",      {"reply":"done"}
 //!    "action":{"set_pressure":{"permille":900}}}
+//!   {"request":"options","stream_id":"live/a"}          {"reply":"options","options":{…}}
+//!   {"request":"set_options","stream_id":"live/a",       {"reply":"options_set","applied":[…],
+//!    "options":{"latency":"1s"}}                          "next_connection":["latency"]}
 //!   anything else                                        {"reply":"error","code":"invalid_request",
 //!                                                         "message":"…"}
 //! ```
@@ -33,6 +36,7 @@ mod backpressure;
 mod client;
 mod event;
 mod message;
+mod options;
 mod question;
 mod server;
 mod sources;
@@ -44,6 +48,7 @@ pub use backpressure::BackpressureAction;
 pub use client::Link;
 pub use event::{Event, EventKind};
 pub use message::{CommandError, MESSAGE_BYTES_MAX};
+pub use options::OptionsSet;
 pub use question::{Decision, Grants, Question};
 pub use server::{CLIENTS_MAX, Handler, LinkServer, LinkTotals, RingGrant};
 pub use sources::{SourceFailure, SourceFailures, SourceReport, SourcesPage};

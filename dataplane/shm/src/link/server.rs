@@ -17,7 +17,8 @@ use rustix::net::{
 
 use super::message::{Incoming, PushRef, Reply, Request, receive, send};
 use super::{
-    BackpressureAction, CommandError, Decision, Event, MESSAGE_BYTES_MAX, Question, SourcesPage,
+    BackpressureAction, CommandError, Decision, Event, MESSAGE_BYTES_MAX, OptionsSet, Question,
+    SourcesPage,
 };
 use crate::{ABI_VERSION, Error, RingId};
 
@@ -63,6 +64,20 @@ pub trait Handler {
     /// is none.
     fn decide(&mut self, question: u64, decision: Decision) {
         let _ = (question, decision);
+    }
+
+    /// The options of a stream, as the control plane shows them.
+    fn options(&self, stream_id: &str) -> Result<serde_json::Value, CommandError> {
+        Err(CommandError::new(CommandError::NOT_FOUND, format!("no stream `{stream_id}`")))
+    }
+
+    /// Changes options of a stream, named as in the configuration file: all of them, or none.
+    fn set_options(
+        &mut self,
+        stream_id: &str,
+        _options: serde_json::Value,
+    ) -> Result<OptionsSet, CommandError> {
+        Err(CommandError::new(CommandError::NOT_FOUND, format!("no stream `{stream_id}`")))
     }
 
     /// Steers the backpressure of a stream; what is asked for is within its bounds.
@@ -346,6 +361,14 @@ impl LinkServer {
                 action.check()?;
                 handler.backpressure(&stream_id, action)?;
                 Ok((Reply::Done, None))
+            }
+            Request::Options { stream_id } => {
+                let options = handler.options(&stream_id)?;
+                Ok((Reply::Options { options }, None))
+            }
+            Request::SetOptions { stream_id, options } => {
+                let set = handler.set_options(&stream_id, options)?;
+                Ok((Reply::OptionsSet(set), None))
             }
             Request::Attend if self.attendant == Some(place) => Ok((Reply::Done, None)),
             Request::Attend => {

@@ -10,6 +10,7 @@ mod streams;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(super) use self::options::runtime;
 pub(super) use self::sources::source;
 use super::Config;
 use super::schema::{File, Ingestion, Workers};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::srt::SRT;
 use super::{Error, MS, SECOND, lasting, optional, refuse};
 use crate::config::options::StreamOverrides;
-use crate::config::schema::{OptionKeys, Span};
+use crate::config::schema::{OptionKeys, Span, StreamKeys};
 use crate::config::secret::{Passphrase, PublishKey, SecretText};
 
 /// GOP rings and slots are sized from it: 10 Gbit/s is more than one core receives.
@@ -44,6 +44,26 @@ pub(super) fn overrides(at: &str, keys: &OptionKeys) -> Result<StreamOverrides, 
         priority: optional(&key("priority"), keys.priority, 0..=255)?,
         second_publisher: keys.second_publisher,
     })
+}
+
+/// The values that can be changed while the dataplane runs.
+pub(in crate::config) fn runtime(at: &str, keys: &StreamKeys) -> Result<StreamOverrides, Error> {
+    let keys = keys.options();
+    for (name, given) in [
+        ("passphrase", keys.passphrase.is_some()),
+        ("key_length", keys.key_length.is_some()),
+        ("publish_key", keys.publish_key.is_some()),
+        ("priority", keys.priority.is_some()),
+    ] {
+        if given {
+            return refuse(
+                &format!("{at}.{name}"),
+                "decides who is let in, before there is a connection; it is set under \
+                 ingestion.streams or by the authorization service",
+            );
+        }
+    }
+    overrides(at, &keys)
 }
 
 fn span(

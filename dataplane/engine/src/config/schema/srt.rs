@@ -145,6 +145,15 @@ section_with_options! {
     passphrase: passphrase, key_length: key_length
 }
 
+section_with_options! {
+    /// Options of one stream that are changed while the dataplane runs.
+    StreamKeys {
+        passphrase: Option<SecretText>,
+        key_length: Option<u64>,
+    }
+    passphrase: passphrase, key_length: key_length
+}
+
 section! {
     /// `ingestion.srt.encryption`
     Encryption {
