@@ -101,11 +101,11 @@ fn recorded_connections_of_libsrt_are_decrypted_through_their_key_refresh() {
             }
             let Ok(Packet::Data(header, _)) = Packet::parse(&packet) else { panic!("{line}") };
             let number = header.message - 1;
-            let clear = |keys: &Box<Keys>| {
+            let clear = |keys: &Keys| {
                 let mut copy = packet.clone();
                 keys.decrypt(header.encryption, &mut copy).ok().map(|len| copy[..len].to_vec())
             };
-            packet = known.iter().rev().find_map(clear).expect("a key that fits");
+            packet = known.iter().rev().find_map(|keys| clear(keys)).expect("a key that fits");
             let payload: Vec<u8> = (0..64).map(|at| (number * 7 + at).to_le_bytes()[0]).collect();
             assert_eq!(packet[HEADER_BYTES..], payload);
             seen.insert(header.encryption == Encryption::Even);
