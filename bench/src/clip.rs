@@ -110,6 +110,48 @@ impl Clip {
     }
 }
 
+/// One access unit as it is in the source.
+#[derive(Debug)]
+pub(crate) struct AccessUnit {
+    /// Annex B.
+    pub(crate) bytes: Vec<u8>,
+    /// Ticks of presentation behind the least of all.
+    pub(crate) pts_ticks: u32,
+}
+
+/// The H.264 access units of a transport stream, in the order of decoding, and the ticks after which
+/// they may come again.
+pub(crate) fn access_units(ts: &[u8]) -> Result<(Vec<AccessUnit>, u64)> {
+    let source = Source::parse(ts)?;
+    let period = period(&source.video_units()?)?;
+    let mut units = Vec::new();
+    for (pes, _) in source.video_pes()? {
+        let unit = Unit::parse(&pes, false)?;
+        let pts = read_stamp(unit.pes_header.get(9..14).context("a unit without timestamps")?);
+        units.push((pes[unit.pes_header.len()..].to_vec(), pts.context("a broken timestamp")?));
+    }
+    // Modulo 2^33: behind the first by less than half of that, before it by a few pictures.
+    let first = units.first().map_or(0, |unit| unit.1);
+    let ahead = |pts: u64| pts.wrapping_sub(first).wrapping_add(1 << 20) & STAMP_MASK;
+    let least = units.iter().map(|unit| ahead(unit.1)).min().unwrap_or(0);
+    let unit = |(bytes, pts): (Vec<u8>, u64)| {
+        Ok(AccessUnit { bytes, pts_ticks: u32::try_from(ahead(pts) - least)? })
+    };
+    Ok((units.into_iter().map(unit).collect::<Result<_>>()?, period))
+}
+
+/// The NAL units of an access unit in Annex B, without what follows their trailing bits.
+pub(crate) fn nal_units(annex_b: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let starts: Vec<usize> =
+        annex_b.windows(3).enumerate().filter(|(_, w)| *w == [0, 0, 1]).map(|(at, _)| at).collect();
+    let ends = starts.clone().into_iter().skip(1).chain([annex_b.len()]);
+    starts.into_iter().zip(ends).filter_map(|(start, end)| {
+        let nal = &annex_b[start + 3..end];
+        let len = nal.iter().rposition(|byte| *byte != 0)? + 1;
+        Some(&nal[..len])
+    })
+}
+
 /// Where one connection is in the endless stream.
 #[derive(Debug)]
 pub(crate) struct Cursor {
@@ -394,14 +436,14 @@ fn period(units: &[Unit]) -> Result<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
     use crate::tag::Fault;
 
     /// Two seconds of small H.264 with B-frames and AAC, as FFmpeg writes it.
-    fn source() -> Vec<u8> {
+    pub(crate) fn source() -> Vec<u8> {
         let made = Command::new("ffmpeg")
             .args(
                 "-v error -f lavfi -i testsrc2=s=320x180:r=30 -f lavfi -i sine=r=48000".split(' '),

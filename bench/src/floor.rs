@@ -31,6 +31,8 @@ use socket2::{Domain, Socket, Type};
 use uring::{BatchReceiver, Received, Ring, RingConfig, SocketIndex, socket};
 
 use crate::clock;
+use crate::report::{Latency, Report};
+use crate::target::Usage;
 
 /// A datagram like those of live video: seven TS packets behind an RTP header.
 const PAYLOAD_BYTES: usize = 1328;
@@ -82,6 +84,12 @@ pub(crate) struct Arguments {
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
+    /// Print the line of JSON that `penstock-bench table` reads, under this row (needs --receiver)
+    #[arg(long, value_name = "LABEL", requires = "receiver")]
+    row: Option<String>,
+    /// Number of the round of alternating runs
+    #[arg(long, default_value_t = 0)]
+    round: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -125,12 +133,46 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Work::R1 => saturated(arguments, receiver)?,
         Work::R2 => paced(arguments, receiver)?,
     };
-    if arguments.json {
+    if let Some(row) = &arguments.row {
+        println!("{}", serde_json::to_string(&measured.as_run(arguments, row))?);
+    } else if arguments.json {
         println!("{}", serde_json::to_string(&measured)?);
     } else {
         println!("{measured}");
     }
     Ok(())
+}
+
+impl Measured {
+    /// As a run among others. The floor has no process of its own to be measured: memory and
+    /// threads are not told.
+    #[expect(clippy::cast_precision_loss, reason = "packets of a run are far below 2^53")]
+    fn as_run(&self, arguments: &Arguments, row: &str) -> Report {
+        let window_s = if self.work == Work::R2 { arguments.duration } else { 0.0 };
+        let megabits = self.packets as f64 * PAYLOAD_BYTES as f64 * 8.0 / 1e6;
+        let micros = |value: Option<u64>| value.map_or(f64::NAN, |value| value as f64);
+        let cpu_s = self.us_per_packet * self.packets as f64 / 1e6;
+        Report {
+            label: row.to_owned(),
+            receiver: format!("floor {:?}", self.work),
+            round: arguments.round,
+            connections: arguments.sockets().into(),
+            sent_mbit: if window_s > 0.0 { megabits / window_s } else { 0.0 },
+            window_s,
+            packets_sent: self.packets + self.lost,
+            packets_delivered: Some(self.packets),
+            packets_lost: Some(self.lost),
+            datagrams: Some(self.packets),
+            usage: Some(Usage { cpu_s, threads: 1, ..Usage::default() }),
+            latency: self.p50_us.map(|_| Latency {
+                count: self.packets,
+                p50_us: micros(self.p50_us),
+                p99_us: micros(self.p99_us),
+                ..Latency::default()
+            }),
+            ..Report::default()
+        }
+    }
 }
 
 /// Runs each receiver in turn, one process a measurement.

@@ -84,6 +84,18 @@ fn read_thread(task: &Path) -> Option<(String, Duration)> {
     Some((name, exact.or_else(|| stat_time(&stat))?))
 }
 
+/// Whether each thread of a process was stopped by a signal (state T of proc(5) stat).
+pub(crate) fn is_stopped(pid: i32) -> Result<bool> {
+    for entry in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
+        let stat = fs::read_to_string(entry.path().join("stat"))?;
+        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+        if state != Some("T") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// utime + stime, fields 14 and 15 of proc(5) stat.
 fn stat_time(stat: &str) -> Option<Duration> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);

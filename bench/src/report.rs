@@ -22,7 +22,7 @@ pub(crate) struct Report {
     pub(crate) offered_mbit: f64,
     /// Payload rate that left, over the measured window.
     pub(crate) sent_mbit: f64,
-    /// Seconds of the measured window.
+    /// Seconds of the measured window; 0 where only the emptying of queues is measured.
     pub(crate) window_s: f64,
     /// CPU that neither load nor receiver used in the window, in percent of one CPU.
     #[serde(default)]
@@ -111,6 +111,9 @@ impl Report {
 
     /// CPU milliseconds of the receiver for one second of one stream.
     pub(crate) fn cpu_ms_per_stream_second(&self) -> Option<f64> {
+        if self.window_s <= 0.0 {
+            return None;
+        }
         let stream_seconds = f64::from(self.connections) * self.window_s;
         self.usage.as_ref().map(|usage| usage.cpu_s * 1e3 / stream_seconds)
     }

@@ -14,9 +14,10 @@ use srt::crypto::{KeySize, Mode, Passphrase, Suite};
 use crate::connection::{ConnectionOptions, GSO_PACKETS_MAX, PAYLOAD, Secret};
 use crate::dataplane::Observer;
 use crate::load::{Load, LoadOptions};
-use crate::process::{CpuTimes, busy_time, udp_drops};
+use crate::measure::{Options, Start, megabits, step};
+use crate::process::udp_drops;
 use crate::report::Report;
-use crate::target::{Target, Usage};
+use crate::target::Target;
 
 /// Least packets of a send buffer.
 const BUFFER_PACKETS_MIN: u32 = 1_024;
@@ -32,12 +33,6 @@ pub(crate) struct Arguments {
     /// Payload rate of all connections together
     #[arg(long, value_name = "MBIT/S")]
     rate_mbit: f64,
-    /// Seconds to measure, after the warm-up
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
-    duration: f64,
-    /// Seconds of load before measuring starts
-    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
-    warm_up: f64,
     /// Transport stream with H.264, one access unit per PES packet, to be looped
     #[arg(long, value_name = "FILE")]
     clip: PathBuf,
@@ -56,19 +51,6 @@ pub(crate) struct Arguments {
     /// Percentage of packets left out at their first transmission
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
     omit: f64,
-    /// CPU to run on
-    #[arg(long)]
-    cpu: Option<usize>,
-    /// Process id of a receiver that runs already
-    #[arg(long)]
-    pid: Option<i32>,
-    /// Unix socket of a Penstock dataplane: reads delivered packets and latency from its shared
-    /// memory
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// Reads every frame back from the GOP rings and checks it (needs --socket)
-    #[arg(long, requires = "socket")]
-    verify: bool,
     /// Encrypt with this passphrase
     #[arg(long, value_name = "TEXT")]
     passphrase: Option<String>,
@@ -78,54 +60,20 @@ pub(crate) struct Arguments {
     /// AES-GCM instead of AES-CTR
     #[arg(long, requires = "passphrase")]
     gcm: bool,
-    /// What to call the row in tables
-    #[arg(long, default_value = "")]
-    label: String,
-    /// What to call the receiver in tables
-    #[arg(long, default_value = "")]
-    receiver: String,
-    /// Waits for at most so long until the machine is quiet
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
-    quiet_wait: f64,
-    /// Fails when everything else on the machine used more than this, in percent of one CPU
-    #[arg(long, value_name = "PERCENT")]
-    foreign_max: Option<f64>,
-    /// Number of the round of alternating runs
-    #[arg(long, default_value_t = 0)]
-    round: u32,
-    /// Print one line of JSON
-    #[arg(long)]
-    json: bool,
-    /// Receiver to start, measure and stop: it prints {"packets":N,"bytes":N} at its end
-    #[arg(last = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    #[command(flatten)]
+    options: Options,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     arguments.check()?;
-    if let Some(cpu) = arguments.cpu {
-        clock::own_core(cpu).context("cannot pin to this CPU")?;
-    }
+    let options = &arguments.options;
+    options.pin()?;
     let bytes = std::fs::read(&arguments.clip)
         .with_context(|| format!("cannot read {}", arguments.clip.display()))?;
     let clip = Clip::prepare(&bytes)?;
     drop(bytes);
-    wait_for_quiet(Duration::from_secs_f64(arguments.quiet_wait))?;
-    let target = arguments.target()?;
-    let report = measure(arguments, &clip, target)?;
-    if let Some(most) = arguments.foreign_max {
-        ensure!(
-            report.foreign_cpu_percent <= most,
-            "the machine was busy with something else: {:.0} % of one CPU",
-            report.foreign_cpu_percent
-        );
-    }
-    if arguments.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print!("{report}");
-    }
-    Ok(())
+    let target = options.target()?;
+    options.print(&measure(arguments, &clip, target)?)
 }
 
 impl Arguments {
@@ -137,8 +85,7 @@ impl Arguments {
             "--burst must be 1 to {GSO_PACKETS_MAX}"
         );
         ensure!((0.0..=50.0).contains(&self.omit), "--omit must be 0 to 50");
-        ensure!(self.pid.is_none() || self.command.is_empty(), "give --pid or a command, not both");
-        Ok(())
+        self.options.check()
     }
 
     fn secret(&self) -> Result<Option<Secret>> {
@@ -153,20 +100,6 @@ impl Arguments {
         };
         let mode = if self.gcm { Mode::Gcm } else { Mode::Ctr };
         Ok(Some(Secret { passphrase, suite: Suite { mode, size } }))
-    }
-
-    fn observer(&self) -> Result<Option<Observer>> {
-        self.socket.as_deref().map(Observer::connect).transpose()
-    }
-
-    fn target(&self) -> Result<Option<Target>> {
-        if let Some(pid) = self.pid {
-            return Ok(Some(Target::running(pid)));
-        }
-        if self.command.is_empty() {
-            return Ok(None);
-        }
-        Target::start(&self.command).map(Some)
     }
 
     #[expect(
@@ -202,73 +135,25 @@ impl Arguments {
     }
 }
 
-/// What is noted when the measured window begins.
-struct Start {
-    time: memory::Time,
-    bytes: u64,
-    cpu: Option<CpuTimes>,
-    own_cpu: CpuTimes,
-    busy: Duration,
-}
-
-impl Start {
-    fn now(load: &Load, target: Option<&Target>) -> Result<Self> {
-        Ok(Self {
-            time: clock::now(),
-            bytes: load.totals().bytes,
-            cpu: target.map(Target::cpu_times).transpose()?,
-            own_cpu: CpuTimes::read(own_pid()?)?,
-            busy: busy_time()?,
-        })
-    }
-
-    /// What others used since, in percent of one CPU. The kernel counts in ticks: a few percent
-    /// mean nothing.
-    fn foreign_cpu_percent(&self, usage: Option<&Usage>) -> Result<f64> {
-        let busy = busy_time()?.saturating_sub(self.busy).as_secs_f64();
-        let own = CpuTimes::read(own_pid()?)?.since(&self.own_cpu).as_secs_f64();
-        let receiver = usage.map_or(0.0, |usage| usage.cpu_s);
-        let window = clock::now().since(self.time).as_secs_f64();
-        Ok(((busy - own - receiver) / window * 100.0).max(0.0))
-    }
-}
-
-fn own_pid() -> Result<i32> {
-    Ok(i32::try_from(std::process::id())?)
-}
-
-/// Returns when less than a tenth of one CPU was used for a while, or after `most`.
-fn wait_for_quiet(most: Duration) -> Result<()> {
-    const SAMPLE: Duration = Duration::from_millis(500);
-    let begun = clock::now();
-    while clock::now().since(begun) < most {
-        let busy = busy_time()?;
-        std::thread::sleep(SAMPLE);
-        if busy_time()?.saturating_sub(busy) < SAMPLE / 10 {
-            break;
-        }
-    }
-    Ok(())
-}
-
 fn measure(arguments: &Arguments, clip: &Clip, target: Option<Target>) -> Result<Report> {
-    let mut observer = arguments.observer()?;
+    let options = &arguments.options;
+    let mut observer = options.observer()?;
     let mut load = Load::connect(arguments.load_options(), arguments.secret()?)?;
-    if let Some(observer) = observer.as_mut().filter(|_| arguments.verify) {
+    if let Some(observer) = observer.as_mut().filter(|_| options.verify) {
         observer.check_frames(arguments.connections)?;
     }
     let drops_before = udp_drops(arguments.ports());
-    load.send_for(clip, Duration::from_secs_f64(arguments.warm_up), || {
+    load.send_for(clip, options.warm_up(), || {
         step(&mut observer);
     })?;
     if let Some(observer) = &mut observer {
         observer.start_window();
     }
-    let start = Start::now(&load, target.as_ref())?;
-    load.send_for(clip, Duration::from_secs_f64(arguments.duration), || {
+    let start = Start::now(load.totals().bytes, target.as_ref())?;
+    load.send_for(clip, options.duration(), || {
         step(&mut observer);
     })?;
-    let usage = usage(target.as_ref(), &start)?;
+    let usage = start.usage(target.as_ref())?;
     let foreign_cpu_percent = start.foreign_cpu_percent(usage.as_ref())?;
     let latency = observer.as_ref().map(Observer::latency);
     let datagrams = observer.as_ref().map(Observer::datagrams);
@@ -284,16 +169,17 @@ fn measure(arguments: &Arguments, clip: &Clip, target: Option<Target>) -> Result
     })?;
     let totals = load.totals();
     let socket_drops = udp_drops(arguments.ports()).saturating_sub(drops_before);
-    let frames = observer.as_mut().and_then(|observer| observer.verdict(clip, load.connections()));
+    let sent = load.connections().iter().map(|connection| connection.frames_started(clip));
+    let frames = observer.as_mut().and_then(|observer| observer.verdict(sent));
     let seen = observer.as_ref().map(Observer::packets_delivered);
     load.close();
     std::thread::sleep(Duration::from_millis(100));
     let said = target.map(Target::stop).transpose()?.flatten();
     let delivered = seen.or_else(|| said.map(|said| said.packets));
     Ok(Report {
-        label: arguments.label.clone(),
-        receiver: arguments.receiver.clone(),
-        round: arguments.round,
+        label: options.label.clone(),
+        receiver: options.receiver.clone(),
+        round: options.round,
         connections: arguments.connections,
         offered_mbit: arguments.rate_mbit,
         sent_mbit: megabits(bytes) / window.as_secs_f64(),
@@ -318,24 +204,6 @@ fn measure(arguments: &Arguments, clip: &Clip, target: Option<Target>) -> Result
         latency,
         frames,
     })
-}
-
-fn step(observer: &mut Option<Observer>) {
-    if let Some(observer) = observer {
-        observer.step();
-    }
-}
-
-fn usage(target: Option<&Target>, start: &Start) -> Result<Option<Usage>> {
-    let (Some(target), Some(cpu)) = (target, &start.cpu) else {
-        return Ok(None);
-    };
-    target.usage_since(cpu).map(Some)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a run sends far less than 2^53 bytes")]
-fn megabits(bytes: u64) -> f64 {
-    bytes as f64 * 8.0 / 1e6
 }
 
 const _: () = assert!(PAYLOAD == 1_316);

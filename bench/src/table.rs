@@ -1,7 +1,8 @@
 //! `penstock-bench table`: many runs, one line of JSON each, as tables of medians and ratios.
 //!
 //! Runs with one label form one table; runs with one round number form a pair, and ratios are
-//! taken within pairs. A label whose runs differ in rate is a search for the lossless rate.
+//! taken within pairs. A label under which one receiver had several rates is a search for the
+//! lossless rate.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use crate::report::{Report, mib};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Lines of JSON as `penstock-bench srt --json` prints them
+    /// Lines of JSON as `penstock-bench` prints them with --json
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Receiver the others are compared with
@@ -66,14 +67,22 @@ fn render(runs: &[Report], base: &str, unit: Unit) -> String {
     for label in in_order(runs.iter().map(|run| run.label.as_str())) {
         let runs: Vec<&Report> = runs.iter().filter(|run| run.label == label).collect();
         out.push_str(&format!("\n## {label}\n\n"));
-        let rates = rates(&runs);
-        if rates.len() > 1 {
-            render_ceiling(&mut out, &runs, &rates);
+        if is_search(&runs) {
+            render_ceiling(&mut out, &runs, &rates(&runs));
         } else {
             render_costs(&mut out, &runs, base, unit);
         }
     }
     out
+}
+
+/// Whether a receiver was tried at several rates.
+fn is_search(runs: &[&Report]) -> bool {
+    in_order(runs.iter().map(|run| run.receiver.as_str())).into_iter().any(|receiver| {
+        let own: Vec<&Report> =
+            runs.iter().copied().filter(|run| run.receiver == receiver).collect();
+        rates(&own).len() > 1
+    })
 }
 
 fn render_costs(out: &mut String, runs: &[&Report], base: &str, unit: Unit) {
@@ -100,13 +109,13 @@ fn render_costs(out: &mut String, runs: &[&Report], base: &str, unit: Unit) {
             format!("{:.0} / {:.0}", median(&p50), median(&p99))
         };
         out.push_str(&format!(
-            "| {receiver} | {} | {:.1} | {:.3} / {:.3} / {:.3} | {:.2} | {} | {} | {} | {:.1}{sum} | {latency} | {} | {:.0} |\n",
+            "| {receiver} | {} | {} | {:.3} / {:.3} / {:.3} | {} | {} | {} | {} | {:.1}{sum} | {latency} | {} | {:.0} |\n",
             own.len(),
-            median(&values(&own, |run| Some(run.sent_mbit))),
+            shown(&values(&own, |run| (run.window_s > 0.0).then_some(run.sent_mbit)), 1),
             cost.first().unwrap_or(&f64::NAN),
             median(&cost),
             cost.last().unwrap_or(&f64::NAN),
-            median(&per_second),
+            shown(&per_second, 2),
             ratio(runs, receiver, base, unit),
             losses(&own),
             threads.unwrap_or(0),
@@ -245,6 +254,11 @@ fn values(runs: &[&Report], value: impl Fn(&Report) -> Option<f64>) -> Vec<f64> 
     values
 }
 
+/// The median to so many places; a dash when there is none.
+fn shown(sorted: &[f64], places: usize) -> String {
+    if sorted.is_empty() { "–".to_owned() } else { format!("{:.places$}", median(sorted)) }
+}
+
 /// Of sorted values.
 fn median(sorted: &[f64]) -> f64 {
     match sorted.len() {
@@ -303,6 +317,14 @@ mod tests {
         let line = text.lines().find(|line| line.starts_with("| many")).unwrap();
         assert!(line.contains("3.000 / 3.000 / 3.000"), "{line}");
         assert!(line.contains("| 1.50 |") && line.contains("| 13 + 12 |"), "{line}");
+    }
+
+    #[test]
+    fn a_floor_beside_which_another_rate_was_sent_makes_no_search() {
+        let floor = Report { window_s: 0.0, ..run("floor", 1, 900.0, 0.1, 0) };
+        let text = render(&[floor, run("penstock", 1, 1e3, 0.2, 0)], "floor", Unit::Gbit);
+        let line = text.lines().find(|line| line.starts_with("| floor")).unwrap();
+        assert!(line.starts_with("| floor | 1 | – |"), "{line}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
-use crate::process::{CpuTimes, ThreadCpu, proportional_set_bytes};
+use crate::process::{CpuTimes, ThreadCpu, is_stopped, proportional_set_bytes};
 
 /// How long a receiver may take to end after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,6 +67,28 @@ impl Target {
         CpuTimes::read(self.pid)
     }
 
+    /// Stops it (SIGSTOP) and says what it has used once all its threads stand still.
+    pub(crate) fn stop_for_now(&self) -> Result<CpuTimes> {
+        kill_process(self.process_id()?, Signal::STOP)?;
+        let asked = Instant::now();
+        while !is_stopped(self.pid)? {
+            if asked.elapsed() > STOP_TIMEOUT {
+                bail!("the receiver did not stop");
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        self.cpu_times()
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub(crate) fn go_on(&self) -> Result<()> {
+        Ok(kill_process(self.process_id()?, Signal::CONT)?)
+    }
+
+    fn process_id(&self) -> Result<Pid> {
+        Pid::from_raw(self.pid).context("process id 0")
+    }
+
     /// What was used since `earlier`.
     pub(crate) fn usage_since(&self, earlier: &CpuTimes) -> Result<Usage> {
         let times = self.cpu_times()?;
@@ -86,8 +108,7 @@ impl Target {
         let Some(mut child) = self.child.take() else {
             return Ok(None);
         };
-        let pid = Pid::from_raw(self.pid).context("process id 0")?;
-        kill_process(pid, Signal::TERM)?;
+        kill_process(Pid::from_raw(self.pid).context("process id 0")?, Signal::TERM)?;
         let asked = Instant::now();
         while child.try_wait()?.is_none() {
             if asked.elapsed() > STOP_TIMEOUT {

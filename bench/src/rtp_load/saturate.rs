@@ -1,0 +1,69 @@
+//! The saturated cost, as floor R1 has it: the receiver is stopped while its queues are filled, then
+//! it empties them with the sender silent. What it uses for that is measured, without the first
+//! round.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::load::Load;
+use super::media::Media;
+use super::{Arguments, Ended, finish, settle, warm_up};
+use crate::clock;
+use crate::process::udp_drops;
+use crate::report::Report;
+use crate::target::{Target, Usage};
+
+/// What a round queues: as many as in floor R1.
+const ROUND_PACKETS: u64 = 4_095;
+/// Longer than any round takes.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) fn measure(
+    arguments: &Arguments,
+    media: &Media,
+    target: Option<Target>,
+    rounds: u32,
+) -> Result<Report> {
+    let target = target.context("--saturate needs a receiver: a command or --pid")?;
+    let mut observer = arguments.options.observer()?;
+    ensure!(observer.is_some(), "--saturate needs --socket");
+    let drops_before = udp_drops(arguments.ports());
+    let mut load = Load::open(arguments.load_options(media))?;
+    warm_up(arguments, media, &mut load, &mut observer)?;
+    settle(&mut observer);
+    let (mut cpu, mut packets) = (Duration::ZERO, 0);
+    for round in 0..rounds.max(2) {
+        let seen = observer.as_ref().context("checked")?;
+        let before = (target.stop_for_now()?, seen.packets_delivered());
+        let sent = load.send_at_once(media, ROUND_PACKETS)?;
+        target.go_on()?;
+        let deadline = clock::now() + PATIENCE;
+        while seen.packets_delivered() - before.1 < sent && clock::now() < deadline {
+            std::hint::spin_loop();
+        }
+        if round > 0 {
+            cpu += target.cpu_times()?.since(&before.0);
+            packets += seen.packets_delivered() - before.1;
+        }
+        // The queues are empty: frames are read back between rounds.
+        for _ in 0..arguments.sessions {
+            crate::measure::step(&mut observer);
+        }
+    }
+    let idle = target.usage_since(&target.cpu_times()?)?;
+    let ended = Ended {
+        arguments,
+        media,
+        load: &load,
+        window: Duration::ZERO,
+        bytes: 0,
+        usage: Some(Usage { cpu_s: cpu.as_secs_f64(), ..idle }),
+        foreign_cpu_percent: 0.0,
+        datagrams: Some(packets),
+    };
+    settle(&mut observer);
+    let mut report = ended.report(&mut observer, drops_before);
+    finish(Some(target), &mut report)?;
+    Ok(report)
+}
