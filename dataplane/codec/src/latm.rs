@@ -113,6 +113,12 @@ fn latm_value(bits: &mut BitReader<'_>) -> Result<u32, Error> {
     bits.bits(8 * bytes)
 }
 
+/// What an AudioSpecificConfig of general audio says. Its bytes in the format are those that were
+/// read: extensions behind them are left out.
+pub fn describe(config: &[u8]) -> Result<AudioFormat, Error> {
+    audio_specific_config(&mut BitReader::plain(config))
+}
+
 /// AudioSpecificConfig() of general audio (1.6.2.1, 4.4.1), copied as it is read.
 fn audio_specific_config(bits: &mut BitReader<'_>) -> Result<AudioFormat, Error> {
     let mut config = ConfigBits::default();

@@ -11,9 +11,15 @@
 //! codings; so does FFmpeg's parser, whose packets are the measure of a frame's bytes.
 //!
 //! A boundary is known some bytes after it, at worst when the header of a slice is complete.
+//!
+//! **Whole units** ([`Carriage::AccessUnits`]) say where access units end: what is open ends with
+//! its unit, at once. A unit may hold two (fields of one time, pictures whose end was not marked):
+//! they are told apart as in a stream. Parameter sets that have a unit to themselves go with the
+//! picture behind them. A hole stays in its unit: whatever comes behind it there goes on with the
+//! same access unit, unless it shows by its header that it is another.
 
 use codec::annexb::{Scanner, Start};
-use codec::sink::Timestamps;
+use codec::sink::{Carriage, Timestamps};
 use codec::{FrameClass, SliceType, VideoFormat, h264};
 
 use crate::h264::H264;
@@ -73,6 +79,10 @@ pub(crate) struct AccessUnit {
     pub(crate) torn: bool,
     /// Its class where slices do not tell it.
     pub(crate) class: Option<FrameClass>,
+    /// Most frames that are decoded before one and shown after it, as the stream declares.
+    pub(crate) reorder: Option<u8>,
+    /// Pictures of the stream may be fields.
+    pub(crate) field_coded: bool,
     pub(crate) nals: u32,
 }
 
@@ -198,6 +208,11 @@ pub(crate) struct AccessUnits {
 #[derive(Debug)]
 struct Nals {
     coding: Coding,
+    /// Units end with access units.
+    whole_units: bool,
+    /// Of whole units: bytes of the open one are missing; one of its pictures took its stamps.
+    unit_torn: bool,
+    unit_stamped: bool,
     h264: H264,
     hevc: Hevc,
     units: Units,
@@ -226,6 +241,9 @@ impl AccessUnits {
             scanner: Scanner::new(),
             nals: Nals {
                 coding: Coding::H264,
+                whole_units: false,
+                unit_torn: false,
+                unit_stamped: false,
                 h264: H264::new(),
                 hevc: Hevc::new(),
                 units: Units::default(),
@@ -244,10 +262,13 @@ impl AccessUnits {
     }
 
     /// Forgets everything; positions count from 0 again.
-    pub(crate) fn reset(&mut self, coding: Coding) {
+    pub(crate) fn reset(&mut self, coding: Coding, carriage: Carriage) {
         self.scanner = Scanner::new();
         let nals = &mut self.nals;
         nals.coding = coding;
+        nals.whole_units = carriage == Carriage::AccessUnits;
+        nals.unit_torn = false;
+        nals.unit_stamped = false;
         nals.h264.clear();
         nals.hevc.clear();
         nals.units = Units::default();
@@ -268,32 +289,56 @@ impl AccessUnits {
     }
 
     /// A unit begins with the next byte.
-    pub(crate) fn unit_start(&mut self, stamps: Timestamps) {
-        self.nals.units.start(self.scanner.position(), stamps);
-        self.nals.unit_nonzero = None;
-        self.nals.unit_open = true;
+    pub(crate) fn unit_start(&mut self, stamps: Timestamps, output: &mut impl Output) {
+        self.unit_end(output);
+        let nals = &mut self.nals;
+        nals.units.start(self.scanner.position(), stamps);
+        nals.unit_nonzero = None;
+        nals.unit_open = true;
+        nals.unit_stamped = false;
+        nals.in_step |= nals.whole_units;
     }
 
     /// The open unit is complete.
-    pub(crate) const fn unit_end(&mut self) {
+    pub(crate) fn unit_end(&mut self, output: &mut impl Output) {
         self.nals.unit_open = false;
+        if self.nals.whole_units {
+            self.scanner.interrupt();
+            self.nals.end_unit(self.scanner.position(), output);
+        }
+    }
+
+    /// Whole units may be missing here.
+    pub(crate) fn skipped(&mut self, output: &mut impl Output) {
+        let nals = &mut self.nals;
+        nals.h264.gap();
+        nals.hevc.gap();
+        // Parameter sets whose picture may be among them.
+        if let Some(open) = nals.open.take() {
+            output.access_unit(&open, self.scanner.position());
+        }
     }
 
     /// Bytes are missing here.
-    pub(crate) fn gap(&mut self) {
+    pub(crate) fn gap(&mut self, output: &mut impl Output) {
         self.scanner.interrupt();
         let nals = &mut self.nals;
+        if nals.whole_units {
+            nals.end_slice(self.scanner.position(), output);
+        } else {
+            nals.units.lost();
+        }
         nals.nal = None;
         nals.tentative = None;
-        nals.units.lost();
         nals.in_step = false;
+        nals.unit_torn = nals.unit_open;
         nals.h264.gap();
         nals.hevc.gap();
         // Nothing that follows can start with the first byte of the unit.
         nals.unit_nonzero.get_or_insert(u64::MAX);
         if let Some(open) = &mut nals.open {
             open.damaged = true;
-            open.torn = true;
+            open.torn = !nals.whole_units;
         }
     }
 
@@ -362,10 +407,44 @@ impl Nals {
         }
     }
 
+    /// The unit of whole access units ends before `end`.
+    fn end_unit(&mut self, end: u64, output: &mut impl Output) {
+        self.end_nal(end, output);
+        self.tentative = None;
+        let torn = std::mem::take(&mut self.unit_torn);
+        match self.open {
+            // Parameter sets of the picture that follows.
+            Some(open) if !open.has_slices && !open.damaged => {}
+            Some(open) => {
+                self.open = None;
+                output.access_unit(&open, end);
+            }
+            // Nothing of it came.
+            None if torn => {
+                output.access_unit(&AccessUnit { damaged: true, ..AccessUnit::default() }, end);
+            }
+            None => output.skipped(end),
+        }
+    }
+
+    /// A slice that breaks off at `end` tells what there is of its header. Other NAL units do not:
+    /// cut short, they could say something else.
+    fn end_slice(&mut self, end: u64, output: &mut impl Output) {
+        if self.nal.is_some_and(|nal| matches!(nal.kind, Some(Kind::Slice { .. }))) {
+            self.end_nal(end, output);
+        }
+    }
+
+    /// Where an access unit begins whose first NAL unit begins at `start`. Start codes of whole
+    /// units have four bytes.
+    const fn boundary(&self, start: Start) -> u64 {
+        if self.whole_units { start.code } else { self.coding.boundary(start) }
+    }
+
     fn start(&mut self, start: Start, piece: &[u8], base: u64, output: &mut impl Output) {
         self.read(piece, base, start.code, output);
         self.end_nal(start.code, output);
-        let at = self.coding.boundary(start);
+        let at = self.boundary(start);
         let leads = self.unit_nonzero.is_some_and(|nonzero| nonzero == start.nal - 1);
         let near = |unit: &u64| *unit <= at && at - *unit <= LEADING_ZEROS_MAX;
         let at_unit = self.units.open().filter(|unit| leads && near(unit));
@@ -437,6 +516,10 @@ impl Nals {
             Coding::Hevc => Hevc::classify(bytes),
         };
         nal.kind = Some(kind);
+        if self.whole_units && self.open.is_none() && kind != Kind::Follower {
+            // Whatever comes first in its unit, the first slice or not.
+            self.begin(nal, false, output);
+        }
         match kind {
             Kind::Slice { prefix } => nal.want = prefix,
             Kind::Starter { delimiter, contents } => {
@@ -471,9 +554,14 @@ impl Nals {
         self.unaligned |= nal.at_unit.is_some() && !slice.starts;
         self.tentative = None;
         self.in_step = true;
+        let stamps = self.unit_stamps();
         let Some(open) = &mut self.open else { return };
         if !open.has_slices {
             open.has_slices = true;
+            if self.whole_units {
+                self.unit_stamped = true;
+                open.stamps = stamps;
+            }
             match self.coding {
                 Coding::H264 => self.h264.begin_picture(open),
                 Coding::Hevc => self.hevc.begin_picture(open),
@@ -481,6 +569,12 @@ impl Nals {
         }
         open.worst = open.worst.max(slice.slice_type);
         open.damaged |= slice.slice_type.is_none();
+    }
+
+    /// What the open unit of whole access units has for a picture that begins in it: they share
+    /// its stamps, but only one can have them.
+    fn unit_stamps(&self) -> Timestamps {
+        if self.unit_stamped { Timestamps::default() } else { self.units.open_stamps() }
     }
 
     fn look_at_contents(&mut self, nal: &Nal, contents: Contents) {
@@ -502,7 +596,7 @@ impl Nals {
     /// An access unit begins with `nal`, or with what only this NAL unit confirms as its start.
     fn begin(&mut self, nal: &Nal, delimiter: bool, output: &mut impl Output) {
         let first = self.tentative.take().unwrap_or(*nal);
-        let mut at = self.coding.boundary(first.start);
+        let mut at = self.boundary(first.start);
         let is_slice = matches!(first.kind, Some(Kind::Slice { .. }));
         let decisive = self.coding.decisive(first.start, is_slice);
         match self.open.take() {
@@ -518,8 +612,9 @@ impl Nals {
         self.unaligned |= leads && first.at_unit.is_none() && self.in_step;
         // Where units begin with access units, a unit since the loss is as good as a slice.
         let tells = delimiter || !(self.delimiters || self.unaligned);
-        let whole = self.in_step || (first.at_unit.is_some() && tells);
-        let doubtful_stamps = self.units.is_between(at, decisive);
+        let tells = tells && first.at_unit.is_some() && !self.whole_units;
+        let whole = self.in_step || tells;
+        let doubtful_stamps = !self.whole_units && self.units.is_between(at, decisive);
         self.previous_start = Some(at);
         self.open =
             Some(AccessUnit { stamps, doubtful_stamps, damaged: !whole, ..AccessUnit::default() });

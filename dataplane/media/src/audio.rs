@@ -12,10 +12,14 @@
 //! belong to it (E-AC-3), with the header of the next one. A header found by searching counts only
 //! when the next one confirms it; in step, the header where the last frame ended is enough.
 
+mod units;
+
 use codec::audio::{Header, Sync, Syntax, find};
-use codec::sink::{Codec, Timestamps};
+use codec::sink::{Codec, Timestamps, TrackConfig};
 use codec::{AudioFormat, Error, adts, latm};
 
+use self::units::{Unit, Units as WholeUnits};
+use crate::counters::DropReason;
 use crate::ratio::Ratio;
 use crate::timeline::Stamps;
 use crate::units::Units;
@@ -26,15 +30,29 @@ pub(crate) const GATHER_BYTES: usize = 8192 + 64;
 /// Most access units of a LATM element: numSubFrames has six bits.
 const LATM_UNITS_MAX: usize = 64;
 
-/// How a track of sound is split, if it can be.
-pub(crate) const fn syntax(codec: Codec) -> Option<Syntax> {
-    match codec {
-        Codec::Aac => Some(Syntax::Adts),
-        Codec::AacLatm => Some(Syntax::Loas),
-        Codec::Ac3 | Codec::Eac3 => Some(Syntax::Ac3),
-        Codec::MpegAudio => Some(Syntax::MpegAudio),
-        Codec::Opus => Some(Syntax::OpusControl),
-        _ => None,
+/// How a track of sound is split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Its frames announce themselves.
+    Syntax(Syntax),
+    /// Its units are frames ([`Carriage::AccessUnits`]).
+    Units(WholeUnits),
+}
+
+impl Way {
+    /// For a track, if it can be split.
+    pub(crate) fn of(track: &TrackConfig) -> Option<Self> {
+        if let Some(units) = WholeUnits::of(track) {
+            return Some(Self::Units(units));
+        }
+        match track.codec {
+            Codec::Aac => Some(Self::Syntax(Syntax::Adts)),
+            Codec::AacLatm => Some(Self::Syntax(Syntax::Loas)),
+            Codec::Ac3 | Codec::Eac3 => Some(Self::Syntax(Syntax::Ac3)),
+            Codec::MpegAudio => Some(Self::Syntax(Syntax::MpegAudio)),
+            Codec::Opus => Some(Self::Syntax(Syntax::OpusControl)),
+            _ => None,
+        }
     }
 }
 
@@ -52,12 +70,17 @@ pub(crate) trait AudioOutput {
     fn audio_frame(&mut self, frame: &AudioFrame<'_>);
     /// Bytes that belong to no frame.
     fn skipped_bytes(&mut self, bytes: u64);
+    /// A frame is not kept.
+    fn dropped(&mut self, reason: DropReason);
 }
 
 /// Frames one audio track.
 #[derive(Debug)]
 pub(crate) struct AudioFrames {
     syntax: Syntax,
+    /// Its units are frames: what is known of them, and the open one.
+    whole: Option<WholeUnits>,
+    unit: Option<Unit>,
     gathered: Box<[u8; GATHER_BYTES]>,
     len: usize,
     /// Position of the first gathered byte.
@@ -112,6 +135,8 @@ impl AudioFrames {
     pub(crate) fn new() -> Self {
         Self {
             syntax: Syntax::Adts,
+            whole: None,
+            unit: None,
             gathered: Box::new([0; GATHER_BYTES]),
             len: 0,
             start: 0,
@@ -126,8 +151,12 @@ impl AudioFrames {
     }
 
     /// Forgets everything; positions count from 0 again.
-    pub(crate) fn reset(&mut self, syntax: Syntax) {
-        self.syntax = syntax;
+    pub(crate) fn reset(&mut self, way: Way) {
+        (self.syntax, self.whole) = match way {
+            Way::Syntax(syntax) => (syntax, None),
+            Way::Units(units) => (Syntax::Adts, Some(units)),
+        };
+        self.unit = None;
         self.len = 0;
         self.start = 0;
         self.in_step = false;
@@ -151,16 +180,34 @@ impl AudioFrames {
 
     /// A frame is begun and not complete.
     pub(crate) const fn is_open(&self) -> bool {
-        self.in_step && self.len > 0
+        self.unit.is_some() || self.in_step && self.len > 0
     }
 
     /// A unit begins with the next byte.
-    pub(crate) fn unit_start(&mut self, stamps: Timestamps) {
-        self.units.start(self.position(), stamps);
+    pub(crate) fn unit_start(&mut self, stamps: Timestamps, output: &mut impl AudioOutput) {
+        match self.whole {
+            Some(_) => self.begin_unit(stamps, output),
+            None => self.units.start(self.position(), stamps),
+        }
+    }
+
+    /// The open unit is complete.
+    pub(crate) fn unit_end(&mut self, output: &mut impl AudioOutput) {
+        if self.whole.is_some() {
+            self.end_unit(output);
+        }
+    }
+
+    /// Whole units may be missing here.
+    pub(crate) fn skipped(&mut self) {
+        self.clock = Clock::default();
     }
 
     /// The next bytes.
     pub(crate) fn push(&mut self, mut piece: &[u8], output: &mut impl AudioOutput) {
+        if self.whole.is_some() {
+            return self.add_to_unit(piece, output);
+        }
         while !piece.is_empty() {
             let room = self.gathered.get_mut(self.len..).unwrap_or_default();
             let (now, later) = piece.split_at(room.len().min(piece.len()));
@@ -179,6 +226,9 @@ impl AudioFrames {
 
     /// Bytes are missing here: a frame that is begun breaks off.
     pub(crate) fn gap(&mut self, output: &mut impl AudioOutput) {
+        if self.whole.is_some() {
+            return self.damage_unit();
+        }
         self.break_off(output);
         self.units.lost();
         self.clock = Clock::default();
@@ -188,6 +238,10 @@ impl AudioFrames {
 
     /// No more bytes come.
     pub(crate) fn finish(&mut self, output: &mut impl AudioOutput) {
+        if self.whole.is_some() {
+            self.damage_unit();
+            return self.end_unit(output);
+        }
         self.drain(true, output);
         self.end_joined(false, output);
         self.break_off(output);

@@ -14,11 +14,14 @@
 //! (AOM's carriage allows it), with the first OBU of a unit behind a frame that is shown: a
 //! temporal unit shows one frame, what is not shown before it may have come in units of its own.
 //!
+//! **Whole units** ([`Carriage::AccessUnits`]) are temporal units in the low overhead form: what is
+//! open ends with its unit. OBUs behind a hole go on with it, and it is damaged.
+//!
 //! **Stamps.** The presentation time is that of the unit in which the shown frame begins, the
 //! decoding time that of the one in which the temporal unit begins.
 
 use codec::av1::{FrameHeader, FrameType, HAS_SIZE, ObuHeader, ObuType, SequenceHeader, to_leb128};
-use codec::sink::Timestamps;
+use codec::sink::{Carriage, Timestamps};
 use codec::{Error, FrameClass, VideoFormat};
 
 use crate::access_unit::{AccessUnit, Output};
@@ -70,6 +73,10 @@ struct Obu {
 pub(crate) struct TemporalUnits {
     units: Units,
     unit_open: bool,
+    /// Units end with temporal units.
+    whole_units: bool,
+    /// Of whole units: bytes of the open one are missing.
+    unit_torn: bool,
     /// A unit began and none of its OBUs yet.
     unit_begins: bool,
     form: Form,
@@ -103,6 +110,8 @@ impl TemporalUnits {
         Self {
             units: Units::default(),
             unit_open: false,
+            whole_units: false,
+            unit_torn: false,
             unit_begins: false,
             form: Form::Unknown(0),
             reading: Reading::Lost,
@@ -125,8 +134,12 @@ impl TemporalUnits {
     }
 
     /// Forgets everything; positions count from 0 again.
-    pub(crate) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self, carriage: Carriage) {
         *self = Self::new();
+        if carriage == Carriage::AccessUnits {
+            self.whole_units = true;
+            self.form = Form::LowOverhead;
+        }
     }
 
     pub(crate) fn format(&self) -> Option<&VideoFormat> {
@@ -143,6 +156,10 @@ impl TemporalUnits {
 
     /// A unit begins with the next byte.
     pub(crate) fn unit_start(&mut self, stamps: Timestamps, frames: &mut Frames) {
+        if self.whole_units {
+            self.end_unit(frames);
+            self.in_step = true;
+        }
         if let Reading::Payload(Obu { size: None, .. }) = self.reading
             && self.form == Form::LowOverhead
         {
@@ -164,6 +181,9 @@ impl TemporalUnits {
     /// The open unit is complete: so is a frame whose last OBU ends with it.
     pub(crate) fn unit_end(&mut self, frames: &mut Frames) {
         self.unit_open = false;
+        if self.whole_units {
+            return self.end_unit(frames);
+        }
         if self.form == Form::StartCodes
             || matches!(self.reading, Reading::Payload(Obu { size: None, .. }))
         {
@@ -176,14 +196,46 @@ impl TemporalUnits {
         }
     }
 
+    /// The unit of whole temporal units is over.
+    fn end_unit(&mut self, frames: &mut Frames) {
+        self.end_obu(frames);
+        self.reading = Reading::Lost;
+        let torn = std::mem::take(&mut self.unit_torn);
+        match self.open {
+            // What is not shown goes with the frame that is.
+            Some(open) if !open.has_slices && !open.damaged => {}
+            Some(_) => self.end(frames),
+            None if torn => {
+                let nothing = AccessUnit { damaged: true, ..AccessUnit::default() };
+                frames.access_unit(&nothing, self.written);
+            }
+            None => {}
+        }
+    }
+
+    /// Whole units may be missing here.
+    pub(crate) fn skipped(&mut self, frames: &mut Frames) {
+        self.order.interrupt();
+        if self.open.is_some() {
+            self.end(frames);
+        }
+    }
+
     /// Bytes are missing here.
     pub(crate) fn gap(&mut self, frames: &mut Frames) {
         self.end_obu(frames);
-        self.reading = Reading::Lost;
+        if self.whole_units {
+            // What follows begins with an OBU.
+            self.reading = if self.unit_open { Reading::Header } else { Reading::Lost };
+            self.header_len = 0;
+            self.unit_torn = self.unit_open;
+        } else {
+            self.reading = Reading::Lost;
+            self.units.lost();
+        }
         self.zeros = 0;
         self.in_step = false;
         self.whole_frame = false;
-        self.units.lost();
         self.order.interrupt();
         if let Some(open) = &mut self.open {
             open.damaged = true;
@@ -355,7 +407,8 @@ impl TemporalUnits {
         if self.open.is_some() && (delimiter || at_unit && shown && !self.delimiters) {
             self.end(frames);
         }
-        self.in_step |= delimiter || obu_type == ObuType::SEQUENCE_HEADER && self.open.is_none();
+        let sequence = obu_type == ObuType::SEQUENCE_HEADER && self.open.is_none();
+        self.in_step |= delimiter || sequence && !self.whole_units;
         if obu_type.is_stored() {
             self.store_header(header, frames);
         }
@@ -445,6 +498,7 @@ impl TemporalUnits {
         // Frames are shown in the order of their temporal units.
         let count = self.order.picture_in_order(open.key, 2);
         open.order = Some(self.order.order(count));
+        open.reorder = Some(0);
     }
 
     /// The open OBU ends here, whole or not.

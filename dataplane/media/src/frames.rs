@@ -1,7 +1,7 @@
 //! From access units to published frames: stamps, groups of pictures, what is dropped and why.
 
 use codec::FrameClass;
-use codec::sink::Timestamps;
+use codec::sink::{Carriage, Timestamps};
 use memory::Time;
 use shm::{FrameFlags, FrameMeta, Full, GopWriter, Published, RingTotals};
 
@@ -9,9 +9,10 @@ use crate::access_unit::{AccessUnit, Output, Structure};
 use crate::audio::{AudioFrame, AudioOutput};
 use crate::counters::{Counters, DropReason, shared_class};
 use crate::data::{DataFrame, DataOutput};
+use crate::decoding_times::{DecodingTimes, Picture};
 use crate::frame_rate::{FrameRate, settled};
 use crate::limiter::Limiter;
-use crate::timeline::{Stamps, Timeline};
+use crate::timeline::{FIELD_TICKS_UNKNOWN, Stamps, Timeline};
 use crate::{Limits, STREAM_TICKS_A_SECOND};
 
 /// A longer step, or one back, is a jump of the timeline.
@@ -32,6 +33,16 @@ struct Gop {
     open: bool,
     start_pts: Option<u64>,
     frames: u64,
+}
+
+/// What a picture's unit carried for it.
+#[derive(Debug, Clone, Copy)]
+struct Carried {
+    stamps: Timestamps,
+    /// Some of it had to be derived.
+    derived: bool,
+    /// What the rate is measured by.
+    paced: Option<u64>,
 }
 
 /// The open video frame in the ring.
@@ -61,6 +72,10 @@ pub(crate) struct Frames {
     pub(crate) video_track: Option<u8>,
     open: OpenVideo,
     timeline: Timeline,
+    /// Where units carry presentation times alone.
+    decoding: Option<DecodingTimes>,
+    /// Presentation time of the picture before, where it carried one.
+    last_pts: Option<u64>,
     rate: FrameRate,
     gop: Gop,
     pub(crate) limiter: Limiter,
@@ -80,6 +95,8 @@ impl Frames {
             video_track: None,
             open: OpenVideo::default(),
             timeline: Timeline::default(),
+            decoding: None,
+            last_pts: None,
             rate: FrameRate::default(),
             gop: Gop::default(),
             limiter: Limiter::new(),
@@ -105,13 +122,15 @@ impl Frames {
     }
 
     /// The video track changed: another group of pictures must begin.
-    pub(crate) fn restart_video(&mut self, track: Option<u8>) {
+    pub(crate) fn restart_video(&mut self, track: Option<u8>, carriage: Carriage) {
         if let Some(ring) = &mut self.ring {
             ring.discard_open();
         }
         self.video_track = track;
         self.open = OpenVideo { current: self.input, previous: self.input, ..OpenVideo::default() };
         self.timeline = Timeline::default();
+        self.decoding = (carriage == Carriage::AccessUnits).then(DecodingTimes::default);
+        self.last_pts = None;
         self.rate = FrameRate::default();
         self.gop.open = false;
         self.video_ended = true;
@@ -214,6 +233,12 @@ impl Frames {
         self.ring.as_ref()
     }
 
+    /// Whole pictures may be missing.
+    pub(crate) const fn pictures_skipped(&mut self) {
+        self.timeline.interrupt();
+        self.rate.interrupt();
+    }
+
     /// Open frames end without becoming frames: so many.
     pub(crate) fn abort(&mut self, open: usize) {
         if let Some(ring) = &mut self.ring {
@@ -274,14 +299,43 @@ impl Frames {
     /// Stamps a picture, whether it will be kept or not: the next ones may hang on it.
     fn stamp(&mut self, unit: &AccessUnit) -> Stamps {
         let fields = unit.structure.fields();
-        let own = unit.stamps;
+        let Carried { stamps: own, derived, paced } = self.carried(unit);
         let sure = if unit.doubtful_stamps { Timestamps::default() } else { own };
-        self.rate.picture(sure.dts.or(sure.pts), fields);
+        self.rate.picture(paced.filter(|_| !unit.doubtful_stamps), fields);
         self.timeline.set_field_ticks(settled(unit.field_ticks, self.rate.field_ticks()));
         let stamps = self.timeline.stamp(sure, unit.order, fields);
         match own.pts {
-            Some(pts) => Stamps { pts: Some(pts), dts: own.dts.or(own.pts), derived: false },
+            Some(pts) => Stamps { pts: Some(pts), dts: own.dts.or(own.pts), derived },
             None => stamps,
+        }
+    }
+
+    /// What the picture's unit carried for it, and whether some of it had to be derived.
+    fn carried(&mut self, unit: &AccessUnit) -> Carried {
+        let own = unit.stamps;
+        let as_it_is = Carried { stamps: own, derived: false, paced: own.dts.or(own.pts) };
+        let last = std::mem::replace(&mut self.last_pts, own.pts);
+        let Some(decoding) = &mut self.decoding else { return as_it_is };
+        let field_ticks = settled(unit.field_ticks, self.rate.field_ticks());
+        let field_ticks = field_ticks.unwrap_or(FIELD_TICKS_UNKNOWN);
+        // Both fields of a frame may have its time (RFC 6184, 5.1), in one unit or two.
+        let second = unit.structure == Structure::SecondField;
+        let shares = second && own.pts.is_none_or(|pts| Some(pts) == last);
+        let pts = match last.filter(|_| shares) {
+            Some(last) => Some(last.saturating_add_signed(field_ticks.times(1))),
+            None => own.pts,
+        };
+        let Some(pts) = pts else { return as_it_is };
+        let fields = if unit.field_coded { unit.structure.fields() } else { 0 };
+        let picture = Picture { pts, reorder: unit.reorder, fields, field_ticks };
+        let decoded = decoding.picture(&picture);
+        if decoded.learned {
+            self.rate.interrupt();
+        }
+        Carried {
+            stamps: Timestamps { pts: Some(pts), dts: Some(decoded.dts) },
+            derived: decoded.derived || own.pts != Some(pts),
+            paced: Some(decoded.due),
         }
     }
 
@@ -435,6 +489,10 @@ impl AudioOutput for SideTrack<'_> {
 
     fn skipped_bytes(&mut self, bytes: u64) {
         self.frames.counters.bytes_skipped += bytes;
+    }
+
+    fn dropped(&mut self, reason: DropReason) {
+        self.frames.counters.drop_frame(reason);
     }
 }
 

@@ -1,12 +1,12 @@
 //! Bodies of the fuzz targets: any bytes, invariants checked.
 
-use codec::sink::{Codec, Sink, Timestamps, TrackConfig};
+use codec::sink::{Carriage, Codec, Sink, Timestamps, TrackConfig};
 use memory::Time;
 use shm::{FrameFlags, GopRing, Next, RingId, RingSpec};
 
 use crate::{Limits, Stream};
 
-const CODECS: [Codec; 15] = [
+const CODECS: [Codec; 19] = [
     Codec::H264,
     Codec::Hevc,
     Codec::Aac,
@@ -22,6 +22,10 @@ const CODECS: [Codec; 15] = [
     Codec::DvbSubtitle,
     Codec::Klv,
     Codec::Scte35,
+    Codec::L16,
+    Codec::L24,
+    Codec::Pcma,
+    Codec::Pcmu,
 ];
 
 /// Takes the input apart into calls.
@@ -59,8 +63,21 @@ impl<'a> Script<'a> {
 ///
 /// Every frame that ended is published, pending, or counted as dropped; what is published is read
 /// back with its size; nothing panics.
-#[expect(clippy::expect_used, reason = "the harness fails where it should")]
 pub fn stream(data: &[u8]) {
+    run(data, Carriage::Stream);
+}
+
+/// The same with units that hold whole access units, as RTP has them, and two calls more:
+///
+/// ```text
+///  15 skipped   25 configuration of 2 bytes
+/// ```
+pub fn access_units(data: &[u8]) {
+    run(data, Carriage::AccessUnits);
+}
+
+#[expect(clippy::expect_used, reason = "the harness fails where it should")]
+fn run(data: &[u8], carriage: Carriage) {
     let spec = RingSpec {
         ring: RingId(0),
         video_bytes: 16 << 10,
@@ -83,7 +100,7 @@ pub fn stream(data: &[u8]) {
         stream.input(time, Time::from_nanos(now + 3_000));
         let track = usize::from(call >> 4) % 4;
         match call & 0x0f {
-            0 => list(&mut stream, &mut script),
+            0 => list(&mut stream, &mut script, carriage),
             1 => stream.unit_start(track, script.stamps()),
             2 => stream.unit_end(track),
             3 => stream.gap(track),
@@ -91,6 +108,10 @@ pub fn stream(data: &[u8]) {
                 stream.publish_due(time);
             }
             5 if track == 0 => stream.abort(),
+            5 if track == 1 && carriage == Carriage::AccessUnits => stream.skipped(0),
+            5 if track == 2 && carriage == Carriage::AccessUnits => {
+                stream.configuration(1, script.bytes(2));
+            }
             6 if track == 0 => {
                 stream.finish(time);
                 check(&stream);
@@ -112,13 +133,16 @@ pub fn stream(data: &[u8]) {
     read(&mut reader, &mut out);
 }
 
-fn list(stream: &mut Stream, script: &mut Script<'_>) {
+fn list(stream: &mut Stream, script: &mut Script<'_>, carriage: Carriage) {
     let count = usize::from(script.byte().unwrap_or_default()) % 4;
     let mut tracks = [TrackConfig::default(); 4];
     for track in tracks.iter_mut().take(count) {
         let byte = script.byte().unwrap_or_default();
-        track.codec = CODECS.get(usize::from(byte & 7)).copied().unwrap_or_default();
-        track.pid = u16::from(byte >> 3);
+        let codec = usize::from((byte & 7) | (byte >> 3) & 0x18);
+        track.codec = CODECS.get(codec).copied().unwrap_or_default();
+        track.pid = u16::from(byte >> 3 & 7);
+        track.carriage = carriage;
+        track.clock_hz = 48_000;
     }
     Sink::tracks(stream, tracks.get(..count).unwrap_or_default());
 }
@@ -163,27 +187,36 @@ mod tests {
 
     use proptest::prelude::*;
 
-    fn corpus() -> Vec<Vec<u8>> {
+    fn corpus(name: &str) -> Vec<Vec<u8>> {
         let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus");
-        let folder = std::fs::read_dir(corpora.join("media_stream")).unwrap();
+        let folder = std::fs::read_dir(corpora.join(name)).unwrap();
         let files: Vec<_> =
             folder.map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();
         assert!(files.len() >= 20, "the corpus is nearly empty");
         files
     }
 
+    type Body = (&'static str, fn(&[u8]));
+
+    const BODIES: [Body; 2] =
+        [("media_stream", super::stream), ("media_access_units", super::access_units)];
+
     #[test]
-    fn corpus_replays() {
-        corpus().iter().for_each(|input| super::stream(input));
+    fn corpora_replay() {
+        for (name, body) in BODIES {
+            corpus(name).iter().for_each(|input| body(input));
+        }
     }
 
     #[test]
-    fn the_corpus_with_flipped_bits_and_cut_short() {
-        for mut input in corpus() {
-            for place in (0..input.len()).step_by(input.len() / 12 + 1) {
-                super::stream(&input[place..]);
-                input[place] ^= 1 << (place % 8);
-                super::stream(&input);
+    fn the_corpora_with_flipped_bits_and_cut_short() {
+        for (name, body) in BODIES {
+            for mut input in corpus(name) {
+                for place in (0..input.len()).step_by(input.len() / 12 + 1) {
+                    body(&input[place..]);
+                    input[place] ^= 1 << (place % 8);
+                    body(&input);
+                }
             }
         }
     }
@@ -194,6 +227,7 @@ mod tests {
         #[test]
         fn any_calls(data in proptest::collection::vec(any::<u8>(), 0..3000)) {
             super::stream(&data);
+            super::access_units(&data);
         }
     }
 }

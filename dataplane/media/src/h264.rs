@@ -119,6 +119,13 @@ impl H264 {
         };
         unit.structure = self.structure(&header);
         unit.order = self.picture_order(&header);
+        if let Some(sps) = self.sets.sps_of(header.pps_id) {
+            unit.field_coded = !sps.frame_mbs_only;
+            unit.reorder = match sps.pic_order {
+                PicOrder::Decoding => Some(0),
+                _ => sps.reorder_frames,
+            };
+        }
         if self.format_pps != Some(header.pps_id) {
             self.format_pps = Some(header.pps_id);
             self.format = self.sets.format(header.pps_id);

@@ -103,6 +103,7 @@ impl Hevc {
         unit.key = self.nal_type.is_irap();
         let Some(header) = self.header else { return };
         unit.order = self.picture_order(&header);
+        unit.reorder = self.sets.sps_of(header.pps_id).map(|sps| sps.reorder_pics);
         if self.format_pps != Some(header.pps_id) {
             self.format_pps = Some(header.pps_id);
             self.format = self.sets.format(header.pps_id);

@@ -24,9 +24,15 @@
 //! end-of-sequence NAL unit ends the access unit before it (H.265, 7.4.2.4.4), and H.264 pictures
 //! are told apart by 7.4.1.2.4 where the parameter sets are known.
 //!
+//! **Units.** Those of a PES are any part of the stream, and a frame ends where the next one begins.
+//! Those of RTP ([`Carriage::AccessUnits`](codec::sink::Carriage)) are access units: a frame ends
+//! with its unit, at once. A hole in one damages its frame alone. Units that were skipped damage
+//! none: whether what refers to them can be decoded is for who decodes to know.
+//!
 //! **Stamps.** Those of a unit go to the first frame that starts in it; a frame without its own is
 //! stamped from picture order and frame rate, or from samples, and marked
-//! [`STAMPS_DERIVED`](shm::FrameFlags::STAMPS_DERIVED).
+//! [`STAMPS_DERIVED`](shm::FrameFlags::STAMPS_DERIVED). Where units carry presentation times alone,
+//! decoding times are found as FFmpeg finds them, and marked so too where pictures are reordered.
 //!
 //! **Invariants.** A frame that may miss bytes is never clean: not the one that was open at a loss,
 //! and not one whose start after it could be a later part of it. Every frame that ends is
@@ -81,6 +87,7 @@ mod audio;
 mod av1;
 mod counters;
 mod data;
+mod decoding_times;
 mod frame_rate;
 mod frames;
 #[cfg(any(test, fuzzing, feature = "fuzz"))]

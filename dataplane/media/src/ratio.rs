@@ -17,6 +17,11 @@ impl Ratio {
         Self::new(self.den, self.num)
     }
 
+    /// So many times this, exactly.
+    pub(crate) const fn scaled(self, count: u8) -> Self {
+        Self::new(self.num.saturating_mul(count as u64), self.den)
+    }
+
     /// `count` times this, rounded to the nearest, halves away from zero as FFmpeg does.
     pub(crate) fn times(self, count: i64) -> i64 {
         let product = i128::from(count) * i128::from(self.num);

@@ -1,12 +1,12 @@
 //! One publisher's stream: tracks in, frames in the ring out.
 
 use codec::audio::Syntax;
-use codec::sink::{Sink, TRACKS_MAX, Timestamps, TrackConfig, TrackKind};
+use codec::sink::{Carriage, Sink, TRACKS_MAX, Timestamps, TrackConfig, TrackKind};
 use memory::Time;
 use shm::{GopWriter, Published};
 
 use crate::access_unit::Coding;
-use crate::audio::{AudioFrames, syntax};
+use crate::audio::{AudioFrames, Way};
 use crate::data::{self, DataUnits};
 use crate::frames::{Frames, Input, SideTrack};
 use crate::track::{Framing, TrackState};
@@ -93,7 +93,7 @@ impl Stream {
         let open = audio.count() + usize::from(self.video.is_open()) + self.data.open();
         self.frames.abort(open);
         self.forget_tracks();
-        self.frames.restart_video(None);
+        self.frames.restart_video(None, Carriage::Stream);
     }
 
     /// Gives the ring back, without its open frame.
@@ -149,10 +149,10 @@ impl Stream {
     }
 
     fn forget_tracks(&mut self) {
-        self.video.reset(Splitter::AnnexB(Coding::H264));
+        self.video.reset(Splitter::AnnexB(Coding::H264), Carriage::Stream);
         self.video_track = None;
         for audio in &mut self.audio {
-            audio.reset(Syntax::Adts);
+            audio.reset(Way::Syntax(Syntax::Adts));
         }
         self.audio_of = [None; TRACKS_MAX];
         self.data.reset();
@@ -248,9 +248,10 @@ impl Stream {
                 self.video.gap(&mut self.frames);
             }
             self.finish_video();
-            self.frames.restart_video(index);
+            let carriage = config.map(|track| track.carriage).unwrap_or_default();
+            self.frames.restart_video(index, carriage);
             let splitter = config.and_then(|track| Splitter::of(track.codec));
-            self.video.reset(splitter.unwrap_or(Splitter::AnnexB(Coding::H264)));
+            self.video.reset(splitter.unwrap_or(Splitter::AnnexB(Coding::H264)), carriage);
         }
         self.video_track = new;
     }
@@ -264,20 +265,21 @@ impl Stream {
             if let Some((audio, mut output)) = self.audio_track(old) {
                 audio.gap(&mut output);
             }
-            let kept = tracks.iter().position(|track| is_same(track, &config));
-            match kept.and_then(|new| audio_of.get_mut(new)) {
-                Some(place) if slot.is_some() => *place = slot,
-                _ => {}
+            // Two tracks may be told alike: each takes one place.
+            let mut places = tracks.iter().zip(&mut audio_of);
+            let kept = places.find(|(track, place)| is_same(track, &config) && place.is_none());
+            if let Some((_, place)) = kept {
+                *place = slot;
             }
         }
         for (track, config) in tracks.iter().enumerate() {
             let free = (0..TRACKS_MAX).find(|slot| !audio_of.contains(&Some(*slot)));
             if let Some(place @ None) = audio_of.get_mut(track)
-                && let Some(syntax) = syntax(config.codec)
+                && let Some(way) = Way::of(config)
             {
                 *place = free;
                 if let Some(audio) = free.and_then(|slot| self.audio.get_mut(slot)) {
-                    audio.reset(syntax);
+                    audio.reset(way);
                 }
             }
         }
@@ -292,7 +294,7 @@ impl Stream {
             let known = old.iter().find(|old| is_same(&old.config, config));
             *state = TrackState { config: *config, ..known.copied().unwrap_or_default() };
             state.framing = match config.codec {
-                codec if syntax(codec).is_some() || data::is_framed(codec) => Framing::Framed,
+                codec if Way::of(config).is_some() || data::is_framed(codec) => Framing::Framed,
                 _ if self.video_track == Some(track) => Framing::Framed,
                 codec if codec.kind() == TrackKind::Video && self.video_track.is_some() => {
                     Framing::SecondVideo
@@ -321,8 +323,8 @@ impl Sink for Stream {
         if self.video_track == Some(track) {
             self.video.unit_start(stamps, &mut self.frames);
             self.note_video();
-        } else if let Some((audio, _)) = self.audio_track(track) {
-            audio.unit_start(stamps);
+        } else if let Some((audio, mut output)) = self.audio_track(track) {
+            audio.unit_start(stamps, &mut output);
         } else if self.is_data(track) {
             self.end_data(track, false);
             self.data.unit_start(track, stamps);
@@ -350,6 +352,10 @@ impl Sink for Stream {
         if self.video_track == Some(track) {
             self.video.unit_end(&mut self.frames);
             self.note_video();
+        } else if let Some((audio, mut output)) = self.audio_track(track) {
+            audio.unit_end(&mut output);
+            let format = audio.format().copied();
+            self.note_audio(track, format);
         } else {
             self.end_data(track, false);
         }
@@ -364,9 +370,29 @@ impl Sink for Stream {
             self.data.gap(track);
         }
     }
+
+    fn configuration(&mut self, track: usize, bytes: &[u8]) {
+        if let Some((audio, _)) = self.audio_track(track) {
+            audio.describe(bytes);
+            let format = audio.format().copied();
+            self.note_audio(track, format);
+        }
+    }
+
+    fn skipped(&mut self, track: usize) {
+        if self.video_track == Some(track) {
+            self.video.skipped(&mut self.frames);
+            self.note_video();
+        } else if let Some((audio, _)) = self.audio_track(track) {
+            audio.skipped();
+        }
+    }
 }
 
 /// The same elementary stream in two lists.
 fn is_same(old: &TrackConfig, new: &TrackConfig) -> bool {
-    old.pid == new.pid && old.codec == new.codec && old.program == new.program
+    let of = |track: &TrackConfig| {
+        (track.pid, track.program, track.codec, track.carriage, track.payload_type, track.clock_hz)
+    };
+    of(old) == of(new)
 }

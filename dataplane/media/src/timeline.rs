@@ -9,7 +9,7 @@ use codec::sink::Timestamps;
 use crate::ratio::Ratio;
 
 /// 25 frames a second, until the stream says or shows its rate.
-const FIELD_TICKS_UNKNOWN: Ratio = Ratio::new(1800, 1);
+pub(crate) const FIELD_TICKS_UNKNOWN: Ratio = Ratio::new(1800, 1);
 
 /// Picture order count within a coded video sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

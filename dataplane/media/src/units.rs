@@ -52,6 +52,11 @@ impl Units {
         self.recent.first().copied().flatten().map(|unit| unit.start)
     }
 
+    /// Stamps of the open unit.
+    pub(crate) fn open_stamps(&self) -> Timestamps {
+        self.recent.first().copied().flatten().map_or_else(Timestamps::default, |unit| unit.stamps)
+    }
+
     /// Whether the byte at `decisive` lies in a later unit than the byte at `start`.
     pub(crate) fn is_between(&self, start: u64, decisive: u64) -> bool {
         let unit = self.recent.iter().flatten().find(|unit| unit.start <= decisive);

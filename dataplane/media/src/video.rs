@@ -5,7 +5,7 @@
 //! be stored.
 
 use codec::VideoFormat;
-use codec::sink::{Codec, Timestamps};
+use codec::sink::{Carriage, Codec, Timestamps};
 
 use crate::access_unit::{AccessUnits, Coding};
 use crate::av1::TemporalUnits;
@@ -52,19 +52,19 @@ impl Video {
         }
     }
 
-    /// Forgets everything, for a track that is split so.
-    pub(crate) fn reset(&mut self, splitter: Splitter) {
+    /// Forgets everything, for a track that is split so and whose units are such.
+    pub(crate) fn reset(&mut self, splitter: Splitter, carriage: Carriage) {
         self.splitter = splitter;
         match splitter {
-            Splitter::AnnexB(coding) => self.annexb.reset(coding),
+            Splitter::AnnexB(coding) => self.annexb.reset(coding, carriage),
             Splitter::Mpeg => self.mpeg.reset(),
-            Splitter::Av1 => self.av1.reset(),
+            Splitter::Av1 => self.av1.reset(carriage),
         }
     }
 
     pub(crate) fn unit_start(&mut self, stamps: Timestamps, frames: &mut Frames) {
         match self.splitter {
-            Splitter::AnnexB(_) => self.annexb.unit_start(stamps),
+            Splitter::AnnexB(_) => self.annexb.unit_start(stamps, frames),
             Splitter::Mpeg => self.mpeg.unit_start(stamps),
             Splitter::Av1 => self.av1.unit_start(stamps, frames),
         }
@@ -91,7 +91,7 @@ impl Video {
 
     pub(crate) fn unit_end(&mut self, frames: &mut Frames) {
         match self.splitter {
-            Splitter::AnnexB(_) => self.annexb.unit_end(),
+            Splitter::AnnexB(_) => self.annexb.unit_end(frames),
             Splitter::Mpeg => self.mpeg.unit_end(),
             Splitter::Av1 => self.av1.unit_end(frames),
         }
@@ -100,10 +100,20 @@ impl Video {
     /// Bytes are missing here.
     pub(crate) fn gap(&mut self, frames: &mut Frames) {
         match self.splitter {
-            Splitter::AnnexB(_) => self.annexb.gap(),
+            Splitter::AnnexB(_) => self.annexb.gap(frames),
             Splitter::Mpeg => self.mpeg.gap(),
             Splitter::Av1 => self.av1.gap(frames),
         }
+    }
+
+    /// Whole units may be missing here.
+    pub(crate) fn skipped(&mut self, frames: &mut Frames) {
+        match self.splitter {
+            Splitter::AnnexB(_) => self.annexb.skipped(frames),
+            Splitter::Mpeg => self.mpeg.gap(),
+            Splitter::Av1 => self.av1.skipped(frames),
+        }
+        frames.pictures_skipped();
     }
 
     /// No more bytes come.

@@ -3,7 +3,7 @@
 mod support;
 
 use assert_no_alloc::{AllocDisabler, assert_no_alloc};
-use codec::sink::{Codec, Sink};
+use codec::sink::{Carriage, Codec, Sink, TrackConfig};
 use memory::Time;
 use penstock_media::{Limits, Stream};
 use shm::{GopRing, RingId, RingSpec};
@@ -12,8 +12,7 @@ use support::{fields, stamps, track};
 #[global_allocator]
 static ALLOCATOR: AllocDisabler = AllocDisabler;
 
-#[test]
-fn a_stream_allocates_nothing_after_it_is_made() {
+fn ring() -> shm::GopWriter {
     let spec = RingSpec {
         ring: RingId(1),
         video_bytes: 1 << 20,
@@ -22,6 +21,54 @@ fn a_stream_allocates_nothing_after_it_is_made() {
         pending_frames: 64,
     };
     let (mut ring, _reader) = GopRing::in_process(&spec).expect("a ring");
+    ring.start_generation();
+    ring
+}
+
+#[test]
+fn units_of_whole_access_units_allocate_nothing() {
+    let mut stream = Stream::new(Limits { gop_count_max: 1, ..Limits::default() });
+    let ring = ring();
+    let pictures = fields::stream(100, true);
+    let whole = |codec| TrackConfig {
+        carriage: Carriage::AccessUnits,
+        clock_hz: 48_000,
+        ..track(codec, 0)
+    };
+    let tracks = [Codec::H264, Codec::Aac, Codec::Opus, Codec::L24].map(whole);
+    assert_no_alloc(|| {
+        stream.open(ring);
+        Sink::tracks(&mut stream, &tracks);
+        stream.configuration(1, &[0x11, 0x90]);
+        for (index, picture) in pictures.iter().enumerate() {
+            let now = Time::from_micros(1_000 * u64::try_from(index).unwrap_or_default());
+            stream.input(now, now);
+            let mut own = stamps(picture.pts * 1800, 0);
+            own.dts = None;
+            for track in 0..4 {
+                stream.unit_start(track, own);
+                picture.bytes.chunks(184).for_each(|piece| stream.unit_data(track, piece));
+                if index % 31 == 17 {
+                    stream.gap(track);
+                }
+                stream.unit_end(track);
+                if index % 29 == 13 {
+                    stream.skipped(track);
+                }
+            }
+            stream.publish_due(now);
+        }
+        stream.finish(Time::NEVER);
+        if let Some(ring) = stream.close() {
+            std::mem::forget(ring);
+        }
+    });
+    assert!(stream.counters().frames_published > 400);
+}
+
+#[test]
+fn a_stream_allocates_nothing_after_it_is_made() {
+    let ring = ring();
     let mut stream = Stream::new(Limits { gop_count_max: 1, ..Limits::default() });
     let pictures = fields::stream(100, true);
     let mut sound = vec![0xff, 0xf1, 0x4c, 0x80, 0x0d, 0x7f, 0xfc];
@@ -34,7 +81,6 @@ fn a_stream_allocates_nothing_after_it_is_made() {
     ];
     let loas = [&[0x56, 0xe0, 12, 0x20, 0x00, 0x11, 0x90, 0x1f, 0xe0][..], &[0x21; 6]].concat();
     assert_no_alloc(|| {
-        ring.start_generation();
         stream.open(ring);
         Sink::tracks(&mut stream, &tracks);
         for (index, picture) in pictures.iter().enumerate() {

@@ -24,7 +24,7 @@ impl FrameFlags {
     pub const FIELD_SECOND: Self = Self(1 << 4);
     /// The timeline jumped before this frame.
     pub const DISCONTINUITY: Self = Self(1 << 5);
-    /// The stamps were derived, not carried.
+    /// The stamps were derived, not carried; in RTP the decoding time alone.
     pub const STAMPS_DERIVED: Self = Self(1 << 6);
 
     /// Whether all marks of `other` are set.
