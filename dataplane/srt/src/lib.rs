@@ -115,6 +115,7 @@ pub mod sequence;
 mod stats;
 mod tsbpd;
 mod window;
+mod work;
 
 pub use connection::{Connection, ConnectionConfig, EndReason, Output, State};
 pub use error::Error;

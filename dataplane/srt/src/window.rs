@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use memory::{Datagram, Time};
 
 use crate::sequence::{Sequence, SequenceRange};
+use crate::work;
 
 /// Most packets of a window; what limits it in earnest is the memory granted.
 const PACKETS_MAX: u32 = 1 << 20;
@@ -108,6 +109,7 @@ impl Window {
         let dropped = self.held;
         let mut sequence = self.base;
         while self.held > 0 {
+            work::steps(1);
             if self.place(sequence).is_some_and(|place| place.take().is_some()) {
                 self.held -= 1;
             }
@@ -136,11 +138,11 @@ impl Window {
     }
 
     pub(crate) fn losses(&self) -> impl Iterator<Item = &Loss> {
-        self.losses.iter()
+        self.losses.iter().inspect(|_| work::steps(1))
     }
 
     pub(crate) fn losses_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Loss> {
-        self.losses.iter_mut()
+        self.losses.iter_mut().inspect(|_| work::steps(1))
     }
 
     pub(crate) fn has_losses(&self) -> bool {
@@ -216,6 +218,7 @@ impl Window {
         }
         let Loss { first, last, .. } = *loss;
         if first == last {
+            work::steps(moved(index, self.losses.len()));
             self.losses.remove(index);
         } else if sequence == first {
             loss.first = sequence.next();
@@ -227,6 +230,7 @@ impl Window {
             let mut after = *loss;
             loss.last = sequence.previous();
             after.first = sequence.next();
+            work::steps(moved(index, self.losses.len()));
             self.losses.insert(index + 1, after);
         }
         Some(true)
@@ -245,6 +249,7 @@ impl Window {
         let stop = self.losses.front().map_or(self.end, |loss| loss.first);
         let mut count = 0;
         while self.base != stop && self.place(self.base).is_some_and(|place| place.is_none()) {
+            work::steps(1);
             self.base = self.base.next();
             count += 1;
         }
@@ -280,33 +285,44 @@ impl Window {
         self.remove_losses(first, last)
     }
 
+    /// The whole range at once: one by one, each would move those behind it.
     fn remove_losses(&mut self, first: Sequence, last: Sequence) -> u32 {
-        let mut index = self.losses.partition_point(|loss| loss.last.is_before(first));
-        let mut removed = 0;
-        while let Some(loss) = self.losses.get(index).copied() {
-            if last.is_before(loss.first) {
-                break;
-            }
-            let left = loss.first.is_before(first);
-            let right = last.is_before(loss.last);
-            if left && right && self.losses.len() >= self.losses_max {
-                break;
-            }
-            let cut_first = later(loss.first, first);
-            let cut_last = earlier(loss.last, last);
-            removed += cut_last.offset_from(cut_first).unsigned_abs() + 1;
-            self.losses.remove(index);
-            if left {
-                let last = first.previous();
-                self.losses.insert(index, Loss { last, ..loss });
-                index += 1;
-            }
-            if right {
-                let first = last.next();
-                self.losses.insert(index, Loss { first, ..loss });
-                index += 1;
-            }
+        let mut start = self.losses.partition_point(|loss| loss.last.is_before(first));
+        let mut end = self.losses.partition_point(|loss| !last.is_before(loss.first));
+        let (Some(&front), Some(&back)) =
+            (self.losses.get(start), end.checked_sub(1).and_then(|at| self.losses.get(at)))
+        else {
+            return 0;
+        };
+        if end <= start {
+            return 0;
         }
+        let left = front.first.is_before(first);
+        let right = last.is_before(back.last);
+        if left && right && end - start == 1 && self.losses.len() >= self.losses_max {
+            return 0;
+        }
+        let mut removed = 0;
+        for loss in self.losses.range(start..end) {
+            work::steps(1);
+            let (first, last) = (later(loss.first, first), earlier(loss.last, last));
+            removed += last.offset_from(first).unsigned_abs() + 1;
+        }
+        if left && right && end - start == 1 {
+            work::steps(moved(start, self.losses.len()));
+            self.losses.insert(start, front);
+            end += 1;
+        }
+        if left && let Some(loss) = self.losses.get_mut(start) {
+            loss.last = first.previous();
+            start += 1;
+        }
+        if right && let Some(loss) = self.losses.get_mut(end - 1) {
+            loss.first = last.next();
+            end -= 1;
+        }
+        work::steps(moved(start, self.losses.len()));
+        self.losses.drain(start..end);
         removed
     }
 
@@ -317,6 +333,7 @@ impl Window {
         }
         let mut sequence = self.losses.front().map_or(self.base, |loss| loss.last.next());
         while sequence.is_before(self.end) {
+            work::steps(1);
             if let Some(datagram) = self.places.get(self.index(sequence))?.as_ref() {
                 return Some((sequence, datagram));
             }
@@ -349,6 +366,12 @@ fn sizes(packets: u32) -> (usize, usize) {
     let places = usize::try_from(places).unwrap_or(usize::MAX);
     // An eighth of the window as separate holes is 12 % of single losses, all outstanding.
     (places, (places / 8).max(32))
+}
+
+/// Entries that move when one of `len` at `index` comes or goes.
+const fn moved(index: usize, len: usize) -> usize {
+    let behind = len - index;
+    if index < behind { index } else { behind }
 }
 
 fn later(a: Sequence, b: Sequence) -> Sequence {

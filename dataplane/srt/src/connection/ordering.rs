@@ -8,6 +8,7 @@ use crate::control::DropRequest;
 use crate::packet::{DataHeader, HEADER_BYTES};
 use crate::sequence::SequenceRange;
 use crate::window::{Inserted, Ready};
+use crate::work;
 
 /// A sender that is done for with the window: after this many packets in a row beyond it, with
 /// nothing held, the window follows.
@@ -81,8 +82,10 @@ impl Connection {
 
     /// A packet from before the window: a duplicate, or one whose place was given up.
     pub(super) fn late(&mut self, now: Time, arrival: Time, header: &DataHeader) {
-        let given_up =
-            |range: &Option<SequenceRange>| range.is_some_and(|r| r.contains(header.sequence));
+        let given_up = |range: &Option<SequenceRange>| {
+            work::steps(1);
+            range.is_some_and(|range| range.contains(header.sequence))
+        };
         if self.given_up.iter().any(given_up) {
             self.stats.packets_belated += 1;
             let due = self.time_base.due(arrival, header.timestamp_us);
@@ -106,7 +109,7 @@ impl Connection {
     ) {
         let step = header.sequence.offset_from(self.beyond.next);
         let in_row = self.beyond.packets > 0 && (0..RESYNC_STEP).contains(&step);
-        self.beyond.packets = if in_row { self.beyond.packets + 1 } else { 1 };
+        self.beyond.packets = if in_row { self.beyond.packets.saturating_add(1) } else { 1 };
         self.beyond.next = header.sequence.next();
         if self.beyond.packets < RESYNC_PACKETS || self.window.held() > 0 {
             self.stats.packets_dropped_window += 1;
@@ -141,6 +144,7 @@ impl Connection {
     /// Delivers what is in order now.
     pub(super) fn drain(&mut self, out: &mut impl Output) {
         loop {
+            work::steps(1);
             let base = self.window.base();
             match self.window.ready() {
                 Some(Ready::Packet(datagram)) => {

@@ -11,6 +11,7 @@ use crate::control::{
 use crate::handshake::{Capabilities, ExtensionWriter, Extensions, Handshake, Kind, extension};
 use crate::packet::{MESSAGE_MASK, destination};
 
+mod bounds;
 mod measuring;
 
 const ID: u32 = 0x11;
