@@ -1,5 +1,7 @@
 //! Bodies of the fuzz targets: each takes any bytes and checks what must hold for them.
 
+mod secured;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -7,15 +9,17 @@ use memory::{Datagram, Slab, Time};
 
 use crate::caller::{Caller, CallerConfig, Connected, Failure};
 use crate::control::{Control, DropRequest, NakWriter, encode_ackack, encode_shutdown};
+use crate::crypto::{KeyMaterial, Parities, Parity, response_state};
 use crate::handshake::{
     Capabilities, ExtensionWriter, Extensions, HANDSHAKE_BYTES, Handshake, Kind, StreamId,
     extension,
 };
-use crate::packet::{DataHeader, HEADER_BYTES, PACKET_BYTES_MAX, Packet};
+use crate::packet::{DataHeader, Encryption, HEADER_BYTES, PACKET_BYTES_MAX, Packet};
 use crate::rendezvous::Rendezvous;
 use crate::sequence::{Sequence, SequenceRange};
 use crate::{
-    Connection, ConnectionConfig, Listener, ListenerEvent, Output, REJECTION_BYTES, State,
+    ConnectRequest, Connection, ConnectionConfig, Listener, ListenerEvent, Output, REJECTION_BYTES,
+    State,
 };
 
 const START: Time = Time::from_micros(3_600_000_000);
@@ -71,6 +75,36 @@ pub fn handshake(data: &[u8]) {
     assert!(walked <= data.len());
 }
 
+/// A key material message: the content of an extension or the body of a control packet.
+pub fn key_material(data: &[u8]) {
+    if let Some(state) = response_state(data) {
+        let code = state.to_bytes();
+        let reversed: Vec<u8> = code.iter().rev().copied().collect();
+        assert!(data == code || data == reversed);
+    }
+    let Ok(material) = KeyMaterial::parse(data) else { return };
+    assert_eq!(material.as_bytes(), data);
+    assert_eq!(KeyMaterial::parse(material.as_bytes()), Ok(material));
+    let (keys, _) = secured::senders(material.suite());
+    let kek = keys.kek();
+    let Ok(held) = kek.unwrap(&material) else { return };
+    assert_eq!(held.suite(), material.suite());
+    let (even, odd) = (held.holds(Encryption::Even), held.holds(Encryption::Odd));
+    match material.parities() {
+        Parities::Both => assert!(even && odd),
+        Parities::One(parity) => {
+            assert_eq!((even, odd), (parity == Parity::Even, parity == Parity::Odd))
+        }
+    }
+}
+
+/// A script for a secured connection; see its module.
+pub fn secured(data: &[u8]) {
+    if let Err(complaint) = secured::run(data, true) {
+        panic!("{complaint}");
+    }
+}
+
 fn check_extension(kind: u16, content: &[u8]) {
     let mut out = [0; 1_024];
     if let Ok(capabilities) = Capabilities::parse(content) {
@@ -92,7 +126,7 @@ fn check_extension(kind: u16, content: &[u8]) {
 /// leaves the datagram's own cookie in place.
 pub fn listener(data: &[u8]) {
     let Some((&first, datagram)) = data.split_first() else { return };
-    let peer: SocketAddr = "[2001:db8::7]:5000".parse().unwrap();
+    let peer = peer();
     let listener = Listener::new([9; 16]);
     let mut reply = [0; REJECTION_BYTES];
     let mut datagram = datagram.to_vec();
@@ -123,6 +157,10 @@ pub fn listener(data: &[u8]) {
             assert_eq!(reply, [0; REJECTION_BYTES], "nothing to send");
         }
     }
+}
+
+fn peer() -> SocketAddr {
+    "[2001:db8::7]:5000".parse().unwrap()
 }
 
 fn induction(peer: SocketAddr) -> Handshake {
@@ -272,7 +310,6 @@ impl Output for Progress {
 ///  128+, …          control packet, raw datagram, time, share of slots: see `step`
 /// ```
 pub fn connection(data: &[u8]) {
-    let peer: SocketAddr = "[2001:db8::7]:5000".parse().unwrap();
     thread_local! {
         // Mapping one for each input would take far longer than the input.
         static SLAB: Slab = Slab::new(128).unwrap();
@@ -280,7 +317,7 @@ pub fn connection(data: &[u8]) {
     let slab = SLAB.with(Slab::clone);
     let mut connection = Connection::new(64);
     let mut now = START;
-    open(&mut connection, peer, now);
+    open(&mut connection, now);
     let mut out = Progress { passed: 0, held_limit: 32 };
     let mut script = Script { rest: data };
     while !script.rest.is_empty() && connection.state() == State::Open {
@@ -293,7 +330,18 @@ pub fn connection(data: &[u8]) {
     assert_eq!(connection.next_timeout(), Time::NEVER);
 }
 
-fn open(connection: &mut Connection, peer: SocketAddr, now: Time) {
+fn open(connection: &mut Connection, now: Time) {
+    let config = ConnectionConfig {
+        local_id: LOCAL_ID,
+        latency: Duration::from_millis(50),
+        slots_max: 32,
+        reorder_tolerance: 1,
+        ..ConnectionConfig::default()
+    };
+    connection.open(&request(now), &config, None, now);
+}
+
+fn request(now: Time) -> ConnectRequest {
     let mut block = [0; 16];
     let mut writer = ExtensionWriter::new(&mut block);
     let capabilities = Capabilities {
@@ -303,19 +351,11 @@ fn open(connection: &mut Connection, peer: SocketAddr, now: Time) {
         sender_latency_ms: 50,
     };
     writer.capabilities(extension::HSREQ, &capabilities);
-    let conclusion = Handshake { version: 5, extension: 1, ..induction(peer) };
+    let conclusion = Handshake { version: 5, extension: 1, ..induction(peer()) };
     let extensions = Extensions::new(&block);
     // The sender's clock wraps after a second.
     let clock = u32::MAX - 1_000_000;
-    let request = crate::ConnectRequest::read(now, peer, clock, &conclusion, extensions).unwrap();
-    let config = ConnectionConfig {
-        local_id: LOCAL_ID,
-        latency: Duration::from_millis(50),
-        slots_max: 32,
-        reorder_tolerance: 1,
-        ..ConnectionConfig::default()
-    };
-    connection.open(&request, &config, None, now);
+    ConnectRequest::read(now, peer(), clock, &conclusion, extensions).unwrap()
 }
 
 struct Script<'a> {
@@ -471,6 +511,16 @@ mod tests {
     #[test]
     fn corpus_connection() {
         replay("srt_connection", connection);
+    }
+
+    #[test]
+    fn corpus_key_material() {
+        replay("srt_key_material", key_material);
+    }
+
+    #[test]
+    fn corpus_secured() {
+        replay("srt_secured", secured);
     }
 
     #[test]

@@ -103,6 +103,8 @@ mod error;
 )]
 pub mod fuzz;
 pub mod handshake;
+#[cfg(test)]
+mod key_sweep_tests;
 mod listener;
 mod measure;
 pub mod packet;

@@ -6,11 +6,13 @@
 //!           └── with keys ─────▶ secured: a clear packet is dropped, for good
 //!
 //!  KMREQ ──▶ Found ──take_key_request──▶ Asked ──renew_keys, refuse_keys──▶ Answered ──▶ KMRSP
-//!    └─ the same again: the same answer ──────────────────────────────────────┘
+//!    └─ the same again, or one that was taken before: the same answer ────────┘
 //! ```
 //!
 //! A packet that is dropped here moves nothing: its place stays missing, is asked for again, and is
-//! given up in its time. Keys are unwrapped elsewhere. Nothing that a peer sends takes a key away.
+//! given up in its time. Keys are unwrapped elsewhere. Nothing that a peer sends takes a key away but
+//! new ones of somebody who knows the passphrase: an old message that comes again, delayed or
+//! replayed, would put old keys in the place of those in use, and so it is answered and not taken.
 
 use std::time::Duration;
 
@@ -18,19 +20,25 @@ use memory::{Datagram, Time};
 
 use super::{Connection, Output};
 use crate::control::{KEY_PACKET_BYTES_MAX, KMREQ_SUBTYPE, KMRSP_SUBTYPE, encode_key_packet};
-use crate::crypto::{KeyMaterial, KeyState, Keys, Suite, Undecryptable};
+use crate::crypto::{KeyMaterial, KeyState, Keys, Seal, Suite, Undecryptable};
 use crate::packet::Encryption;
 
-/// Least time between two different requests that are looked at, after one that was taken and
-/// after one that was refused: unwrapping costs others time.
+/// Least time between two different requests that are looked at, and after one that was refused
+/// when the next one comes with another salt: a key has to be derived for it, which costs others
+/// time.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(10);
 const REQUEST_INTERVAL_REFUSED: Duration = Duration::from_secs(1);
+/// Messages remembered as taken.
+const TAKEN_MAX: usize = 16;
 
 /// Keys, and the last exchange of key material.
 #[derive(Debug, Default)]
 pub(super) struct Keying {
     keys: Option<Box<Keys>>,
     exchange: Option<Exchange>,
+    /// What was taken last, this session, whatever came around it.
+    taken: [Option<Seal>; TAKEN_MAX],
+    next_taken: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +57,17 @@ enum Phase {
     Refused(KeyState),
 }
 
+impl Exchange {
+    /// Whether it is too soon for another, which is cheap to unwrap where the key for it is known.
+    fn bars(&self, now: Time, is_cheap: bool) -> bool {
+        match self.phase {
+            Phase::Found | Phase::Asked => true,
+            Phase::Refused(_) if !is_cheap => now < self.at + REQUEST_INTERVAL_REFUSED,
+            Phase::Taken | Phase::Refused(_) => now < self.at + REQUEST_INTERVAL,
+        }
+    }
+}
+
 impl Keying {
     /// Starts a session; the request's key material is known already and gets its answer again.
     pub(super) fn open(
@@ -59,7 +78,28 @@ impl Keying {
     ) {
         let known = |material| Exchange { material, at: now, phase: Phase::Taken };
         self.exchange = material.filter(|_| keys.is_some()).map(known);
+        self.taken = [None; TAKEN_MAX];
+        self.took(keys.as_ref().and_then(|keys| keys.seal()));
         self.keys = keys;
+    }
+
+    fn took(&mut self, seal: Option<Seal>) {
+        if let Some(place) = self.taken.get_mut(self.next_taken) {
+            *place = seal;
+        }
+        self.next_taken = (self.next_taken + 1) % TAKEN_MAX;
+    }
+
+    fn was_taken(&self, material: &KeyMaterial) -> bool {
+        self.taken.contains(&Some(material.seal()))
+    }
+
+    fn has_salt_of(&self, material: &KeyMaterial) -> bool {
+        self.keys.as_ref().is_some_and(|keys| keys.have_salt(&material.salt()))
+    }
+
+    fn is_tampered(&self, material: &KeyMaterial) -> bool {
+        self.keys.as_ref().is_some_and(|keys| keys.is_tampered(&material.salt()))
     }
 
     pub(super) const fn is_secured(&self) -> bool {
@@ -148,16 +188,17 @@ impl Connection {
             self.answer_keys(now, &KeyState::NoSecret.to_bytes(), out);
             return false;
         };
-        if let Some(last) = self.keying.exchange {
-            let interval = match last.phase {
-                _ if last.material == material => return self.repeat_answer(now, &last, out),
-                Phase::Found | Phase::Asked => return false,
-                Phase::Taken => REQUEST_INTERVAL,
-                Phase::Refused(_) => REQUEST_INTERVAL_REFUSED,
-            };
-            if now < last.at + interval {
-                return false;
-            }
+        let last = self.keying.exchange;
+        if let Some(last) = last.filter(|last| last.material == material) {
+            return self.repeat_answer(now, &last, out);
+        }
+        if self.keying.was_taken(&material) {
+            self.answer_keys(now, material.as_bytes(), out);
+            return true;
+        }
+        let is_cheap = self.keying.has_salt_of(&material);
+        if self.keying.is_tampered(&material) || last.is_some_and(|last| last.bars(now, is_cheap)) {
+            return false;
         }
         self.keying.exchange = Some(Exchange { material, at: now, phase: Phase::Found });
         if material.suite() != suite {
@@ -202,6 +243,7 @@ impl Connection {
         let renewed = self.keying.keys.as_mut().is_some_and(|keys| keys.renew(fresh));
         if renewed {
             self.stats.key_refreshes += 1;
+            self.keying.took(Some(material.seal()));
             self.close_exchange(Phase::Taken);
             self.answer_keys(now, material.as_bytes(), out);
         } else {

@@ -20,6 +20,7 @@ use aes_gcm::{AesGcm, Tag};
 use ctr::CtrCore;
 use ctr::flavors::Ctr32BE;
 
+use super::material::Seal;
 use super::{KeySize, Mode, Parity, SALT_BYTES, Suite, TAG_BYTES};
 use crate::packet::{Encryption, HEADER_BYTES};
 
@@ -178,13 +179,41 @@ where
 /// makes nor frees it. Dropped, they are wiped.
 pub struct Keys {
     suite: Suite,
+    /// Of the message they came with.
+    seal: Option<Seal>,
     even: Option<Cipher>,
     odd: Option<Cipher>,
 }
 
 impl Keys {
     pub(super) const fn none(suite: Suite) -> Self {
-        Self { suite, even: None, odd: None }
+        Self { suite, seal: None, even: None, odd: None }
+    }
+
+    pub(super) const fn came_with(&mut self, seal: Seal) {
+        self.seal = Some(seal);
+    }
+
+    /// Of the message they came with.
+    pub(crate) const fn seal(&self) -> Option<Seal> {
+        self.seal
+    }
+
+    /// Whether one of them has that salt.
+    pub(crate) fn have_salt(&self, salt: &[u8; SALT_BYTES]) -> bool {
+        [&self.even, &self.odd].into_iter().flatten().any(|cipher| cipher.salt == *salt)
+    }
+
+    /// Whether a salt differs from theirs in its first half only. The key that wraps is made of the
+    /// second: whoever changes the first on the way need not know the passphrase, and no packet
+    /// would come out right again.
+    pub(crate) fn is_tampered(&self, salt: &[u8; SALT_BYTES]) -> bool {
+        const HALF: usize = SALT_BYTES / 2;
+        let (first, second) = salt.split_at(HALF);
+        [&self.even, &self.odd].into_iter().flatten().any(|cipher| {
+            let (known_first, known_second) = cipher.salt.split_at(HALF);
+            known_second == second && known_first != first
+        })
     }
 
     pub(super) fn set(&mut self, parity: Parity, key: &[u8], salt: &[u8; SALT_BYTES]) {

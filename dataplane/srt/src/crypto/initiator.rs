@@ -74,11 +74,29 @@ impl Initiator {
         let mut generator = Generator::new(seed)?;
         let mut salt = [0; SALT_BYTES];
         generator.fill(&mut salt);
+        let kek = Kek::derive(passphrase, &salt, suite.size);
+        Self::with(suite, refresh, kek, salt, generator)
+    }
+
+    /// One whose key that wraps was derived before: fuzzing makes thousands.
+    #[cfg(any(test, fuzzing, feature = "fuzz"))]
+    pub(crate) fn like(other: &Self, refresh: Refresh, seed: &[u8; 32]) -> Option<Self> {
+        let generator = Generator::new(seed)?;
+        Self::with(other.suite, refresh, other.kek.clone(), other.salt, generator)
+    }
+
+    fn with(
+        suite: Suite,
+        refresh: Refresh,
+        kek: Kek,
+        salt: [u8; SALT_BYTES],
+        mut generator: Generator,
+    ) -> Option<Self> {
         let key = generator.key();
         let cipher = Cipher::new(suite, key.get(..suite.size.bytes())?, &salt)?;
         Some(Self {
             suite,
-            kek: Kek::derive(passphrase, &salt, suite.size),
+            kek,
             salt,
             generator,
             refresh,
@@ -110,6 +128,7 @@ impl Initiator {
     /// direction too.
     pub fn keys(&self) -> Option<Box<Keys>> {
         let mut keys = Box::new(Keys::none(self.suite));
+        keys.came_with(self.material()?.seal());
         keys.set(self.parity, self.key.get(..self.suite.size.bytes())?, &self.salt);
         Some(keys)
     }

@@ -52,6 +52,11 @@ impl Parities {
     }
 }
 
+/// What wrapping makes of its check value and all keys of a message (RFC 3394): it tells the keys
+/// from others, and nothing of them. Unlike the message around it, nobody can change it on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seal([u8; CHECK_BYTES]);
+
 /// A key material message whose layout is right. Its keys are still wrapped, so it holds no secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyMaterial {
@@ -160,6 +165,11 @@ impl KeyMaterial {
     pub fn salt(&self) -> [u8; SALT_BYTES] {
         let salt = self.bytes.get(FIXED_BYTES..).and_then(|rest| rest.first_chunk());
         salt.copied().unwrap_or_default()
+    }
+
+    /// What tells its keys from those of any other message.
+    pub(crate) fn seal(&self) -> Seal {
+        Seal(self.wrapped().first_chunk().copied().unwrap_or_default())
     }
 
     /// The keys, wrapped.

@@ -18,8 +18,8 @@ mod secret;
 
 pub use cipher::{Keys, Undecryptable};
 pub use initiator::{Initiator, Refresh};
-pub(crate) use material::response_state;
 pub use material::{KM_BYTES_MAX, KeyMaterial, KeyState, Parities};
+pub(crate) use material::{Seal, response_state};
 pub use secret::{Kek, PASSPHRASE_BYTES_MAX, PASSPHRASE_BYTES_MIN, Passphrase};
 
 /// Bytes of the salt, the only length that is defined (3.2.2).

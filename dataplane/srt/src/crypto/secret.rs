@@ -73,6 +73,7 @@ impl Kek {
             keys.split_at_checked(suite.size.bytes()).ok_or(Error::WrongSecret)?;
         let salt = material.salt();
         let mut held = Keys::none(suite);
+        held.came_with(material.seal());
         match material.parities() {
             Parities::One(parity) => held.set(parity, first, &salt),
             Parities::Both => {
