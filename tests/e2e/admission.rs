@@ -1,17 +1,18 @@
 //! Who may publish: listeners with their own policy, keys, limits, take-over, refusals as the
 //! caller and the operator see them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use penstock_tests::process::{Process, eventually};
 use penstock_tests::publisher::{Publisher, Refused};
-use penstock_tests::raw::{RawCaller, block, hello, hello_with};
+use penstock_tests::raw::{RawCaller, block, hello, hello_with, message, read};
 use penstock_tests::system::{Options, PATIENCE, Penstock, free_udp_port, stream_path};
 use serde_json::{Value, json};
-use srt::handshake::{extension, flag};
+use shm::counters::{ConductorCounter, WorkerCounter};
+use srt::handshake::{Kind, extension, flag};
 
 /// The code with which a publisher is refused; `None` when it is let in.
 pub(crate) fn refusal(to: SocketAddr, stream_id: &str, seed: u32) -> Result<Option<u32>> {
@@ -141,7 +142,7 @@ fn publish_keys_right_wrong_and_missing_and_no_key_is_ever_shown() -> Result<()>
 }
 
 /// What srt-live-transmit says when it is refused.
-fn libsrt_says(url: &str) -> Result<String> {
+pub(crate) fn libsrt_says(url: &str) -> Result<String> {
     let output = std::process::Command::new("srt-live-transmit")
         .args(["-v", "-loglevel:note", "-a:no", "-t:5", "file://con", url])
         .stdin(Stdio::piped())
@@ -260,6 +261,117 @@ fn a_second_publisher_is_refused_or_takes_over_by_policy() -> Result<()> {
     assert_eq!(refusal(to, "keep/a", 4)?, Some(2_409));
     let Ok(kept) = keeping.join() else { bail!("the publisher failed") };
     assert!(kept?.is_open()?);
+    system.stop()
+}
+
+/// A host of its own, as far as addresses tell.
+fn host(number: u8) -> IpAddr {
+    [127, 0, 0, number].into()
+}
+
+#[test]
+fn encoders_that_call_again_whenever_they_are_cut_off_do_not_take_turns_for_ever() -> Result<()> {
+    let options = Options {
+        ingestion: "  frame: {max_frame_size: 1048576}\n  take_over_hold: 60s\n  streams:\n  \
+                    - {pattern: 'take/*', second_publisher: take_over, peer_idle_timeout: 60s}\n"
+            .into(),
+        ..Options::default()
+    };
+    let system = Penstock::start(&options)?;
+    let connect = |from: u8, seed| {
+        Publisher::connect_from(host(from), system.srt_address(), "take/a", seed, None)
+    };
+    let refused = |from: u8, seed| match connect(from, seed) {
+        Ok(_) => bail!("127.0.0.{from} was let in"),
+        Err(error) => match error.downcast_ref::<Refused>() {
+            Some(Refused::Rejected(reason)) => Ok(reason.code()),
+            _ => Err(error),
+        },
+    };
+    let mut first = connect(2, 1)?;
+    let mut second = connect(3, 2)?;
+    eventually("the first is displaced", PATIENCE, || Ok((!first.is_open()?).then_some(())))?;
+    for seed in 3..6 {
+        assert_eq!(refused(2, seed)?, 2_409);
+    }
+    ensure!(second.is_open()?, "who took the id over has it");
+    let told = wait_events(&system, "refused", 3)?;
+    assert!(told.iter().all(|event| event["reason"] == "held_off"), "{told:?}");
+    let conductor = system.directory()?.conductor();
+    assert_eq!(conductor.counter(ConductorCounter::RejectedHeldOff), 3);
+    // It is not the id that is kept: a third one takes it over, and now two are held off.
+    let third = connect(4, 6)?;
+    eventually("the second is displaced", PATIENCE, || Ok((!second.is_open()?).then_some(())))?;
+    assert_eq!([refused(2, 7)?, refused(3, 8)?], [2_409, 2_409]);
+    // Nobody is displaced by who comes to an id without a publisher.
+    third.close()?;
+    system.wait_stream("take/a", "lost", |stream| stream["status"] == "lost")?;
+    let again = connect(2, 9)?;
+    let stream = system.wait_stream("take/a", "back", |stream| stream["status"] != "lost")?;
+    assert_eq!(stream["source_addr"], again.local()?.to_string());
+    system.stop()
+}
+
+#[test]
+fn a_caller_that_is_alike_in_all_is_let_in_anew_once_its_session_is_over() -> Result<()> {
+    let options = Options { workers: "[0, 1]".into(), ..Options::default() };
+    let system = Penstock::start(&options)?;
+    // Several, so that the session is on the worker that took the handshake and on the other.
+    for number in 1..=6_u32 {
+        let id = format!("cam{number}");
+        let caller = RawCaller::new(system.srt_address(), number)?;
+        let conclusion = message(&caller.conclusion(caller.cookie()?), &hello(120, &id));
+        let session = |answer: Vec<u8>| {
+            let answer = read(&answer).ok().filter(|it| it.kind == Kind::Conclusion);
+            answer.map(|it| it.socket_id)
+        };
+        let first = eventually("it is let in", PATIENCE, || {
+            caller.send(&conclusion)?;
+            Ok(caller.receive().and_then(session))
+        })?;
+        let mut shutdown = [0; 20];
+        shutdown[..4].copy_from_slice(&[0x80, 5, 0, 0]);
+        shutdown[12..16].copy_from_slice(&first.to_be_bytes());
+        caller.send(&shutdown)?;
+        system.wait_stream(&id, "lost", |stream| stream["status"] == "lost")?;
+        eventually("another session", PATIENCE, || {
+            caller.send(&conclusion)?;
+            let second = caller.receive().and_then(session);
+            Ok(second.filter(|second| *second != first))
+        })?;
+        system.wait_stream(&id, "two connections", |stream| {
+            stream["counters"]["connections"] == 2 && stream["status"] != "lost"
+        })?;
+    }
+    system.stop()
+}
+
+#[test]
+fn a_limit_for_each_worker_holds_below_that_for_all() -> Result<()> {
+    let options = Options {
+        workers: "[0, 1]".into(),
+        ingestion: "  frame: {max_frame_size: 1048576}\n  max_connections: 4\n  \
+                    max_connections_per_worker: 1\n"
+            .into(),
+        ..Options::default()
+    };
+    let system = Penstock::start(&options)?;
+    let to = system.srt_address();
+    let first = Publisher::connect(to, "a", 1)?;
+    let second = Publisher::connect(to, "b", 2)?;
+    assert_eq!(refusal(to, "c", 3)?, Some(2_402));
+    let refused = wait_events(&system, "refused", 1)?;
+    let message = refused[0]["message"].as_str().context("a text")?;
+    ensure!(message.contains("max_connections_per_worker"), "{message}");
+    let directory = system.directory()?;
+    let sessions = directory.workers();
+    let sessions: Vec<u64> =
+        sessions.iter().map(|it| it.counter(WorkerCounter::Sessions)).collect();
+    assert_eq!(sessions, [1, 1]);
+    first.close()?;
+    wait_events(&system, "ended", 1)?;
+    assert_eq!(refusal(to, "c", 4)?, None, "a place is free again");
+    second.close()?;
     system.stop()
 }
 

@@ -1,13 +1,15 @@
 //! An HTTP service decides who may publish, while the handshake is held.
 
 use anyhow::{Context, Result, ensure};
+use penstock_tests::clip::Clip;
 use penstock_tests::hook::{Answer, Service};
 use penstock_tests::process::eventually;
-use penstock_tests::publisher::Publisher;
+use penstock_tests::publisher::{PAYLOAD_BYTES, Publisher};
+use penstock_tests::senders::SrtLiveTransmit;
 use penstock_tests::system::{Options, PATIENCE, Penstock};
 use serde_json::Value;
 
-use crate::admission::{refusal, wait_events};
+use crate::admission::{libsrt_says, refusal, wait_events};
 
 fn options(service: &Service, more: &str) -> Options {
     let url = service.url();
@@ -25,6 +27,12 @@ fn by_id(question: &Value) -> Answer {
         Some("slow") => Answer::Say(
             200,
             r#"{"allow": true, "options": {"latency_ms": 450, "max_bandwidth": 8000000}}"#.into(),
+        ),
+        Some("secret") => Answer::Say(
+            200,
+            r#"{"allow": true, "options": {"passphrase": "granted-by-the-service",
+                "key_length": 256, "latency_ms": 300, "priority": 7}}"#
+                .into(),
         ),
         Some("denied") => Answer::Say(200, r#"{"allow": false, "message": "not today"}"#.into()),
         Some("payment") => Answer::Say(402, String::new()),
@@ -82,6 +90,50 @@ fn the_service_allows_with_options_and_denies_with_a_code() -> Result<()> {
     ensure!(!log.contains("Xyzzy") && !metrics.contains("Xyzzy"), "{log}");
     slow.close()?;
     plain.close()?;
+    system.stop()
+}
+
+#[test]
+fn a_passphrase_and_options_that_the_service_grants_hold_for_a_libsrt_caller() -> Result<()> {
+    let clip = Clip::in_folder(env!("CARGO_TARGET_TMPDIR"))?;
+    let service = Service::start(by_id)?;
+    let system = Penstock::start(&options(&service, ", timeout: 5s"))?;
+    let tap = system.frames_of("secret")?;
+    let url = |passphrase: &str, bytes: u32| {
+        system.srt_url("secret") + &format!("&passphrase={passphrase}&pbkeylen={bytes}")
+    };
+    let right = url("granted-by-the-service", 32);
+    let mut sender = SrtLiveTransmit::start(&right, &system.path("srt-live-transmit.log"))?;
+    let stream = system.wait_stream("secret", "connected", |_| true)?;
+    ensure!(stream["encryption"]["key_bits"] == 256, "{stream}");
+    sender.feed(&clip)?;
+    let packets = clip.bytes.chunks(PAYLOAD_BYTES).count() as u64;
+    let stream = system.wait_stream("secret", "everything", |stream| {
+        stream["counters"]["packets_delivered"].as_u64() >= Some(packets)
+    })?;
+    ensure!(stream["counters"]["latency_ms"] == 300, "{stream}");
+    ensure!(stream["counters"]["priority"] == 7, "{stream}");
+    let shown = system.get("/api/v1/streams/secret/options")?;
+    ensure!(shown["options"]["encrypted"] == true, "{shown}");
+    sender.end()?;
+    clip.is_whole(&tap.frames()?)?;
+    // Nothing else opens it: no other passphrase, no other key, no clear text.
+    let wrong = [
+        (url("granted-by-nobody", 32), 1_010),
+        (url("granted-by-the-service", 16), 1_017),
+        (system.srt_url("secret"), 1_011),
+    ];
+    for (place, (url, code)) in wrong.iter().enumerate() {
+        libsrt_says(url)?;
+        let refused = wait_events(&system, "refused", place + 1)?;
+        ensure!(refused[place]["code"] == *code, "{url}: {}", refused[place]);
+    }
+    let asked = service.asked();
+    ensure!(asked.iter().all(|it| it.body["id"] == "secret"), "{asked:?}");
+    let encrypted: Vec<&Value> = asked.iter().map(|it| &it.body["encrypted"]).collect();
+    assert_eq!(encrypted, [true, true, true, false]);
+    let log = std::fs::read_to_string(system.path("log"))?;
+    ensure!(!log.contains("granted-by"), "{log}");
     system.stop()
 }
 

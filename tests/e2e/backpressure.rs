@@ -1,5 +1,6 @@
 //! When memory is short the advertised window shrinks: libsrt's sender sends less and drops the
-//! rest, and goes on at full rate as soon as it is told of its window again.
+//! rest, and goes on at full rate as soon as it is told of its window again. The shortage is an
+//! operator's word, or real: packets that never come keep all behind them waiting in their slots.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,9 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use penstock_tests::clip::Clip;
 use penstock_tests::process::eventually;
-use penstock_tests::publisher::PAYLOAD_BYTES;
+use penstock_tests::publisher::{PAYLOAD_BYTES, Publisher, data_packet};
 use penstock_tests::senders::SrtLiveTransmit;
-use penstock_tests::system::{Options, PATIENCE, Penstock};
+use penstock_tests::system::{Options, PATIENCE, Penstock, stream_path};
 use serde_json::{Value, json};
 use shm::Directory;
 use shm::counters::StreamCounter as C;
@@ -135,6 +136,79 @@ fn pressure_sheds_load_of_a_libsrt_sender_and_its_release_restores_delivery() ->
         stop.store(true, Ordering::Relaxed);
         let fed = feeder.join().expect("no panic");
         result.and(fed)
+    })?;
+    system.stop()
+}
+
+/// Sends packets at this rate, whatever window it is told, and never every 40th; until told to stop.
+fn hog(publisher: &Publisher, start: Instant, packets_per_s: u64, stop: &AtomicBool) -> Result<()> {
+    for number in 0_u32.. {
+        let due = Duration::from_nanos(u64::from(number) * 1_000_000_000 / packets_per_s);
+        std::thread::sleep(due.saturating_sub(start.elapsed()));
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        if number % 40 != 1 {
+            let sent_us = u32::try_from(start.elapsed().as_micros())?;
+            publisher.send_raw(&data_packet(publisher, number, sent_us))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn of_two_streams_short_of_slots_the_one_of_lower_priority_yields() -> Result<()> {
+    // 2 x 855 slots and 428 more for the hog, which has 1,283 of them and fills 1,200.
+    let options = Options {
+        ingestion: "  frame: {max_frame_size: 1048576}\n  max_connections: 2\n  backpressure: \
+                    {low_watermark: 0.05, medium_watermark: 0.5, high_watermark: 0.98, \
+                    critical_watermark: 0.99}\n  streams:\n  - {id: hog, latency: 1500ms}\n  \
+                    - {id: dear, max_bandwidth: 3000000}\n"
+            .into(),
+        srt: "    max_bandwidth: 6000000\n    latency: 1s\n".into(),
+        ..Options::default()
+    };
+    let system = Penstock::start(&options)?;
+    let start = Instant::now();
+    let hogs = Publisher::connect(system.srt_address(), "hog", 1)?;
+    let dear = Publisher::connect(system.srt_address(), "dear", 2)?;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let feeders = [
+            scope.spawn(|| hog(&hogs, start, 800, &stop)),
+            scope.spawn(|| hog(&dear, start, 50, &stop)),
+        ];
+        let result = (|| {
+            let limited = |id: &str| {
+                let count = |stream: &Value| stream["counters"]["window_limit_packets"].as_u64();
+                system.wait_stream(id, &format!("{id} yields"), |it| count(it) > Some(0))
+            };
+            limited("hog")?;
+            let stream = limited("dear")?;
+            // Of its own share it holds little: it suffers for the other.
+            let held = stream["counters"]["packets_held"].as_u64().context("a count")?;
+            ensure!(held < 100, "{stream}");
+            let path = stream_path("dear") + "/options";
+            let set = |priority: u8| {
+                let (status, body) = system.patch(&path, &json!({"priority": priority}))?;
+                ensure!(status == 200 && body["applied"] == json!(["priority"]), "{body}");
+                Ok(())
+            };
+            set(1)?;
+            let spared = system.wait_stream("dear", "it is spared", |stream| {
+                stream["counters"]["priority"] == 1
+                    && stream["counters"]["window_limit_packets"] == 0
+            })?;
+            let hog = limited("hog")?;
+            ensure!(hog["counters"]["priority"] == 0, "{hog}");
+            ensure!(spared["counters"]["pressure_permille"].as_u64() < Some(500), "{spared}");
+            // It was the priority that spared it, not an end of the shortage.
+            set(0)?;
+            limited("dear")?;
+            Ok(())
+        })();
+        stop.store(true, Ordering::Relaxed);
+        feeders.into_iter().try_for_each(|feeder| feeder.join().expect("no panic")).and(result)
     })?;
     system.stop()
 }

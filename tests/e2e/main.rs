@@ -3,10 +3,12 @@
 mod admission;
 mod authorization;
 mod backpressure;
+mod drops;
 mod frames;
 mod loss;
 mod memory;
 mod operation;
 mod options;
 mod placement;
+mod rules;
 mod sources;

@@ -2,7 +2,7 @@
 //! send. It paces nothing by itself.
 
 use std::collections::HashSet;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -84,9 +84,19 @@ impl Publisher {
         seed: u32,
         secret: Option<&Secret<'_>>,
     ) -> Result<Self> {
-        let bind: SocketAddr =
-            if to.is_ipv4() { "127.0.0.1:0".parse()? } else { "[::1]:0".parse()? };
-        let socket = UdpSocket::bind(bind)?;
+        let here: IpAddr = if to.is_ipv4() { "127.0.0.1".parse()? } else { "::1".parse()? };
+        Self::connect_from(here, to, stream_id, seed, secret)
+    }
+
+    /// The same from an address of this machine: another one looks like another host.
+    pub fn connect_from(
+        here: IpAddr,
+        to: SocketAddr,
+        stream_id: &str,
+        seed: u32,
+        secret: Option<&Secret<'_>>,
+    ) -> Result<Self> {
+        let socket = UdpSocket::bind((here, 0))?;
         socket.connect(to)?;
         socket.set_read_timeout(Some(Duration::from_millis(5)))?;
         let origin = Instant::now();
@@ -122,6 +132,11 @@ impl Publisher {
     /// Packets that the listener lets be in flight.
     pub const fn flow_window(&self) -> u32 {
         self.connected.flow_window
+    }
+
+    /// The delay that the listener says it delivers with.
+    pub const fn peer_latency_ms(&self) -> u16 {
+        self.connected.peer_latency_ms
     }
 
     /// This publisher's own address.
@@ -241,6 +256,19 @@ impl Publisher {
         });
         Ok(())
     }
+}
+
+/// A data packet of a session, to be sent raw: the `number`-th, as its sender's clock shows
+/// `sent_us`.
+pub fn data_packet(publisher: &Publisher, number: u32, sent_us: u32) -> Vec<u8> {
+    /// Alone in its message, in order, in clear text.
+    const SOLO: u32 = 0xe000_0000;
+    let sequence = publisher.initial_sequence().add(number).value();
+    let message = (number + 1) & 0x03ff_ffff;
+    let words = [sequence, SOLO | message, sent_us, publisher.listener_socket_id()];
+    let mut packet: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+    packet.resize(16 + PAYLOAD_BYTES, 0x47);
+    packet
 }
 
 fn config(

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -80,6 +80,7 @@ pub struct Relay {
     address: SocketAddr,
     totals: Arc<Totals>,
     watch: Arc<Watch>,
+    every: Arc<AtomicU32>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -92,6 +93,7 @@ impl Relay {
         let address = socket.local_addr()?;
         let totals = Arc::new(Totals::default());
         let watch = Arc::new(Watch::default());
+        let every = Arc::new(AtomicU32::new(0));
         let stop = Arc::new(AtomicBool::new(false));
         let mut run = Run {
             front: socket,
@@ -104,6 +106,7 @@ impl Relay {
             data_packets: 0,
             totals: Arc::clone(&totals),
             watch: Arc::clone(&watch),
+            every: Arc::clone(&every),
         };
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -112,12 +115,18 @@ impl Relay {
                 std::thread::sleep(Duration::from_micros(200));
             }
         });
-        Ok(Self { address, totals, watch, stop, thread: Some(thread) })
+        Ok(Self { address, totals, watch, every, stop, thread: Some(thread) })
     }
 
     /// Where encoders send to.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From now on every so many-th SRT data packet by its sequence number is lost however often it is
+    /// sent, so that the receiver always waits for one; 0 for none.
+    pub fn lose_for_good(&self, every: u32) {
+        self.every.store(every, Ordering::Relaxed);
     }
 
     /// What it did so far.
@@ -178,6 +187,7 @@ struct Run {
     data_packets: u64,
     totals: Arc<Totals>,
     watch: Arc<Watch>,
+    every: Arc<AtomicU32>,
 }
 
 impl Run {
@@ -217,7 +227,7 @@ impl Run {
         self.data_packets += u64::from(is_data);
         let spared = self.impairment.spares_handshakes && datagram.starts_with(&HANDSHAKE)
             || self.data_packets > self.impairment.loses_until;
-        if self.random.permille(loss_permille) && !spared {
+        if self.random.permille(loss_permille) && !spared || self.is_lost_for_good(datagram) {
             self.totals.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -232,6 +242,13 @@ impl Run {
             self.order += 1;
             self.queue.push(Reverse((at, self.order, encoder, forth, datagram.to_vec())));
         }
+    }
+
+    fn is_lost_for_good(&self, datagram: &[u8]) -> bool {
+        let every = self.every.load(Ordering::Relaxed);
+        // A data packet begins with its sequence number, a control packet with a set bit.
+        let first = datagram.first_chunk().map_or(u32::MAX, |word| u32::from_be_bytes(*word));
+        every > 0 && first >> 31 == 0 && first % every == 0
     }
 
     /// Delivers what is due.

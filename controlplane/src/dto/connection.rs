@@ -74,9 +74,13 @@ pub struct ConnectionStats {
     pub reorder_tolerance_packets: u64,
     /// The most packets by which one was overtaken.
     pub reorder_distance_packets: u64,
-    /// Datagrams the kernel dropped at the sockets of the stream's worker, whichever stream they
-    /// belonged to.
+    /// Datagrams the kernel dropped at the stream's socket since the connection began.
     pub socket_kernel_drops: u64,
+    /// Whether that is a listener's socket, which carries other streams too: these drops may be
+    /// theirs.
+    pub socket_shared: bool,
+    /// Datagrams the kernel dropped at all sockets of the stream's worker.
+    pub worker_kernel_drops: u64,
     /// Time since the last accepted connection, or how long it lasted.
     pub connection_time_ms: u64,
     /// Least, mean and largest over the last whole second.
@@ -172,7 +176,9 @@ impl ConnectionStats {
             flow_window_packets: count(C::FlowWindowPackets),
             reorder_tolerance_packets: count(C::ReorderTolerancePackets),
             reorder_distance_packets: count(C::ReorderDistancePackets),
-            socket_kernel_drops: kernel_drops(snapshot, info.worker),
+            socket_kernel_drops: count(C::SocketKernelDrops),
+            socket_shared: count(C::SocketShared) == 1,
+            worker_kernel_drops: kernel_drops(snapshot, info.worker),
             connection_time_ms: until.saturating_sub(info.connected_unix_ns) / 1_000_000,
             interval: Spreads::new(stream, |measured| measured.interval),
             since_connected: Spreads::new(stream, |measured| measured.total),

@@ -85,6 +85,8 @@ pub struct Worker {
     pub heartbeat_age_ms: u64,
     /// From the moment a frame is due to its publication.
     pub publication_latency_us: Latency,
+    /// Datagrams that the kernel dropped at its socket of each listener, by the listener's name.
+    pub listener_kernel_drops: BTreeMap<String, u64>,
     /// Its counters.
     pub counters: BTreeMap<&'static str, u64>,
 }
@@ -137,7 +139,7 @@ impl SystemStats {
             uptime: clock::unix_ns().saturating_sub(started_ns) / 1_000_000_000,
             memory_budget: snapshot.header.memory_budget_bytes,
             dataplane: Dataplane::new(snapshot, socket),
-            workers: snapshot.workers.iter().map(Worker::new).collect(),
+            workers: snapshot.workers.iter().map(|it| Worker::new(snapshot, it)).collect(),
             conductor: ConductorCounter::ALL.iter().map(|c| (c.label(), conductor(*c))).collect(),
             time: clock::rfc3339_now(),
             freshness: Freshness::of(snapshot),
@@ -175,7 +177,8 @@ pub(crate) fn heartbeat_age_ms(worker: &WorkerSnapshot) -> u64 {
 }
 
 impl Worker {
-    fn new(worker: &WorkerSnapshot) -> Self {
+    fn new(snapshot: &Snapshot, worker: &WorkerSnapshot) -> Self {
+        let names = snapshot.ports.iter().map(|name| name.as_str().to_owned());
         let microseconds = |nanoseconds| float(nanoseconds) / 1e3;
         let percentile = |percent| microseconds(worker.latency.percentile_ns(percent));
         Self {
@@ -189,6 +192,7 @@ impl Worker {
                 p999: percentile(99.9),
                 max: microseconds(worker.latency.max_ns()),
             },
+            listener_kernel_drops: names.zip((0..).map(|port| worker.port_drops(port))).collect(),
             counters: WorkerCounter::ALL.iter().map(|c| (c.label(), worker.counter(*c))).collect(),
         }
     }

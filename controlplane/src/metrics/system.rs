@@ -82,6 +82,7 @@ pub(super) fn encode(
     sessions(families, snapshot)?;
     totals(families, snapshot)?;
     workers(families, &snapshot.workers)?;
+    ports(families, snapshot)?;
     conductor(families, snapshot)
 }
 
@@ -178,6 +179,22 @@ fn workers(families: &mut Families<'_>, workers: &[WorkerSnapshot]) -> fmt::Resu
         "penstock_publication_latency_seconds",
         "From the moment a frame is due to its publication",
         workers.iter().map(|worker| (by_worker(worker), latency(&worker.latency))),
+    )
+}
+
+/// What the kernel dropped at the workers' sockets of each listener.
+fn ports(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let series = snapshot.workers.iter().flat_map(|worker| {
+        snapshot.ports.iter().enumerate().map(move |(port, name)| {
+            let mut labels = by_worker(worker);
+            labels.push(("listener", name.as_str().to_owned()));
+            (labels, worker.port_drops(port))
+        })
+    });
+    families.counters(
+        "penstock_listener_kernel_drops",
+        "Datagrams the kernel dropped at the worker's socket of the listener",
+        series,
     )
 }
 

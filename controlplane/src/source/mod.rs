@@ -17,7 +17,10 @@ use std::time::Duration;
 
 use shm::counters::{ConductorCounter, StreamCounter};
 use shm::link::SourceReport;
-use shm::{ConductorSnapshot, Header, Liveness, StreamSnapshot, StreamState, WorkerSnapshot};
+use shm::{
+    ConductorSnapshot, Header, Liveness, PORT_NAME_BYTES, StreamSnapshot, StreamState, Text,
+    WorkerSnapshot,
+};
 use tokio::sync::oneshot;
 
 pub use self::history::{DURATION_BOUNDS_S, History};
@@ -53,6 +56,8 @@ pub struct Snapshot {
     pub conductor: ConductorSnapshot,
     /// The workers.
     pub workers: Vec<WorkerSnapshot>,
+    /// Names of the listening ports.
+    pub ports: Vec<Text<PORT_NAME_BYTES>>,
     /// One entry for each id: the live stream, or the one that ended last. Ordered by id.
     pub streams: Vec<StreamSnapshot>,
     /// The streams that are fetched.

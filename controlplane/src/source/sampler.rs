@@ -145,6 +145,7 @@ impl Sampler {
         let snapshot = Snapshot {
             conductor: directory.conductor(),
             workers: directory.workers(),
+            ports: directory.ports(),
             streams: one_of_each_id(streams),
             header,
             sources,

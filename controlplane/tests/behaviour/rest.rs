@@ -72,7 +72,7 @@ const FRAME_BUFFER: [(&str, &str); 9] = [
     ("b_frames", "int"),
 ];
 
-const CONNECTION: [(&str, &str); 32] = [
+const CONNECTION: [(&str, &str); 34] = [
     ("packets_received", "int"),
     ("packets_unique", "int"),
     ("packets_lost", "int"),
@@ -103,6 +103,8 @@ const CONNECTION: [(&str, &str); 32] = [
     ("reorder_tolerance_packets", "int"),
     ("reorder_distance_packets", "int"),
     ("socket_kernel_drops", "int"),
+    ("socket_shared", "bool"),
+    ("worker_kernel_drops", "int"),
     ("connection_time_ms", "int"),
     ("interval", "map"),
 ];
@@ -237,15 +239,25 @@ fn a_connection_tells_spreads_drops_by_reason_and_the_drops_of_its_own_socket() 
         world.workers[0].set(WorkerCounter::KernelDrops, 17);
         world.workers[1].set(WorkerCounter::KernelDrops, 23);
         world.change("a", |info| info.worker = 1);
+        world.count("a", StreamCounter::SocketKernelDrops, 5);
+        world.count("a", StreamCounter::SocketShared, 1);
+        world.workers[1].set_port_drops(1, 4);
         world.count("a", StreamCounter::PacketsSkippedBySender, 9);
         world.count("a", StreamCounter::PacketsBelated, 4);
         world.count("a", StreamCounter::BelatedUs, 10_000);
     }
     let body = system.served.eventually("/api/v1/streams/a/stats", |_, body| {
-        body["connection_stats"]["socket_kernel_drops"] == 23
+        body["connection_stats"]["worker_kernel_drops"] == 23
             && body["connection_stats"]["packets_dropped"]["by_sender"] == 9
     });
     let connection = &body["connection_stats"];
+    assert_eq!(connection["socket_kernel_drops"], 5);
+    assert_eq!(connection["socket_shared"], true);
+    let by_listener = &system.served.get("/api/v1/stats")["workers"][1]["listener_kernel_drops"];
+    assert_eq!(by_listener, &json!({"srt": 0, "remote": 4}));
+    let metrics = system.served.text(system.served.address, "/metrics");
+    let line = "penstock_listener_kernel_drops_total{worker=\"1\",listener=\"remote\"} 4";
+    assert!(metrics.contains(line), "{metrics}");
     assert_eq!(connection["belated_avg_ms"], 2.5);
     assert_eq!(connection["packets_dropped"]["too_late"], 1);
     assert_eq!(connection["interval"]["rtt_ms"], json!({"min": 19.0, "avg": 20.0, "max": 22.5}));

@@ -70,8 +70,11 @@ impl World {
             software: "stand-in 1.0",
         })
         .unwrap();
+        let mut conductor = directory.conductor();
+        conductor.name_port(0, "srt");
+        conductor.name_port(1, "remote");
         Self {
-            conductor: directory.conductor(),
+            conductor,
             workers: (0..workers).map(|worker| directory.worker(worker)).collect(),
             slots: (0..SLOTS).map(|slot| directory.stream(slot)).collect(),
             directory,

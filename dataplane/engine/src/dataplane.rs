@@ -223,6 +223,8 @@ impl Ground {
         Conductor::new(conductor::Parts {
             srt: srt.clone(),
             reconnect_grace: config.reconnect_grace,
+            take_over_hold: config.take_over_hold,
+            connections_max: config.connections_max,
             streams_per_source_max: config.streams_per_source_max,
             authorization: config.authorization,
             window_packets: self.plan.session.window_packets,
@@ -232,6 +234,7 @@ impl Ground {
                 self.plan.workers(),
                 self.plan.sessions,
                 self.plan.session_slots,
+                self.plan.session_share,
             ),
             workers,
             berths: self.berths,

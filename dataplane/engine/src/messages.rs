@@ -17,12 +17,13 @@ use uring::SocketIndex;
 use crate::berth::Berth;
 use crate::conductor::placement::Place;
 use crate::config::{OverBandwidth, SourceMode, StreamOptions};
+use crate::worker::attempts::AttemptKey;
 
 /// Who asked for a connection.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// A publisher did: the ticket of its request, and the request.
-    Accepted { ticket: u32, request: ConnectRequest },
+    /// A publisher did: the ticket of its request, the worker that took it, and the request.
+    Accepted { ticket: u32, from: u16, request: ConnectRequest },
     /// We do.
     Called(Call),
 }
@@ -45,6 +46,7 @@ pub(crate) struct Terms {
     pub(crate) over_bandwidth: OverBandwidth,
     pub(crate) peer_idle_timeout: Duration,
     pub(crate) reorder_tolerance_packets: u32,
+    pub(crate) priority: u8,
 }
 
 /// A peer that we call, and how.
@@ -127,6 +129,8 @@ pub(crate) enum Order {
     Renew(Box<Renewal>),
     /// End this session and report [`Report::Ended`].
     End { place: Place, socket_id: u32, reason: EndReason },
+    /// The session that this attempt led to, on another worker, is over.
+    Forget(AttemptKey),
     /// Steer this session.
     Control { place: Place, socket_id: u32, control: Control },
     /// End all sessions, give everything back, leave.

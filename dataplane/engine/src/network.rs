@@ -31,6 +31,12 @@ pub(crate) trait Network {
     /// What was counted so far.
     fn counters(&self) -> &RingCounters;
 
+    /// Datagrams that the kernel dropped at a socket since it was opened, as far as it has told.
+    fn kernel_drops(&self, socket: SocketIndex) -> u64;
+
+    /// Asks the kernel for that figure.
+    fn ask_kernel_drops(&mut self, socket: SocketIndex);
+
     /// Sends what is queued and gives the sockets back.
     fn close(self) -> Result<(), uring::Error>;
 }
@@ -64,6 +70,14 @@ impl Network for Ring {
 
     fn counters(&self) -> &RingCounters {
         Self::counters(self)
+    }
+
+    fn kernel_drops(&self, socket: SocketIndex) -> u64 {
+        Self::kernel_drops(self, socket)
+    }
+
+    fn ask_kernel_drops(&mut self, socket: SocketIndex) {
+        Self::ask_kernel_drops_of(self, socket);
     }
 
     fn close(self) -> Result<(), uring::Error> {

@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) cpus: Vec<u16>,
     /// Session places of one worker.
     pub(crate) sessions: u16,
+    /// Slots of any session; those whose rule needs more have that on top.
+    pub(crate) session_share: u32,
     /// Slots of one worker that sessions may hold.
     pub(crate) session_slots: u32,
     pub(crate) ring: RingConfig,
@@ -50,6 +52,7 @@ impl Plan {
             u16::try_from((u32::from(sessions) * 8).clamp(256, 8_192)).unwrap_or(8_192);
         Ok(Self {
             sessions,
+            session_share: demand.slots,
             session_slots: demand
                 .slots
                 .saturating_mul(u32::from(sessions))

@@ -128,6 +128,12 @@ impl Network for Port {
         &self.counters
     }
 
+    fn kernel_drops(&self, _: SocketIndex) -> u64 {
+        self.counters.kernel_drops
+    }
+
+    fn ask_kernel_drops(&mut self, _: SocketIndex) {}
+
     fn close(self) -> Result<(), uring::Error> {
         Ok(())
     }

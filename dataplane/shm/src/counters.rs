@@ -118,6 +118,13 @@ counters! {
         DriftUs => "drift_us",
         /// Gauge: advertised free window, packets.
         FlowWindowPackets => "flow_window_packets",
+        /// Datagrams the kernel dropped at the session's socket since its connection began.
+        SocketKernelDrops => "socket_kernel_drops",
+        /// Gauge: 1 where that socket is a listener's and carries other sessions too: these drops
+        /// may be theirs.
+        SocketShared => "socket_shared",
+        /// Gauge: priority; the lowest of a worker's streams yield first.
+        Priority => "priority",
         /// Gauge: highest media rate that is allowed, bits per second.
         MaxBandwidthBps => "max_bandwidth_bps",
         /// Seconds in which the media rate was above that.
@@ -319,6 +326,8 @@ counters! {
         RejectedLimit => "rejected_limit",
         /// Connections refused: the id has a live publisher.
         RejectedConflict => "rejected_conflict",
+        /// Connections refused: another host took the id over from this one a short while ago.
+        RejectedHeldOff => "rejected_held_off",
         /// Connections refused: the id is kept out after a termination.
         RejectedBlocked => "rejected_blocked",
         /// Connections refused: the source address is not allowed.

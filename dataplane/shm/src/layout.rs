@@ -10,10 +10,12 @@
 //! ┌──────────────────────┐ 0              ┌──────────────────────┐ 0
 //! │ DirectoryHeader      │                │ RingHeader           │
 //! ├──────────────────────┤ conductor      ├──────────────────────┤ 512
-//! │ conductor's counters │                │ cursors (6 words)    │
+//! │ conductor's counters,│
+//! │   names of the ports │                │ cursors (6 words)    │
 //! ├──────────────────────┤ workers        ├──────────────────────┤ 1024
 //! │ worker 0: identity,  │                │ descriptors,         │
-//! │   counters, latency  │                │   128 bytes each     │
+//! │   counters, latency, │
+//! │   drops by port      │                │   128 bytes each     │
 //! │ worker 1: …          │                ├──────────────────────┤ side
 //! ├──────────────────────┤ streams        │ lane 1: audio, data  │
 //! │ slot 0: sequence,    │                ├──────────────────────┤ video, 2 MiB-aligned when
@@ -311,16 +313,28 @@ const fn block(words: usize) -> usize {
     (words * WORD).next_multiple_of(BLOCK_ALIGN)
 }
 
-/// Bytes of the conductor's block: its counters.
-pub(crate) const CONDUCTOR_BYTES: usize = block(ConductorCounter::COUNT);
+/// Listening ports that are told apart.
+pub const PORTS_MAX: usize = 64;
+/// Bytes of a port's name.
+pub const PORT_NAME_BYTES: usize = 32;
 
-/// Words of a worker block: processor, thread id, then the counters, then the latency histogram.
+/// Words of the conductor's block: its counters, then the names of the ports.
+pub(crate) const CONDUCTOR_PORTS: usize = block(ConductorCounter::COUNT) / WORD;
+/// Words of a port's name.
+pub(crate) const PORT_NAME_WORDS: usize = PORT_NAME_BYTES / WORD;
+/// Bytes of the conductor's block.
+pub(crate) const CONDUCTOR_BYTES: usize =
+    CONDUCTOR_PORTS * WORD + block(PORTS_MAX * PORT_NAME_WORDS);
+
+/// Words of a worker block: processor, thread id, then the counters, then the latency histogram,
+/// then what the kernel dropped at each port.
 pub(crate) const WORKER_CPU: usize = 0;
 pub(crate) const WORKER_THREAD: usize = 1;
 pub(crate) const WORKER_COUNTERS: usize = BLOCK_ALIGN / WORD;
 pub(crate) const WORKER_LATENCY: usize = WORKER_COUNTERS + block(WorkerCounter::COUNT) / WORD;
+pub(crate) const WORKER_PORTS: usize = WORKER_LATENCY + block(histogram::WORDS) / WORD;
 /// Bytes of a worker's block.
-pub(crate) const WORKER_BYTES: usize = WORKER_LATENCY * WORD + block(histogram::WORDS);
+pub(crate) const WORKER_BYTES: usize = WORKER_PORTS * WORD + block(PORTS_MAX);
 
 /// Words of a stream slot: the sequence, the record, then the counters and the spreads.
 pub(crate) const SLOT_SEQUENCE: usize = 0;
@@ -342,7 +356,10 @@ const fn layout_hash() -> u64 {
     hash = StreamRecord::hash(hash);
     hash = hash_number(hash, CURSORS_OFFSET);
     hash = hash_number(hash, DESCRIPTORS_OFFSET);
+    hash = hash_number(hash, CONDUCTOR_PORTS);
+    hash = hash_number(hash, CONDUCTOR_BYTES);
     hash = hash_number(hash, WORKER_LATENCY);
+    hash = hash_number(hash, WORKER_PORTS);
     hash = hash_number(hash, WORKER_BYTES);
     hash = hash_number(hash, SLOT_COUNTERS);
     hash = hash_number(hash, SLOT_SPREADS);

@@ -83,7 +83,7 @@ pub use info::{
     STREAM_ID_BYTES_MAX, StreamId, StreamInfo, StreamKind, StreamState, TRACKS_MAX, TrackInfo,
     TrackKind, Tracks, VideoInfo,
 };
-pub use layout::{ABI_VERSION, LAYOUT_HASH};
+pub use layout::{ABI_VERSION, LAYOUT_HASH, PORT_NAME_BYTES, PORTS_MAX};
 pub use ring::{
     Frame, FrameFlags, FrameMeta, Full, GopLimits, GopReader, GopRing, GopWriter, Next, Published,
     RingSpec, RingTotals, SeekFrom,

@@ -96,8 +96,9 @@ struct Socket {
     armed: bool,
     /// It is to be given back once its receive has ended.
     closing: bool,
-    /// Datagrams the kernel dropped here, as last told, modulo 2^32.
+    /// Datagrams the kernel dropped here, as last told, modulo 2^32; and in full.
     drops: u32,
+    dropped: u64,
 }
 
 /// What requests in flight point at besides slots.
@@ -253,7 +254,7 @@ impl Ring {
             .submitter()
             .register_files_update(index.0.into(), &[fd.as_raw_fd()])
             .map_err(step("registering a socket"))?;
-        let socket = Socket { fd, v6, armed: false, closing: false, drops: 0 };
+        let socket = Socket { fd, v6, armed: false, closing: false, drops: 0, dropped: 0 };
         self.sockets[index.index()] = Some(socket);
         self.ended.push(index.0);
         Ok(())
@@ -495,21 +496,35 @@ impl Ring {
 
     fn dropped_by_kernel(&mut self, socket: u16, drops: u32) {
         let Some(place) = &mut self.sockets[usize::from(socket)] else { return };
-        let known = &mut place.drops;
         // The kernel counts modulo 2^32.
-        self.counters.kernel_drops += u64::from(drops.wrapping_sub(*known));
-        *known = drops;
+        let more = u64::from(drops.wrapping_sub(place.drops));
+        place.drops = drops;
+        place.dropped += more;
+        self.counters.kernel_drops += more;
+    }
+
+    /// Datagrams that the kernel dropped at this socket since it was opened, as far as it has told;
+    /// 0 for a socket that is not open.
+    pub fn kernel_drops(&self, socket: SocketIndex) -> u64 {
+        let socket = self.sockets.get(socket.index()).and_then(Option::as_ref);
+        socket.map_or(0, |socket| socket.dropped)
     }
 
     /// Asks the kernel for its drop counts, which it else tells only with a later datagram: a system
     /// call for each socket, once a second or so.
     pub fn ask_kernel_drops(&mut self) {
         for index in 0..self.sockets.len() {
-            let Some(socket) = &self.sockets[index] else { continue };
-            let drops = socket::kernel_drops(socket.fd.as_fd());
-            if let (Ok(socket), Some(drops)) = (u16::try_from(index), drops) {
-                self.dropped_by_kernel(socket, drops);
+            if let Ok(index) = u16::try_from(index) {
+                self.ask_kernel_drops_of(SocketIndex(index));
             }
+        }
+    }
+
+    /// The same for one socket.
+    pub fn ask_kernel_drops_of(&mut self, index: SocketIndex) {
+        let Some(socket) = self.sockets.get(index.index()).and_then(Option::as_ref) else { return };
+        if let Some(drops) = socket::kernel_drops(socket.fd.as_fd()) {
+            self.dropped_by_kernel(index.0, drops);
         }
     }
 

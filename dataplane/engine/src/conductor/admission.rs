@@ -50,6 +50,11 @@ pub(crate) enum Refusal {
     /// the id has a live publisher
     #[error("the id has a live publisher")]
     Conflict,
+    /// another host took the id over from this one, which has not left it alone for {hold:?} since
+    #[error(
+        "another host took the id over from this one, which has not left it alone for {hold:?} since"
+    )]
+    HeldOff { hold: Duration },
     /// as many publishers as allowed are connected: {0}
     #[error("as many publishers as allowed are connected: {0}")]
     Limit(Limit),
@@ -76,6 +81,9 @@ pub(crate) enum Limit {
     /// ingestion.max_connections
     #[error("ingestion.max_connections")]
     All,
+    /// ingestion.max_connections_per_worker
+    #[error("ingestion.max_connections_per_worker")]
+    Worker,
     /// max_connections of the listener
     #[error("max_connections of the listener")]
     Listener,
@@ -103,7 +111,7 @@ impl Refusal {
             Self::StreamId(_) => RejectReason::BAD_REQUEST,
             Self::Unlisted => RejectReason::NOT_FOUND,
             Self::KeyMissing | Self::KeyWrong => RejectReason::UNAUTHORIZED,
-            Self::Conflict => RejectReason::CONFLICT,
+            Self::Conflict | Self::HeldOff { .. } => RejectReason::CONFLICT,
             Self::Limit(_) => RejectReason::OVERLOAD,
             Self::Latency { .. } => RejectReason::UNACCEPTABLE,
             Self::Slots { .. } => RejectReason::RESOURCE,
@@ -127,6 +135,7 @@ impl Refusal {
             Self::KeyWrong => "key_wrong",
             Self::Blocked => "blocked",
             Self::Conflict => "conflict",
+            Self::HeldOff { .. } => "held_off",
             Self::Limit(_) => "limit",
             Self::Latency { .. } => "latency",
             Self::Slots { .. } => "slots",
@@ -149,6 +158,7 @@ impl Refusal {
             Self::KeyMissing | Self::KeyWrong => ConductorCounter::RejectedKey,
             Self::Blocked => ConductorCounter::RejectedBlocked,
             Self::Conflict => ConductorCounter::RejectedConflict,
+            Self::HeldOff { .. } => ConductorCounter::RejectedHeldOff,
             Self::Limit(_) => ConductorCounter::RejectedLimit,
             Self::Latency { .. } => ConductorCounter::RejectedLatency,
             Self::Slots { .. } => ConductorCounter::RejectedSlots,
@@ -244,4 +254,4 @@ pub(crate) fn latency(
 
 #[cfg(test)]
 #[path = "admission_tests.rs"]
-mod tests;
+pub(crate) mod tests;

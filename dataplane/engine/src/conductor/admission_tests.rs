@@ -12,7 +12,7 @@ use super::*;
 use crate::config::{Config, SecondPublisher, SrtConfig};
 
 /// What a listener makes of a caller's handshake.
-fn request(peer: &str, stream_id: &str, latency_ms: u16) -> ConnectRequest {
+pub(crate) fn request(peer: &str, stream_id: &str, latency_ms: u16) -> ConnectRequest {
     let peer: SocketAddr = peer.parse().expect("an address");
     let mut config = CallerConfig::live(77, Sequence::new(1), peer.ip());
     config.stream_id = StreamId::new(stream_id.as_bytes()).expect("short enough");

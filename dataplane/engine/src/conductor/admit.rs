@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use memory::Time;
+use shm::EndReason;
 use shm::link::{Event, EventKind};
 use srt::ConnectRequest;
 use srt::handshake::RejectReason;
@@ -13,6 +14,7 @@ use super::sessions::last_received;
 use super::streams::{Claim, Newcomer, State, Stream};
 use super::tickets::{Phase, Ticket};
 use super::{Conductor, TICKET_LIFE, TICKETS_MAX};
+use crate::config::SecondPublisher;
 use crate::messages::{Order, Verdict};
 use crate::stream_id;
 
@@ -123,17 +125,25 @@ impl Conductor {
         if !self.is_secured_as_asked(number, now) {
             return;
         }
+        self.contend(number, now);
+    }
+
+    /// Gets the id for a request that may have it, or refuses it.
+    fn contend(&mut self, number: u32, now: Time) {
         let Some(ticket) = self.tickets.get(&number) else { return };
         let slots = match admission::latency(&ticket.request, &ticket.options) {
             Ok(latency) => ticket.options.slots(latency),
             Err(refusal) => return self.refuse_ticket(number, &refusal, now),
         };
-        let newcomer = Newcomer {
-            id: &ticket.id,
-            source: canonical(ticket.request.peer.ip()),
-            asked: ticket.asked,
-            policy: ticket.options.second_publisher,
-        };
+        let (id, source) = (ticket.id.clone(), canonical(ticket.request.peer.ip()));
+        let (hold, mut policy) = (self.parts.take_over_hold, ticket.options.second_publisher);
+        let held_off =
+            policy == SecondPublisher::TakeOver && self.streams.holds_off(&id, source, now, hold);
+        if held_off {
+            policy = SecondPublisher::Refuse;
+        }
+        let conflict = if held_off { Refusal::HeldOff { hold } } else { Refusal::Conflict };
+        let newcomer = Newcomer { id: &id, source, asked: ticket.asked, policy };
         let view = &self.parts.view;
         match self.streams.claim(&newcomer, now, |slot| last_received(view, slot)) {
             Claim::Free | Claim::Resume => self.install(number, now),
@@ -143,18 +153,18 @@ impl Conductor {
                 self.refuse_ticket(number, &Refusal::Slots { wanted, free }, now);
             }
             Claim::Replace { place, socket_id, reason } => {
-                if let Some(stream) = self.streams.get_mut(&ticket.id) {
+                if reason == EndReason::TakenOver {
+                    self.streams.displace(&id, now + hold);
+                }
+                if let Some(stream) = self.streams.get_mut(&id) {
                     stream.state = State::Ending { then: Some(number) };
                 }
                 self.order(place.worker, Order::End { place, socket_id, reason });
             }
-            Claim::Undecided if now.since(ticket.asked) > TICKET_LIFE => {
-                self.refuse_ticket(number, &Refusal::Conflict, now);
-            }
-            Claim::Undecided => {}
+            Claim::Undecided if now.since(ticket.asked) <= TICKET_LIFE => {}
             // A ticket that is next in line waits for its predecessor's end.
-            Claim::Conflict if self.streams.is_next(&ticket.id, number) => {}
-            Claim::Conflict => self.refuse_ticket(number, &Refusal::Conflict, now),
+            Claim::Conflict if self.streams.is_next(&id, number) => {}
+            Claim::Undecided | Claim::Conflict => self.refuse_ticket(number, &conflict, now),
         }
     }
 

@@ -65,6 +65,7 @@ use crate::messages::{Order, Report};
 use crate::socket_id::{Salts, SocketIds};
 use crate::stream_id::DerivedIds;
 use crate::wake::Wake;
+use crate::worker::REQUESTS_WAITING;
 
 /// Longest wait of a turn: the heartbeat's period, and a fifth of what readers call stale.
 const TURN: Duration = Duration::from_millis(100);
@@ -92,6 +93,9 @@ pub(crate) struct Parts {
     pub(crate) srt: SrtConfig,
     pub(crate) authorization: Option<Authorization>,
     pub(crate) reconnect_grace: Duration,
+    /// How long a host that lost an id must leave it alone.
+    pub(crate) take_over_hold: Duration,
+    pub(crate) connections_max: u16,
     pub(crate) streams_per_source_max: Option<u16>,
     pub(crate) window_packets: u32,
     pub(crate) ids: SocketIds,
@@ -128,8 +132,11 @@ pub(crate) struct Conductor {
 }
 
 impl Conductor {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(mut parts: Parts) -> Self {
         let listeners = parts.srt.listeners.len();
+        for (port, listener) in parts.srt.listeners.iter().enumerate() {
+            parts.block.name_port(port, &listener.name);
+        }
         Self {
             sources: Sources::configured(&parts.srt.sources),
             resolver: Resolver::new(parts.waker.clone()),
@@ -224,6 +231,13 @@ impl Conductor {
             tracing::error!(worker, "a worker does not take its orders");
         }
         link.waker.wake();
+    }
+
+    /// An order that may be left out: it does not take the room of those that connections need.
+    fn order_if_room(&mut self, worker: u16, order: Order) {
+        if self.parts.workers[usize::from(worker)].orders.free() > REQUESTS_WAITING {
+            self.order(worker, order);
+        }
     }
 
     /// Tells all workers to end their sessions and leave.

@@ -38,8 +38,8 @@ impl Conductor {
 }
 
 /// What acts at once.
-const LIVE: [&str; 4] =
-    ["max_bandwidth", "over_bandwidth", "peer_idle_timeout", "loss_reorder_tolerance"];
+const LIVE: [&str; 5] =
+    ["max_bandwidth", "over_bandwidth", "peer_idle_timeout", "loss_reorder_tolerance", "priority"];
 
 /// Options by stream id.
 #[derive(Debug, Default)]
@@ -107,6 +107,7 @@ impl Settings {
             over_bandwidth,
             peer_idle_timeout,
             reorder_tolerance_packets,
+            priority,
             ..
         } = setting.options;
         let terms = Terms {
@@ -114,6 +115,7 @@ impl Settings {
             over_bandwidth,
             peer_idle_timeout,
             reorder_tolerance_packets,
+            priority,
         };
         Ok((set, terms))
     }
@@ -142,6 +144,7 @@ fn described(options: &StreamOptions) -> Map<String, Value> {
         "receive_buffer": options.receive_buffer_bytes,
         "peer_idle_timeout": time(options.peer_idle_timeout),
         "loss_reorder_tolerance": options.reorder_tolerance_packets,
+        "priority": options.priority,
         "second_publisher": options.second_publisher,
         "encrypted": options.passphrase.is_some(),
     });
@@ -171,9 +174,12 @@ mod tests {
     #[test]
     fn what_can_change_at_once_does_and_the_rest_waits_for_the_next_connection() {
         let mut settings = settings();
-        let given = json!({"peer_idle_timeout": "2s", "over_bandwidth": "drop", "latency": "1s"});
+        let given = json!({
+            "peer_idle_timeout": "2s", "over_bandwidth": "drop", "latency": "1s", "priority": 3
+        });
         let (set, terms) = settings.change("a", given, true).expect("changed");
-        assert_eq!(set.applied, ["over_bandwidth", "peer_idle_timeout"]);
+        assert_eq!(set.applied, ["over_bandwidth", "peer_idle_timeout", "priority"]);
+        assert_eq!(terms.priority, 3);
         assert_eq!(set.next_connection, ["latency"]);
         assert_eq!(terms.peer_idle_timeout, Duration::from_secs(2));
         assert_eq!(terms.over_bandwidth, OverBandwidth::Drop);
@@ -215,7 +221,8 @@ mod tests {
             (json!({"peer_idle_timeout": "2h"}), "options.peer_idle_timeout"),
             (json!({"loss_reorder_tolerance": 2_000}), "allowed are 0 to 1024"),
             (json!({"passphrase": "correct horse"}), "options.passphrase"),
-            (json!({"priority": 3}), "options.priority"),
+            (json!({"publish_key": "sesame"}), "options.publish_key"),
+            (json!({"priority": 256}), "allowed are 0 to 255"),
             (json!([]), "options"),
         ] {
             let text = refusal(given);

@@ -21,7 +21,7 @@ pub(crate) enum Full {
 
 #[derive(Debug)]
 struct WorkerPlaces {
-    /// What each place has on average.
+    /// What each place is reckoned with.
     share: u32,
     /// Free places, the one free the longest first: a former id rests before its place is reused.
     free: VecDeque<u16>,
@@ -56,13 +56,11 @@ pub(crate) struct Placement {
 }
 
 impl Placement {
-    pub(crate) fn new(workers: u16, sessions: u16, slots: u32) -> Self {
-        let places = || WorkerPlaces {
-            share: slots / u32::from(sessions.max(1)),
-            free: (0..sessions).collect(),
-            taken: 0,
-            slots_free: slots,
-        };
+    /// Places with `slots` packet slots in all on each worker, of which any session is to have
+    /// `share`; what is above that is there for sessions that need more.
+    pub(crate) fn new(workers: u16, sessions: u16, slots: u32, share: u32) -> Self {
+        let places =
+            || WorkerPlaces { share, free: (0..sessions).collect(), taken: 0, slots_free: slots };
         Self { workers: (0..workers).map(|_| places()).collect() }
     }
 
@@ -113,7 +111,7 @@ mod tests {
 
     #[test]
     fn connections_spread_over_workers() {
-        let mut placement = Placement::new(2, 4, 100);
+        let mut placement = Placement::new(2, 4, 100, 25);
         let workers: Vec<u16> =
             (0..4).map(|_| placement.take(1).expect("a place").worker).collect();
         assert_eq!(workers, [0, 1, 0, 1]);
@@ -121,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_released_place_is_reused_last() {
-        let mut placement = Placement::new(1, 2, 100);
+        let mut placement = Placement::new(1, 2, 100, 50);
         let first = placement.take(1).expect("a place");
         placement.release(first);
         assert_eq!(placement.take(1).expect("a place").session, 1);
@@ -129,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_greedy_connection_leaves_half_their_share_to_the_others() {
-        let mut placement = Placement::new(1, 5, 100);
+        let mut placement = Placement::new(1, 5, 100, 20);
         assert_eq!(placement.take(61), Err(Full::Slots { wanted: 61, free: 60 }));
         let greedy = placement.take(60).expect("a place");
         let next = placement.take(21);
@@ -141,14 +139,24 @@ mod tests {
 
     #[test]
     fn what_a_predecessor_gives_back_counts_for_its_successor() {
-        let mut placement = Placement::new(1, 1, 100);
+        let mut placement = Placement::new(1, 1, 100, 100);
         let place = placement.take(60).expect("a place");
         assert!(placement.fits(100, place) && !placement.fits(101, place));
     }
 
     #[test]
+    fn what_is_there_for_one_that_needs_more_is_not_kept_for_the_others() {
+        // Eight of 10 slots, and 100 more for one whose rule says so.
+        let mut placement = Placement::new(1, 8, 180, 10);
+        placement.take(110).expect("as configured");
+        for _ in 0..7 {
+            placement.take(10).expect("a share");
+        }
+    }
+
+    #[test]
     fn what_is_missing_is_told() {
-        let mut placement = Placement::new(1, 2, 10);
+        let mut placement = Placement::new(1, 2, 10, 5);
         assert_eq!(placement.take(9), Err(Full::Slots { wanted: 9, free: 8 }));
         let first = placement.take(8).expect("a place");
         assert_eq!(placement.take(3), Err(Full::Slots { wanted: 3, free: 2 }));

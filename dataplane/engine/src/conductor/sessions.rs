@@ -19,6 +19,7 @@ use crate::berth::{Berth, Guest};
 use crate::clock;
 use crate::config::StreamOptions;
 use crate::messages::{Order, Origin, Tenancy, Verdict};
+use crate::worker::attempts::AttemptKey;
 
 impl Conductor {
     /// Gives the request a place and a berth, and sends both to the place's worker.
@@ -32,7 +33,12 @@ impl Conductor {
         let full = Refusal::Limit(Limit::All);
         let place = match self.parts.placement.take(slots) {
             Ok(place) => place,
-            Err(Full::Sessions) => return self.refuse_ticket(number, &full, now),
+            Err(Full::Sessions) => {
+                let taken = self.streams.count_others(&ticket.id, &|_| true);
+                let all = taken >= usize::from(self.parts.connections_max);
+                let limit = if all { Limit::All } else { Limit::Worker };
+                return self.refuse_ticket(number, &Refusal::Limit(limit), now);
+            }
             Err(Full::Slots { wanted, free }) => {
                 return self.refuse_ticket(number, &Refusal::Slots { wanted, free }, now);
             }
@@ -60,7 +66,7 @@ impl Conductor {
         let tenancy = Tenancy {
             place,
             socket: ticket.socket,
-            origin: Origin::Accepted { ticket: number, request: ticket.request },
+            origin: Origin::Accepted { ticket: number, from: ticket.from, request: ticket.request },
             config: connection(&ticket.options, &self.parts, socket_id, latency, slots),
             keys,
             options: ticket.options.clone(),
@@ -123,7 +129,11 @@ impl Conductor {
         self.parts.placement.release(tenancy.place);
         self.keys.forget(tenancy.config.local_id);
         match tenancy.origin {
-            Origin::Accepted { ticket, .. } => {
+            Origin::Accepted { ticket, from, ref request } => {
+                if from != tenancy.place.worker {
+                    let attempt = AttemptKey::new(tenancy.socket, request);
+                    self.order_if_room(from, Order::Forget(attempt));
+                }
                 // A session that ended before its answer left: the caller repeats, and is judged
                 // anew.
                 self.tickets.remove(&ticket);

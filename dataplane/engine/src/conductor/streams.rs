@@ -19,6 +19,9 @@ pub(crate) const SILENT_AFTER: Duration = Duration::from_millis(500);
 /// Datagrams already on their way when the newcomer asked do not prove the publisher alive.
 const IN_FLIGHT: Duration = Duration::from_millis(20);
 
+/// Hosts remembered of those that lost one id to others.
+const DISPLACED_MAX: usize = 8;
+
 /// Where a stream stands.
 #[derive(Debug)]
 pub(crate) enum State {
@@ -79,6 +82,8 @@ pub(crate) enum Claim {
 pub(crate) struct Streams {
     by_id: HashMap<String, Stream>,
     blocked_until: HashMap<String, Time>,
+    /// By id, the hosts that it was taken over from, and until when each is held off.
+    displaced: HashMap<String, Vec<(IpAddr, Time)>>,
 }
 
 impl Streams {
@@ -131,6 +136,32 @@ impl Streams {
         self.blocked_until.get(id).is_some_and(|until| now < *until)
     }
 
+    /// A publisher has to give way to a newcomer: its host may not take the id back before then.
+    pub(crate) fn displace(&mut self, id: &str, until: Time) {
+        let Some(host) = self.by_id.get(id).map(|stream| stream.source) else { return };
+        let hosts = self.displaced.entry(id.to_owned()).or_default();
+        hosts.retain(|(other, _)| *other != host);
+        if hosts.len() >= DISPLACED_MAX {
+            hosts.remove(0);
+        }
+        hosts.push((host, until));
+    }
+
+    /// Whether a host that lost the id to another may not take it back yet. As it asks all the
+    /// same, its time begins anew: two encoders that both call again whenever they are cut off would
+    /// else take turns for ever.
+    pub(crate) fn holds_off(&mut self, id: &str, host: IpAddr, now: Time, hold: Duration) -> bool {
+        let hosts = self.displaced.get_mut(id).into_iter().flatten();
+        let mut held = hosts.filter(|(other, until)| *other == host && now < *until);
+        match held.next() {
+            Some((_, until)) => {
+                *until = now + hold;
+                true
+            }
+            None => false,
+        }
+    }
+
     /// What a caller meets under the id it asks for. `last_received` tells when the session of a
     /// stream slot last heard its peer.
     pub(crate) fn claim(
@@ -165,6 +196,7 @@ impl Streams {
     /// The ids whose time to come back is over, and forgets ids no longer kept out.
     pub(crate) fn expire(&mut self, now: Time) -> Vec<String> {
         self.blocked_until.retain(|_, until| now < *until);
+        self.displaced.retain(|_, hosts| hosts.iter().any(|(_, until)| now < *until));
         let over =
             |stream: &Stream| matches!(stream.state, State::Lost { until, .. } if until <= now);
         self.by_id.iter().filter(|(_, stream)| over(stream)).map(|(id, _)| id.clone()).collect()
@@ -240,6 +272,39 @@ mod tests {
         let claim = streams.claim(&newcomer, at_ms(10_000), |_| at_ms(9_999));
         let reason = EndReason::TakenOver;
         assert_eq!(claim, Claim::Replace { place: PLACE, socket_id: 7, reason });
+    }
+
+    #[test]
+    fn a_host_that_lost_the_id_is_held_off_until_it_has_left_it_alone() {
+        const HOLD: Duration = Duration::from_secs(10);
+        let mut streams = with_live();
+        assert!(!streams.holds_off("a", HERE, at_ms(0), HOLD));
+        streams.displace("a", at_ms(10_000));
+        assert!(streams.holds_off("a", HERE, at_ms(9_999), HOLD));
+        assert!(!streams.holds_off("a", THERE, at_ms(9_999), HOLD), "who took it over");
+        assert!(!streams.holds_off("b", HERE, at_ms(9_999), HOLD));
+        // It asked: its time began anew.
+        assert!(streams.holds_off("a", HERE, at_ms(19_998), HOLD));
+        assert!(!streams.holds_off("a", HERE, at_ms(29_998), HOLD));
+        assert!(!streams.displaced.is_empty());
+        streams.expire(at_ms(29_998));
+        assert!(streams.displaced.is_empty());
+    }
+
+    #[test]
+    fn displaced_hosts_are_bounded_and_the_first_is_forgotten_first() {
+        let mut streams = with_live();
+        let host = |n: u8| IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 1, n));
+        for n in 0..=8 {
+            streams.get_mut("a").expect("live").source = host(n);
+            streams.displace("a", at_ms(10));
+        }
+        let held = |n| with_host(&mut streams, host(n));
+        assert_eq!([0, 1, 8].map(held), [false, true, true]);
+    }
+
+    fn with_host(streams: &mut Streams, host: IpAddr) -> bool {
+        streams.holds_off("a", host, at_ms(0), Duration::from_millis(10))
     }
 
     #[test]

@@ -54,10 +54,6 @@ const KEYS_WITHOUT_EFFECT: &[&str] = &[
     "ingestion.gop.force_idr_interval",
     "ingestion.stream_handling.frame_assembly_timeout",
     "ingestion.stream_handling.error_retry_limit",
-    "ingestion.srt.priority",
-    "ingestion.srt.listeners.priority",
-    "ingestion.streams.priority",
-    "ingestion.srt.sources.priority",
     "logging.max_size",
     "logging.max_backups",
     "logging.max_age",
@@ -90,6 +86,9 @@ pub struct Config {
     pub authorization: Option<Authorization>,
     /// How long a lost stream keeps its id, counters and ring.
     pub reconnect_grace: Duration,
+    /// How long a host whose publisher was displaced by a take-over must leave the id alone before it
+    /// may take it back; zero: it may at once.
+    pub take_over_hold: Duration,
     /// Largest frame kept, bytes.
     pub frame_bytes_max: u32,
     /// Closed groups of pictures kept.

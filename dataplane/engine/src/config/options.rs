@@ -62,7 +62,8 @@ pub struct StreamOptions {
     pub key_bytes: Option<u16>,
     /// What a publisher must present.
     pub publish_key: Option<PublishKey>,
-    /// Higher is more important.
+    /// Higher is more important: when a worker's packet slots are short, its streams of the lowest
+    /// priority yield first.
     pub priority: u8,
     /// What happens to a second publisher.
     pub second_publisher: SecondPublisher,
@@ -118,6 +119,7 @@ impl StreamOverrides {
             reorder_tolerance_packets: later
                 .reorder_tolerance_packets
                 .or(self.reorder_tolerance_packets),
+            priority: later.priority.or(self.priority),
             second_publisher: later.second_publisher.or(self.second_publisher),
             ..self.clone()
         }
@@ -131,6 +133,7 @@ impl StreamOverrides {
             over_bandwidth: self.over_bandwidth,
             peer_idle_timeout: self.peer_idle_timeout,
             reorder_tolerance_packets: self.reorder_tolerance_packets,
+            priority: self.priority,
             ..Self::default()
         }
     }

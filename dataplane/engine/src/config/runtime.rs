@@ -16,7 +16,7 @@ pub struct RuntimeOptions {
 }
 
 /// Every key that can be changed.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "latency",
     "latency_max",
     "max_bandwidth",
@@ -26,6 +26,7 @@ const KEYS: [&str; 10] = [
     "receive_buffer",
     "peer_idle_timeout",
     "loss_reorder_tolerance",
+    "priority",
     "second_publisher",
 ];
 

@@ -10,10 +10,11 @@
 //! ```
 
 mod asking;
-mod attempts;
+pub(crate) mod attempts;
 pub(crate) mod bandwidth;
 mod counters;
 pub(crate) mod handover;
+mod precedence;
 pub(crate) mod pressure;
 mod rate;
 pub(crate) mod session;
@@ -29,12 +30,13 @@ use shm::{EndReason, WorkerBlock};
 use srt::{ConnectRequest, Listener, ListenerEvent};
 use uring::{Received, SocketIndex, Waker};
 
-use self::attempts::{Attempts, Known};
+use self::attempts::{AttemptKey, Attempts, Known};
 use self::handover::{Handover, Neighbours};
+use self::precedence::Precedence;
 use self::session::{Session, Wire};
 use crate::clock::{self, ArrivalClock};
 use crate::conductor::placement::Place;
-use crate::messages::{Control, Order, Renewal, Report, Role, Tenancy, Verdict};
+use crate::messages::{Control, Order, Origin, Renewal, Report, Role, Tenancy, Verdict};
 use crate::network::Network;
 use crate::socket_id::SocketIds;
 use crate::wake::Wake;
@@ -42,6 +44,8 @@ use crate::wheel::Wheel;
 
 /// Longest wait when no timer is set: the heartbeat's period.
 const WAIT_MAX: Duration = Duration::from_millis(100);
+/// The kernel is asked about one socket at a time, so far apart.
+const DROPS_ASKED_EVERY: Duration = Duration::from_millis(100);
 /// Orders taken in a duty cycle.
 const ORDERS_PER_CYCLE: usize = 64;
 /// Reports that must fit whatever happens: each session can be installed, given keys, ended and
@@ -94,6 +98,9 @@ pub(crate) struct Worker<N> {
     touched: Vec<u16>,
     /// How short slots are, in thousandths.
     pressure: u16,
+    precedence: Precedence,
+    /// When the kernel was last asked what it dropped, and of which socket.
+    drops_asked: (Time, usize),
     reported: bool,
     stopping: bool,
     cycle_max_ns: u64,
@@ -110,6 +117,8 @@ impl<N: Network> Worker<N> {
             wheel,
             touched: Vec::with_capacity(sessions),
             pressure: 0,
+            precedence: Precedence::new(),
+            drops_asked: (now, 0),
             reported: false,
             stopping: false,
             cycle_max_ns: 0,
@@ -274,7 +283,8 @@ impl<N: Network> Worker<N> {
     fn guarded(&mut self, place: u16, now: Time, f: impl FnOnce(&mut Session, &mut Wire<'_, N>)) {
         let Parts { sessions, ring, block, .. } = &mut self.parts;
         let session = &mut sessions[usize::from(place)];
-        let mut wire = Wire { ring, pressure: self.pressure, latency: block.latency() };
+        let (pressure, precedence) = (self.pressure, &self.precedence);
+        let mut wire = Wire { ring, pressure, precedence, latency: block.latency() };
         if catch_unwind(AssertUnwindSafe(|| f(session, &mut wire))).is_err() {
             // What it left half changed may fail once more; then its place rests as it is until a
             // next session opens it anew.
@@ -368,6 +378,7 @@ impl<N: Network> Worker<N> {
             Order::End { place, socket_id, reason } => {
                 self.end_by_order(place, socket_id, reason, now)
             }
+            Order::Forget(attempt) => self.attempts.forget(&attempt),
             Order::OpenSocket { socket, role, fd } => self.open_socket(socket, role, fd),
             Order::CloseSocket { socket } => self.close_socket(socket),
             Order::Control { place, socket_id, control } => {
@@ -395,8 +406,17 @@ impl<N: Network> Worker<N> {
         let session = &mut self.parts.sessions[usize::from(place)];
         let (ticket, answer) = session.open(tenancy, now);
         self.parts.block.add(WorkerCounter::Sessions, 1);
+        self.rank(place);
         self.touch(place);
         self.report(Report::Installed { ticket, answer });
+    }
+
+    /// Counts a session under the priority that it has now.
+    fn rank(&mut self, place: u16) {
+        let session = &mut self.parts.sessions[usize::from(place)];
+        let after = session.open_priority();
+        let before = std::mem::replace(&mut session.counted, after);
+        self.precedence.change(before, after);
     }
 
     fn call(&mut self, tenancy: Box<Tenancy>, now: Time) {
@@ -438,6 +458,7 @@ impl<N: Network> Worker<N> {
                 session.control(control, now, wire);
             };
             self.guarded(place.session, now, control);
+            self.rank(place.session);
             self.touch(place.session);
         }
     }
@@ -452,10 +473,16 @@ impl<N: Network> Worker<N> {
         let session = &mut self.parts.sessions[usize::from(place)];
         let was_open = session.is_open();
         if let Some(tenancy) = session.leave(reason, now) {
+            self.rank(place);
             self.wheel.cancel(place.into());
             let sessions = self.parts.block.value(WorkerCounter::Sessions);
             let sessions = sessions.saturating_sub(was_open.into());
             self.parts.block.set(WorkerCounter::Sessions, sessions);
+            if let Origin::Accepted { from, request, .. } = &tenancy.origin
+                && *from == self.parts.worker
+            {
+                self.attempts.forget(&AttemptKey::new(tenancy.socket, request));
+            }
             self.report(Report::Ended(tenancy));
         }
     }
@@ -477,6 +504,7 @@ impl<N: Network> Worker<N> {
             let session = &mut self.parts.sessions[usize::from(place)];
             if let Some(socket_id) = session.take_news() {
                 self.parts.block.add(WorkerCounter::Sessions, 1);
+                self.rank(place);
                 self.report(Report::Connected { socket_id });
             }
             let session = &mut self.parts.sessions[usize::from(place)];
@@ -509,8 +537,39 @@ impl<N: Network> Worker<N> {
         pressure::permille(used.into(), all.into())
     }
 
+    /// Asks the kernel how many datagrams it dropped at the next socket: of itself it tells so only
+    /// with a datagram that comes later.
+    fn ask_for_drops(&mut self, now: Time) {
+        let (asked, last) = self.drops_asked;
+        if now.since(asked) < DROPS_ASKED_EVERY {
+            return;
+        }
+        let roles = &self.parts.roles;
+        let next = (1..=roles.len()).map(|step| (last + step) % roles.len());
+        let socket = next.into_iter().find(|socket| roles[*socket].is_some()).unwrap_or(last);
+        self.drops_asked = (now, socket);
+        if let Ok(index) = u16::try_from(socket) {
+            self.parts.ring.ask_kernel_drops(SocketIndex::new(index));
+        }
+    }
+
+    /// Shows what the kernel dropped at each listener's socket, where that has changed.
+    fn show_drops(&mut self) {
+        let all = self.parts.ring.counters().kernel_drops;
+        if all == self.parts.block.value(WorkerCounter::KernelDrops) {
+            return;
+        }
+        let listeners = self.parts.roles.iter().take_while(|it| **it == Some(Role::Listener));
+        for (index, _) in (0..).zip(listeners) {
+            let drops = self.parts.ring.kernel_drops(SocketIndex::new(index));
+            self.parts.block.set_port_drops(index.into(), drops);
+        }
+    }
+
     fn show(&mut self, now: Time) {
         self.pressure = self.slot_pressure();
+        self.ask_for_drops(now);
+        self.show_drops();
         counters::show_ring(&mut self.parts.block, self.parts.ring.counters());
         let block = &mut self.parts.block;
         block.add(WorkerCounter::Cycles, 1);

@@ -13,6 +13,12 @@
 //! lets go once the pressure has been below `low_watermark` for `response_window`; then the sender
 //! hears of its whole window at once.
 //!
+//! A worker's slots are shared. When they are short, the streams of the lowest priority among the
+//! worker's feel it as it is, and for each priority that lies below its own a stream feels one
+//! watermark less: the first to be thinned are the least important, and a stream above three others
+//! is not thinned for the worker's sake at all. What a stream has made short itself, its share and
+//! its frames that wait, it feels whatever its priority.
+//!
 //! An operator's value takes the place of the measured one until it is reset, and acts and lets go
 //! at once.
 //!
@@ -127,6 +133,24 @@ impl Throttle {
     pub(crate) const fn set(&mut self, pressure: Option<u16>) {
         self.reset = self.set.is_some() && pressure.is_none();
         self.set = pressure;
+    }
+
+    /// What a stream with so many lower priorities beside it feels of its worker's pressure.
+    pub(crate) fn felt(&self, pressure: u16, rank: u8) -> u16 {
+        let BackpressureConfig { medium_permille, high_permille, critical_permille, .. } =
+            self.config;
+        let marks = [medium_permille, high_permille, critical_permille];
+        let passed = marks.iter().filter(|mark| pressure >= **mark).count();
+        if rank == 0 || passed == 0 {
+            return pressure;
+        }
+        let felt = passed.checked_sub(usize::from(rank) + 1).and_then(|mark| marks.get(mark));
+        felt.copied().unwrap_or_else(|| pressure.min(medium_permille.saturating_sub(1)))
+    }
+
+    /// What it is measured by has changed: the next [`Self::update`] waits for nothing.
+    pub(crate) const fn judge_anew(&mut self) {
+        self.reset = true;
     }
 
     /// The window to advertise at most, when that has changed; `u32::MAX` is no limit.
@@ -315,6 +339,28 @@ mod tests {
             stream.throttle.set(None);
             assert_eq!(stream.at(measured), change);
         }
+    }
+
+    #[test]
+    fn each_lower_priority_beside_it_spares_a_stream_one_watermark() {
+        let throttle = Throttle::new(CONFIG);
+        for (pressure, felt) in [
+            (699, [699, 699, 699, 699]),
+            (700, [700, 699, 699, 699]),
+            (850, [850, 700, 699, 699]),
+            (1_000, [1_000, 800, 700, 699]),
+        ] {
+            assert_eq!([0, 1, 2, 3].map(|rank| throttle.felt(pressure, rank)), felt, "{pressure}");
+        }
+        assert_eq!(throttle.felt(1_000, 255), 699);
+    }
+
+    #[test]
+    fn what_is_judged_anew_lets_go_at_once() {
+        let mut stream = Stream::new(CONFIG);
+        assert_eq!(stream.at(950), Some(2));
+        stream.throttle.judge_anew();
+        assert_eq!(stream.at(699), Some(u32::MAX), "without it, not before it is below the lowest");
     }
 
     #[test]

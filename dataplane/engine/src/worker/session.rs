@@ -16,6 +16,7 @@ use uring::SocketIndex;
 use super::asking::Asking;
 use super::bandwidth::{Change, Watch};
 use super::counters::{self, Base};
+use super::precedence::Precedence;
 use super::pressure::{self, Flow, Throttle};
 use super::rate::Rate;
 use crate::berth::Guest;
@@ -60,6 +61,11 @@ pub(crate) struct Session {
     /// What the slot shows.
     spreads: srt::Spreads,
     throttle: Throttle,
+    priority: u8,
+    /// The priority that its worker counts it under.
+    pub(crate) counted: Option<u8>,
+    /// Datagrams that the kernel had dropped at its socket when it began, and since then.
+    kernel_drops: (Option<u64>, u64),
     watch: Watch,
     /// It went above its bandwidth, at this rate, and nobody was told yet.
     over_rate: Option<u64>,
@@ -76,6 +82,8 @@ pub(crate) struct Wire<'a, N> {
     pub(crate) ring: &'a mut N,
     /// How short the worker's slots are, in thousandths.
     pub(crate) pressure: u16,
+    /// Which of its streams yield first.
+    pub(crate) precedence: &'a Precedence,
     /// How late frames are published.
     pub(crate) latency: &'a mut Histogram,
 }
@@ -140,6 +148,9 @@ impl Session {
             media_rate: Rate::default(),
             spreads: srt::Spreads::default(),
             throttle: Throttle::new(sizes.backpressure),
+            priority: 0,
+            counted: None,
+            kernel_drops: (None, 0),
             watch: Watch::new(),
             over_rate: None,
             closing: false,
@@ -162,7 +173,7 @@ impl Session {
     /// Opens a session that a publisher asked for; the answer may leave once it is installed.
     pub(crate) fn open(&mut self, mut tenancy: Box<Tenancy>, now: Time) -> (u32, Answer) {
         let keys = tenancy.keys.take();
-        let Origin::Accepted { ticket, request } = &tenancy.origin else {
+        let Origin::Accepted { ticket, request, .. } = &tenancy.origin else {
             unreachable!("what we ask for is called, not opened")
         };
         let ticket = *ticket;
@@ -190,7 +201,11 @@ impl Session {
         self.spreads = srt::Spreads::default();
         counters::show_spreads(&mut tenancy.berth.slot, &self.spreads);
         self.throttle.open(tenancy.berth.pressure_set, now);
-        let StreamOptions { max_bandwidth_bps, over_bandwidth, .. } = tenancy.options;
+        let StreamOptions { max_bandwidth_bps, over_bandwidth, priority, .. } = tenancy.options;
+        self.priority = priority;
+        self.kernel_drops = (None, 0);
+        let shared = matches!(tenancy.origin, Origin::Accepted { .. });
+        tenancy.berth.slot.set(StreamCounter::SocketShared, shared.into());
         self.watch.open(max_bandwidth_bps, over_bandwidth, now);
         (self.over_rate, self.closing) = (None, false);
         self.published = 0;
@@ -207,6 +222,11 @@ impl Session {
     /// Whether the connection is open.
     pub(crate) const fn is_open(&self) -> bool {
         self.opened
+    }
+
+    /// Its priority while it is open.
+    pub(crate) fn open_priority(&self) -> Option<u8> {
+        self.opened.then_some(self.priority)
     }
 
     /// The socket id of a connection that we asked for and that was made since the last call.
@@ -364,11 +384,23 @@ impl Session {
             *published_at = now;
         });
         self.publish_at = next.unwrap_or(Time::NEVER);
+        if self.kernel_drops.0.is_none() {
+            self.count_kernel_drops(wire);
+        }
         if now.since(self.flushed) >= FLUSH_EVERY {
+            self.count_kernel_drops(wire);
             self.press(now, wire);
             self.watch_rate(now);
             self.flush(now);
         }
+    }
+
+    /// Looks how many datagrams the kernel has dropped at the socket since the session began.
+    fn count_kernel_drops<N: Network>(&mut self, wire: &Wire<'_, N>) {
+        let Some((socket, _)) = self.path_to_peer() else { return };
+        let drops = wire.ring.kernel_drops(socket);
+        let (from, since) = &mut self.kernel_drops;
+        *since = drops.saturating_sub(*from.get_or_insert(drops));
     }
 
     /// Advertises what memory allows, where that has changed.
@@ -376,8 +408,9 @@ impl Session {
         let Some(tenancy) = &self.tenancy else { return };
         let stats = self.connection.stats();
         let share = pressure::permille(stats.packets_held, tenancy.config.slots_max.into());
+        let felt = self.throttle.felt(wire.pressure, wire.precedence.rank(self.priority));
         let flow = Flow {
-            pressure: wire.pressure.max(share).max(self.stream.pressure_permille()),
+            pressure: felt.max(share).max(self.stream.pressure_permille()),
             packets_received: stats.packets_received,
             rtt_us: stats.rtt_us,
             window_packets: tenancy.config.flow_window.min(tenancy.config.slots_max),
@@ -421,6 +454,9 @@ impl Session {
         self.stream.limit_rate(None, now);
         self.connection.set_peer_idle_timeout(terms.peer_idle_timeout);
         self.connection.set_reorder_tolerance(terms.reorder_tolerance_packets);
+        if std::mem::replace(&mut self.priority, terms.priority) != terms.priority {
+            self.throttle.judge_anew();
+        }
     }
 
     /// Does what an operator asks, at once.
@@ -533,6 +569,8 @@ impl Session {
         counters::show_throttle(slot, &self.base, &self.throttle);
         self.base.show(slot, [(StreamCounter::BandwidthExceeded, self.watch.exceeded())]);
         slot.set(StreamCounter::MaxBandwidthBps, self.watch.max_bps());
+        slot.set(StreamCounter::Priority, self.priority.into());
+        self.base.show(slot, [(StreamCounter::SocketKernelDrops, self.kernel_drops.1)]);
         let bitrate = self.media_rate.update(now, stats.bytes_delivered);
         slot.set(StreamCounter::BitrateBps, bitrate);
         self.show_info(now);

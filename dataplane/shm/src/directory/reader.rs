@@ -9,8 +9,9 @@ use super::geometry::Geometry;
 use super::process::Identity;
 use crate::counters::{ConductorCounter, StreamCounter, WorkerCounter};
 use crate::layout::{
-    ABI_VERSION, DirectoryHeader, SLOT_COUNTERS, SLOT_RECORD, SLOT_SEQUENCE, SLOT_SPREADS,
-    StreamRecord, WORKER_COUNTERS, WORKER_CPU, WORKER_LATENCY, WORKER_THREAD,
+    ABI_VERSION, CONDUCTOR_PORTS, DirectoryHeader, PORT_NAME_BYTES, PORT_NAME_WORDS, PORTS_MAX,
+    SLOT_COUNTERS, SLOT_RECORD, SLOT_SEQUENCE, SLOT_SPREADS, StreamRecord, WORKER_COUNTERS,
+    WORKER_CPU, WORKER_LATENCY, WORKER_PORTS, WORKER_THREAD,
 };
 use crate::segment::Words;
 use crate::spreads::{self, Measured, StreamSpread};
@@ -61,6 +62,18 @@ impl Directory {
     /// The conductor's counters.
     pub fn conductor(&self) -> ConductorSnapshot {
         ConductorSnapshot { counters: self.geometry.conductor(&self.all).load_array(0) }
+    }
+
+    /// The names of the listening ports, in their order.
+    pub fn ports(&self) -> Vec<Text<PORT_NAME_BYTES>> {
+        let words = self.geometry.conductor(&self.all);
+        let name = |port: usize| -> Text<PORT_NAME_BYTES> {
+            let at = CONDUCTOR_PORTS + port * PORT_NAME_WORDS;
+            let words: [u64; PORT_NAME_WORDS] = words.load_array(at);
+            let bytes: [u8; PORT_NAME_BYTES] = bytemuck::cast(words);
+            Text::from_hostile_padded(&bytes)
+        };
+        (0..PORTS_MAX).map(name).take_while(|name| !name.as_str().is_empty()).collect()
     }
 
     /// Every worker's counters and latency.
@@ -204,6 +217,7 @@ pub struct WorkerSnapshot {
     /// Its thread id; 0 before it said so.
     pub thread_id: u32,
     counters: [u64; WorkerCounter::COUNT],
+    ports: [u64; PORTS_MAX],
     /// Publication latency.
     pub latency: HistogramSnapshot,
 }
@@ -215,6 +229,7 @@ impl WorkerSnapshot {
             cpu: cpu.and_then(|cpu| u32::try_from(cpu).ok()),
             thread_id: u32::try_from(words.load(WORKER_THREAD)).unwrap_or(0),
             counters: words.load_array(WORKER_COUNTERS),
+            ports: words.load_array(WORKER_PORTS),
             latency: HistogramSnapshot::read(&words.part(WORKER_LATENCY, histogram::WORDS)),
         }
     }
@@ -222,6 +237,11 @@ impl WorkerSnapshot {
     /// A counter's value.
     pub fn counter(&self, counter: WorkerCounter) -> u64 {
         self.counters[counter as usize]
+    }
+
+    /// Datagrams the kernel dropped at its socket of a listening port.
+    pub fn port_drops(&self, port: usize) -> u64 {
+        self.ports.get(port).copied().unwrap_or(0)
     }
 }
 

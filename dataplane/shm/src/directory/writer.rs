@@ -7,8 +7,9 @@ use super::geometry::Geometry;
 use super::reader::Directory;
 use crate::counters::{ConductorCounter, StreamCounter, WorkerCounter};
 use crate::layout::{
-    DirectoryHeader, SLOT_COUNTERS, SLOT_RECORD, SLOT_SEQUENCE, SLOT_SPREADS, StreamRecord, WORD,
-    WORKER_COUNTERS, WORKER_CPU, WORKER_LATENCY, WORKER_THREAD,
+    CONDUCTOR_PORTS, DirectoryHeader, PORT_NAME_BYTES, PORT_NAME_WORDS, PORTS_MAX, SLOT_COUNTERS,
+    SLOT_RECORD, SLOT_SEQUENCE, SLOT_SPREADS, StreamRecord, WORD, WORKER_COUNTERS, WORKER_CPU,
+    WORKER_LATENCY, WORKER_PORTS, WORKER_THREAD,
 };
 use crate::segment::{Mapping, Words};
 use crate::spreads::{self, Measured, StreamSpread};
@@ -142,7 +143,10 @@ impl DirectoryWriter {
     /// The conductor's block. Panics when it was taken before: it has one owner.
     pub fn conductor(&mut self) -> ConductorBlock {
         take(&mut self.taken.conductor, "the conductor's block");
-        ConductorBlock { counters: self.geometry.conductor(&self.all) }
+        let words = self.geometry.conductor(&self.all);
+        let counters = words.part(0, ConductorCounter::COUNT);
+        let ports = words.part(CONDUCTOR_PORTS, PORTS_MAX * PORT_NAME_WORDS);
+        ConductorBlock { counters, ports }
     }
 
     /// A worker's block. Panics when it was taken before or does not exist: it has one owner.
@@ -151,7 +155,8 @@ impl DirectoryWriter {
         take(&mut self.taken.workers[usize::from(worker)], "a worker's block");
         let latency = Histogram::new(words.part(WORKER_LATENCY, histogram::WORDS));
         let counters = words.part(WORKER_COUNTERS, WorkerCounter::COUNT);
-        WorkerBlock { identity: words.part(0, WORKER_COUNTERS), counters, latency }
+        let ports = words.part(WORKER_PORTS, PORTS_MAX);
+        WorkerBlock { identity: words.part(0, WORKER_COUNTERS), counters, latency, ports }
     }
 
     /// A stream slot. Panics when it was taken before or does not exist: it has one owner.
@@ -187,9 +192,21 @@ fn random(bytes: u64) -> Result<u64, Error> {
 #[derive(Debug)]
 pub struct ConductorBlock {
     counters: Words,
+    ports: Words,
 }
 
 impl ConductorBlock {
+    /// Names a listening port, before the first reader comes; a name is cut at
+    /// [`PORT_NAME_BYTES`], and a port beyond [`PORTS_MAX`] is not shown.
+    pub fn name_port(&mut self, port: usize, name: &str) {
+        if port >= PORTS_MAX {
+            return;
+        }
+        let name = Text::<PORT_NAME_BYTES>::cut(name);
+        let words: [u64; PORT_NAME_WORDS] = bytemuck::cast(*name.padded());
+        self.ports.store_array(port * PORT_NAME_WORDS, &words);
+    }
+
     /// Adds to a counter.
     pub fn add(&mut self, counter: ConductorCounter, n: u64) {
         self.counters.add(counter as usize, n);
@@ -212,9 +229,18 @@ pub struct WorkerBlock {
     identity: Words,
     counters: Words,
     latency: Histogram,
+    ports: Words,
 }
 
 impl WorkerBlock {
+    /// Shows what the kernel dropped at the worker's socket of a listening port; one beyond
+    /// [`PORTS_MAX`] is not shown.
+    pub fn set_port_drops(&mut self, port: usize, drops: u64) {
+        if port < PORTS_MAX {
+            self.ports.store(port, drops);
+        }
+    }
+
     /// Shows where the worker runs.
     pub fn set_identity(&mut self, cpu: u32, thread_id: u32) {
         // One more than the number, so that zeroed memory means "not said yet".

@@ -137,6 +137,12 @@ pub(super) fn derive(file: &File, without_effect: Vec<String>) -> Result<Config,
             10 * SECOND,
             Duration::ZERO..=3_600 * SECOND,
         )?,
+        take_over_hold: lasting(
+            "ingestion.take_over_hold",
+            ingestion.take_over_hold,
+            10 * SECOND,
+            Duration::ZERO..=3_600 * SECOND,
+        )?,
         frame_bytes_max,
         gop_count_max: gop_count_max(ingestion)?,
         gop_frames_max: within(

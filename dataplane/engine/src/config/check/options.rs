@@ -53,7 +53,6 @@ pub(in crate::config) fn runtime(at: &str, keys: &StreamKeys) -> Result<StreamOv
         ("passphrase", keys.passphrase.is_some()),
         ("key_length", keys.key_length.is_some()),
         ("publish_key", keys.publish_key.is_some()),
-        ("priority", keys.priority.is_some()),
     ] {
         if given {
             return refuse(

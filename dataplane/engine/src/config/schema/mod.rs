@@ -101,6 +101,7 @@ section! {
         stream_timeout: Option<Span>,
         reconnect_interval: Option<Span>,
         reconnect_grace: Option<Span>,
+        take_over_hold: Option<Span>,
         queue_dir: Option<String>,
         srt: Srt,
         streams: Option<Vec<Stream>>,
