@@ -3,8 +3,8 @@
 use crate::annexb::{Scanner, nal_units};
 use crate::audio::{self, Header, Sync, Syntax};
 use crate::{
-    Error, SetChange, VideoFormat, ac3, adts, av1, data, h264, hevc, latm, mpeg_audio, mpeg_video,
-    opus,
+    Error, SetChange, VideoFormat, ac3, adts, av1, data, h264, hevc, jpeg_xs, latm, mpeg_audio,
+    mpeg_video, opus,
 };
 
 /// The first byte says how the rest is cut into pieces; the starts found must be those that the
@@ -241,6 +241,27 @@ pub fn mpeg_video(data: &[u8]) {
     }
 }
 
+/// Boxes one after the other and a codestream behind them: a longer input says the same of what is
+/// whole in a shorter one, and what is said is of sense.
+pub fn jpeg_xs(data: &[u8]) {
+    let mut description = jpeg_xs::Description::default();
+    let mut rest = data;
+    while let Some(header) = rest.first_chunk()
+        && let Some(length) = jpeg_xs::box_length(header)
+    {
+        description.read(&rest[..length.min(rest.len()).min(jpeg_xs::BOX_PREFIX_BYTES)]);
+        rest = &rest[length.min(rest.len())..];
+    }
+    if let Some((numerator, denominator)) = description.frame_rate {
+        assert!(numerator > 0 && denominator > 0);
+    }
+    let prefix = &rest[..rest.len().min(jpeg_xs::HEADER_BYTES)];
+    if let Ok(format) = jpeg_xs::format(prefix, &description) {
+        assert_eq!(jpeg_xs::format(rest, &description), Ok(format));
+        check_format(&format);
+    }
+}
+
 /// OBUs one after the other: they lie behind each other, and what they say is of sense.
 pub fn av1(data: &[u8]) {
     let mut bytes = 0;
@@ -413,5 +434,10 @@ mod tests {
     #[test]
     fn corpus_av1() {
         replay("av1", super::av1);
+    }
+
+    #[test]
+    fn corpus_jpeg_xs() {
+        replay("jpeg_xs", super::jpeg_xs);
     }
 }

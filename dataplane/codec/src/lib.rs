@@ -9,6 +9,7 @@
 //! | [`hevc`] | the same with VPS |
 //! | [`mpeg_video`] | start codes and headers of MPEG-1 and MPEG-2 video |
 //! | [`av1`] | OBUs, sequence headers, what a frame header begins with |
+//! | [`jpeg_xs`] | the header of a codestream, the boxes before it |
 //! | [`audio`] | frames of sound that announce themselves, resync |
 //! | [`adts`] | AAC frame headers, AudioSpecificConfig |
 //! | [`latm`] | AAC in LATM: its configuration, access units at any bit |
@@ -66,6 +67,7 @@ pub mod fuzz;
 pub mod h264;
 mod hash;
 pub mod hevc;
+pub mod jpeg_xs;
 pub mod latm;
 pub mod mpeg_audio;
 pub mod mpeg_video;

@@ -136,6 +136,15 @@ pub enum Carriage {
     AccessUnits,
 }
 
+/// Which field of a frame a unit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// The first in time.
+    First,
+    /// The second.
+    Second,
+}
+
 /// Timestamps of one unit in 90 kHz ticks: the first of a stream equals the wire's 33-bit value,
 /// later ones continue past 2^33.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -157,6 +166,11 @@ pub trait Sink {
     fn tracks(&mut self, tracks: &[TrackConfig]);
     /// A unit begins; an open unit of the track ends here.
     fn unit_start(&mut self, track: usize, stamps: Timestamps);
+    /// The unit that has just begun is one field of a frame, as the transport says (RFC 9134). For
+    /// codings that say so themselves it is not called.
+    fn field(&mut self, track: usize, field: Field) {
+        let _ = (track, field);
+    }
     /// The next bytes of the track's open unit.
     fn unit_data(&mut self, track: usize, bytes: &[u8]);
     /// The track's open unit is known to be complete (a bounded PES that reached its length, an

@@ -79,6 +79,8 @@ pub(crate) struct AccessUnit {
     pub(crate) torn: bool,
     /// Its class where slices do not tell it.
     pub(crate) class: Option<FrameClass>,
+    /// All pictures of the coding are key pictures: they make no groups by themselves.
+    pub(crate) all_key: bool,
     /// Most frames that are decoded before one and shown after it, as the stream declares.
     pub(crate) reorder: Option<u8>,
     /// Pictures of the stream may be fields.

@@ -17,7 +17,7 @@ use crate::{Limits, STREAM_TICKS_A_SECOND};
 
 /// A longer step, or one back, is a jump of the timeline.
 const STEP_MAX_TICKS: u64 = 10 * STREAM_TICKS_A_SECOND;
-/// Audio frames of a group when they carry no stamps to cut it by.
+/// Frames of a group when they carry no stamps to cut it by.
 const UNSTAMPED_GOP_FRAMES: u64 = 50;
 
 /// When a datagram arrived and is due.
@@ -255,7 +255,7 @@ impl Frames {
             Some(DropReason::Oversize)
         } else if !unit.is_valid() {
             Some(DropReason::Invalid)
-        } else if !self.gop.open && !starts_gop(unit) {
+        } else if !self.gop.open && !is_entry(unit) {
             Some(DropReason::BeforeKey)
         } else {
             None
@@ -275,7 +275,7 @@ impl Frames {
         if unit.key {
             flags |= FrameFlags::KEY;
         }
-        if starts_gop(unit) {
+        if self.starts_gop(unit, stamps.pts) {
             flags |= FrameFlags::GOP_START;
         }
         if unit.damaged || self.open.cut {
@@ -360,8 +360,14 @@ impl Frames {
         self.gop = Gop { open: true, start_pts: pts, frames: 0 };
     }
 
-    /// Without video, sound makes the groups: one a second.
-    fn audio_starts_gop(&self, pts: Option<u64>) -> bool {
+    /// Where every picture is a key picture, groups are cut by time.
+    fn starts_gop(&self, unit: &AccessUnit, pts: Option<u64>) -> bool {
+        is_entry(unit) && (!unit.all_key || self.time_starts_gop(pts))
+    }
+
+    /// A group that nothing in the stream ends lasts a second: that of sound without video, that of
+    /// pictures which are all key pictures.
+    fn time_starts_gop(&self, pts: Option<u64>) -> bool {
         match (pts, self.gop.start_pts) {
             _ if !self.gop.open => true,
             (Some(pts), Some(start)) => pts.wrapping_sub(start) >= STREAM_TICKS_A_SECOND,
@@ -420,7 +426,7 @@ impl Output for Frames {
             let due = input.due.max(self.input.arrival);
             let result = ring.split_open(bytes.min(ring.open_len()), &meta, due.nanos());
             if self.finished(result) {
-                if starts_gop(unit) {
+                if flags.contains(FrameFlags::GOP_START) {
                     self.next_gop(stamps.pts);
                 }
                 self.gop.frames += 1;
@@ -465,7 +471,7 @@ impl SideTrack<'_> {
         if damaged {
             flags |= FrameFlags::DAMAGED;
         }
-        let starts = opens || alone && self.leads && frames.audio_starts_gop(stamps.pts);
+        let starts = opens || alone && self.leads && frames.time_starts_gop(stamps.pts);
         if starts {
             flags |= FrameFlags::GOP_START;
         }
@@ -506,8 +512,8 @@ impl DataOutput for SideTrack<'_> {
     }
 }
 
-/// A second field goes with the first, whatever it is.
-const fn starts_gop(unit: &AccessUnit) -> bool {
+/// Decoding can start here. A second field goes with the first, whatever it is.
+const fn is_entry(unit: &AccessUnit) -> bool {
     unit.key && !matches!(unit.structure, Structure::SecondField)
 }
 

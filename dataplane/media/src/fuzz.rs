@@ -6,7 +6,7 @@ use shm::{FrameFlags, GopRing, Next, RingId, RingSpec};
 
 use crate::{Limits, Stream};
 
-const CODECS: [Codec; 19] = [
+const CODECS: [Codec; 20] = [
     Codec::H264,
     Codec::Hevc,
     Codec::Aac,
@@ -26,6 +26,7 @@ const CODECS: [Codec; 19] = [
     Codec::L24,
     Codec::Pcma,
     Codec::Pcmu,
+    Codec::JpegXs,
 ];
 
 /// Takes the input apart into calls.

@@ -4,7 +4,7 @@
 //!  units and their bytes              access units                    frames
 //!  ─────────────────────▶ AccessUnits ────────────▶ Frames ─────────▶ shm::GopWriter ──▶ readers
 //!   codec::sink::Sink     H264, Hevc   positions    stamps, groups,   published when due
-//!                       ▶ MpegVideo, TemporalUnits
+//!                       ▶ MpegVideo, TemporalUnits, Pictures
 //!                       ▶ AudioFrames ───────────▶  limits, counters
 //!                       ▶ DataUnits ─────────────▶
 //! ```
@@ -17,7 +17,8 @@
 //! delimiters included, from the byte where FFmpeg's parser begins its packet; a field is a frame
 //! of its own, marked with its place in the pair. A picture of MPEG-1 or MPEG-2 video with the headers
 //! before it, a pair of fields together; every intra picture is a key frame, as for FFmpeg. An AV1
-//! temporal unit as low-overhead OBUs with sizes, without its delimiter. A raw AAC access unit, whether ADTS or LATM
+//! temporal unit as low-overhead OBUs with sizes, without its delimiter. The codestreams of a JPEG
+//! XS picture without the boxes before them. A raw AAC access unit, whether ADTS or LATM
 //! carried it; an AC-3 syncframe, E-AC-3 with its dependent substreams; an MPEG audio frame; an Opus
 //! packet. A unit of teletext or KLV, a splice information section, the segments of DVB subtitles,
 //! each metadata access unit. Other codings are listed, and their bytes counted. Two rules differ from FFmpeg's: an HEVC
@@ -94,6 +95,7 @@ mod frames;
 pub mod fuzz;
 mod h264;
 mod hevc;
+mod jpeg_xs;
 mod limiter;
 mod limits;
 mod mpeg_video;

@@ -1,7 +1,7 @@
 //! One publisher's stream: tracks in, frames in the ring out.
 
 use codec::audio::Syntax;
-use codec::sink::{Carriage, Sink, TRACKS_MAX, Timestamps, TrackConfig, TrackKind};
+use codec::sink::{Carriage, Field, Sink, TRACKS_MAX, Timestamps, TrackConfig, TrackKind};
 use memory::Time;
 use shm::{GopWriter, Published};
 
@@ -328,6 +328,12 @@ impl Sink for Stream {
         } else if self.is_data(track) {
             self.end_data(track, false);
             self.data.unit_start(track, stamps);
+        }
+    }
+
+    fn field(&mut self, track: usize, field: Field) {
+        if self.video_track == Some(track) {
+            self.video.field(field);
         }
     }
 

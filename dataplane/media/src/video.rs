@@ -1,15 +1,16 @@
 //! The framer of a video track, whichever its coding.
 //!
 //! H.264, HEVC and MPEG video are stored as they come: their bytes go to the ring first and are cut
-//! where pictures begin. AV1 is stored without its carriage, so that its framer hands on what is to
-//! be stored.
+//! where pictures begin. AV1 and JPEG XS are stored without their carriage, so that their framers
+//! hand on what is to be stored.
 
 use codec::VideoFormat;
-use codec::sink::{Carriage, Codec, Timestamps};
+use codec::sink::{Carriage, Codec, Field, Timestamps};
 
 use crate::access_unit::{AccessUnits, Coding};
 use crate::av1::TemporalUnits;
 use crate::frames::Frames;
+use crate::jpeg_xs::Pictures;
 use crate::mpeg_video::MpegVideo;
 
 /// How a video track is split.
@@ -18,6 +19,7 @@ pub(crate) enum Splitter {
     AnnexB(Coding),
     Mpeg,
     Av1,
+    JpegXs,
 }
 
 impl Splitter {
@@ -28,6 +30,7 @@ impl Splitter {
             Codec::Hevc => Some(Self::AnnexB(Coding::Hevc)),
             Codec::Mpeg1Video | Codec::Mpeg2Video => Some(Self::Mpeg),
             Codec::Av1 => Some(Self::Av1),
+            Codec::JpegXs => Some(Self::JpegXs),
             _ => None,
         }
     }
@@ -40,6 +43,7 @@ pub(crate) struct Video {
     annexb: AccessUnits,
     mpeg: MpegVideo,
     av1: TemporalUnits,
+    jpeg_xs: Pictures,
 }
 
 impl Video {
@@ -49,6 +53,7 @@ impl Video {
             annexb: AccessUnits::new(),
             mpeg: MpegVideo::new(),
             av1: TemporalUnits::new(),
+            jpeg_xs: Pictures::new(),
         }
     }
 
@@ -59,6 +64,7 @@ impl Video {
             Splitter::AnnexB(coding) => self.annexb.reset(coding, carriage),
             Splitter::Mpeg => self.mpeg.reset(),
             Splitter::Av1 => self.av1.reset(carriage),
+            Splitter::JpegXs => self.jpeg_xs.reset(),
         }
     }
 
@@ -67,6 +73,14 @@ impl Video {
             Splitter::AnnexB(_) => self.annexb.unit_start(stamps, frames),
             Splitter::Mpeg => self.mpeg.unit_start(stamps),
             Splitter::Av1 => self.av1.unit_start(stamps, frames),
+            Splitter::JpegXs => self.jpeg_xs.unit_start(stamps, frames),
+        }
+    }
+
+    /// The open unit is one field of a frame.
+    pub(crate) const fn field(&mut self, field: Field) {
+        if let Splitter::JpegXs = self.splitter {
+            self.jpeg_xs.field(field);
         }
     }
 
@@ -86,6 +100,7 @@ impl Video {
                 mpeg.push(bytes, frames);
             }
             Splitter::Av1 => self.av1.push(bytes, frames),
+            Splitter::JpegXs => self.jpeg_xs.push(bytes, frames),
         }
     }
 
@@ -94,6 +109,7 @@ impl Video {
             Splitter::AnnexB(_) => self.annexb.unit_end(frames),
             Splitter::Mpeg => self.mpeg.unit_end(),
             Splitter::Av1 => self.av1.unit_end(frames),
+            Splitter::JpegXs => self.jpeg_xs.unit_end(frames),
         }
     }
 
@@ -103,6 +119,7 @@ impl Video {
             Splitter::AnnexB(_) => self.annexb.gap(frames),
             Splitter::Mpeg => self.mpeg.gap(),
             Splitter::Av1 => self.av1.gap(frames),
+            Splitter::JpegXs => self.jpeg_xs.gap(),
         }
     }
 
@@ -112,6 +129,7 @@ impl Video {
             Splitter::AnnexB(_) => self.annexb.skipped(frames),
             Splitter::Mpeg => self.mpeg.gap(),
             Splitter::Av1 => self.av1.skipped(frames),
+            Splitter::JpegXs => {}
         }
         frames.pictures_skipped();
     }
@@ -122,6 +140,7 @@ impl Video {
             Splitter::AnnexB(_) => self.annexb.finish(frames),
             Splitter::Mpeg => self.mpeg.finish(frames),
             Splitter::Av1 => self.av1.finish(frames),
+            Splitter::JpegXs => self.jpeg_xs.finish(frames),
         }
     }
 
@@ -131,6 +150,7 @@ impl Video {
             Splitter::AnnexB(_) => self.annexb.is_open(),
             Splitter::Mpeg => self.mpeg.is_open(),
             Splitter::Av1 => self.av1.is_open(),
+            Splitter::JpegXs => self.jpeg_xs.is_open(),
         }
     }
 
@@ -140,6 +160,7 @@ impl Video {
             Splitter::AnnexB(_) => self.annexb.format(),
             Splitter::Mpeg => self.mpeg.format(),
             Splitter::Av1 => self.av1.format(),
+            Splitter::JpegXs => self.jpeg_xs.format(),
         }
     }
 
@@ -149,6 +170,7 @@ impl Video {
             Splitter::AnnexB(_) => self.annexb.unit_lost(),
             Splitter::Mpeg => self.mpeg.unit_lost(),
             Splitter::Av1 => self.av1.unit_lost(),
+            Splitter::JpegXs => self.jpeg_xs.unit_lost(),
         }
     }
 }

@@ -12,6 +12,8 @@
 //! as if both fields had one F; real senders count fields: F is not relied on.) Packets of a stream
 //! that is not in order wait as slots until the picture is complete.
 
+use codec::sink::Field;
+
 use super::Shape;
 use super::held::Held;
 use super::unit::{Outlet, Unit};
@@ -108,6 +110,11 @@ impl JpegXs {
         }
         if !self.unit.is_open() {
             self.unit.start(to, to.stamps);
+            match header.interlace {
+                2 => to.out.field(to.track, Field::First),
+                3 => to.out.field(to.track, Field::Second),
+                _ => {}
+            }
             self.timestamp = timestamp;
             self.interlace = header.interlace;
             self.next = 0;
@@ -357,6 +364,9 @@ mod tests {
         }
         let out = bench.done();
         assert_eq!(out, [5, 1_506, 3_008, 3_008].map(|at| unit(at, b"ab")));
+        let (_, to) = bench.bench.parts(0);
+        let pair = [Field::First, Field::Second];
+        assert_eq!(to.out.fields, [pair, pair].concat());
     }
 
     #[test]

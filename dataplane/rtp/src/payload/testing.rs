@@ -1,6 +1,6 @@
 //! Gathers what depacketizers give, for tests.
 
-use codec::sink::{Sink, Timestamps, TrackConfig};
+use codec::sink::{Field, Sink, Timestamps, TrackConfig};
 use memory::Time;
 
 use super::unit::Outlet;
@@ -27,6 +27,7 @@ pub(crate) struct Gather {
     pub(crate) sent: Vec<Vec<u8>>,
     pub(crate) tracks: Vec<TrackConfig>,
     pub(crate) configurations: Vec<(usize, Vec<u8>)>,
+    pub(crate) fields: Vec<Field>,
     pub(crate) due: Time,
 }
 
@@ -48,6 +49,11 @@ impl Sink for Gather {
         self.open[track] = Some(self.units.len());
         let pts = stamps.pts.unwrap_or(u64::MAX);
         self.units.push((track, Gathered { pts, ..Gathered::default() }));
+    }
+
+    fn field(&mut self, track: usize, field: Field) {
+        assert!(self.open(track).bytes.is_empty(), "before the unit's bytes");
+        self.fields.push(field);
     }
 
     fn unit_data(&mut self, track: usize, bytes: &[u8]) {
