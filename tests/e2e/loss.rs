@@ -175,6 +175,24 @@ fn at_five_percent_loss_what_is_delivered_as_clean_is_right() -> Result<()> {
 }
 
 #[test]
+fn frames_with_holes_are_dropped_and_counted_where_that_is_the_policy() -> Result<()> {
+    let clip = Clip::in_folder(env!("CARGO_TARGET_TMPDIR"))?;
+    let ingestion = "  frame: {max_frame_size: 1048576, damaged: drop}\n".to_owned();
+    let system = Penstock::start(&Options { ingestion, ..Options::default() })?;
+    let tap = system.frames_of("holes")?;
+    let mut publisher = Publisher::connect(system.srt_address(), "holes", 3)?;
+    publisher.send_stream_without(&clip.bytes, 3 * clip.bits_per_second(), |n| n % 40 == 39)?;
+    publisher.close()?;
+    let frames = tap.frames()?;
+    let clean = clip.clean_frames_are_true(&frames)?;
+    ensure!(clean > 0 && clean == frames.len(), "{clean} of {} frames are clean", frames.len());
+    let stream = system.directory()?.stream("holes").context("the stream is listed")?;
+    ensure!(stream.counter(C::FramesDroppedDamaged) > 0, "{}", figures(&stream));
+    ensure!(stream.counter(C::FramesDamaged) == 0, "{}", figures(&stream));
+    system.stop()
+}
+
+#[test]
 fn frames_with_holes_that_nobody_fills_are_marked_and_the_others_are_right() -> Result<()> {
     let clip = Clip::in_folder(env!("CARGO_TARGET_TMPDIR"))?;
     let system = Penstock::start(&Options::default())?;

@@ -10,7 +10,7 @@ use crate::dto::{bitrate, float, signed_float};
 use crate::source::{Snapshot, frames_dropped};
 
 /// Counters that mean a fault; the counter's name is the `error_type`.
-const ERRORS: [StreamCounter; 25] = [
+const ERRORS: [StreamCounter; 26] = [
     StreamCounter::PacketsSkippedTooLate,
     StreamCounter::PacketsSkippedBySender,
     StreamCounter::PacketsDroppedWindow,
@@ -35,6 +35,7 @@ const ERRORS: [StreamCounter; 25] = [
     StreamCounter::FramesDroppedPending,
     StreamCounter::FramesDroppedAborted,
     StreamCounter::FramesDroppedBandwidth,
+    StreamCounter::FramesDroppedDamaged,
     StreamCounter::BandwidthExceeded,
 ];
 

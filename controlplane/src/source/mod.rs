@@ -128,6 +128,7 @@ pub fn frames_dropped(stream: &StreamSnapshot) -> u64 {
         StreamCounter::FramesDroppedPending,
         StreamCounter::FramesDroppedAborted,
         StreamCounter::FramesDroppedBandwidth,
+        StreamCounter::FramesDroppedDamaged,
     ]
     .iter()
     .fold(0, |sum, counter| stream.counter(*counter).saturating_add(sum))

@@ -6,7 +6,7 @@ use shm::{DirectoryConfig, RingId, RingSpec};
 use uring::RingConfig;
 
 use crate::budget::Budget;
-use crate::config::{Config, SrtConfig, StreamOptions};
+use crate::config::{Config, DamagedFrames, SrtConfig, StreamOptions};
 use crate::worker::session::{self, Session};
 use crate::{Error, cpu};
 
@@ -72,6 +72,10 @@ impl Plan {
                     gop_count_max: config.gop_count_max,
                     gop_bytes_max: u64::MAX,
                     gop_age_max: config.gop_age_max,
+                    damaged_frames: match config.damaged_frames {
+                        DamagedFrames::Keep => media::DamagedFrames::Keep,
+                        DamagedFrames::Drop => media::DamagedFrames::Drop,
+                    },
                 },
             },
             listeners: srt.listeners.len(),

@@ -12,6 +12,7 @@ pub(crate) enum DropReason {
     Pending,
     Aborted,
     Bandwidth,
+    Damaged,
 }
 
 /// Counters of one session, from 0 at [`Stream::open`](crate::Stream::open); each is named as in
@@ -39,6 +40,7 @@ pub struct Counters {
     pub frames_dropped_pending: u64,
     pub frames_dropped_aborted: u64,
     pub frames_dropped_bandwidth: u64,
+    pub frames_dropped_damaged: u64,
     pub bytes_skipped: u64,
     pub gops_closed: u64,
     pub gops_evicted: u64,
@@ -54,7 +56,7 @@ pub struct Counters {
 
 impl Counters {
     /// Those that only grow.
-    pub const fn totals(&self) -> [(StreamCounter, u64); 19] {
+    pub const fn totals(&self) -> [(StreamCounter, u64); 20] {
         use StreamCounter as C;
         [
             (C::FramesPublished, self.frames_published),
@@ -72,6 +74,7 @@ impl Counters {
             (C::FramesDroppedPending, self.frames_dropped_pending),
             (C::FramesDroppedAborted, self.frames_dropped_aborted),
             (C::FramesDroppedBandwidth, self.frames_dropped_bandwidth),
+            (C::FramesDroppedDamaged, self.frames_dropped_damaged),
             (C::BytesSkipped, self.bytes_skipped),
             (C::GopsClosed, self.gops_closed),
             (C::GopsEvicted, self.gops_evicted),
@@ -101,6 +104,7 @@ impl Counters {
             + self.frames_dropped_pending
             + self.frames_dropped_aborted
             + self.frames_dropped_bandwidth
+            + self.frames_dropped_damaged
     }
 
     pub(crate) const fn drop_frame(&mut self, reason: DropReason) {
@@ -111,6 +115,7 @@ impl Counters {
             DropReason::Pending => &mut self.frames_dropped_pending,
             DropReason::Aborted => &mut self.frames_dropped_aborted,
             DropReason::Bandwidth => &mut self.frames_dropped_bandwidth,
+            DropReason::Damaged => &mut self.frames_dropped_damaged,
         };
         *counter += 1;
         self.frames_finished += 1;

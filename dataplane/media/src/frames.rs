@@ -255,6 +255,8 @@ impl Frames {
             Some(DropReason::Oversize)
         } else if !unit.is_valid() {
             Some(DropReason::Invalid)
+        } else if self.limits.drops(unit.damaged || self.open.cut) {
+            Some(DropReason::Damaged)
         } else if !self.gop.open && !is_entry(unit) {
             Some(DropReason::BeforeKey)
         } else {
@@ -458,6 +460,9 @@ impl SideTrack<'_> {
     /// A decoder can start at any of them.
     fn frame(&mut self, bytes: &[u8], class: FrameClass, stamps: &Stamps, damaged: bool) {
         let frames = &mut *self.frames;
+        if frames.limits.drops(damaged) {
+            return frames.counters.drop_frame(DropReason::Damaged);
+        }
         let alone = frames.video_track.is_none();
         let opens = alone && self.opens && !frames.gop.open;
         if !(frames.gop.open || opens) {

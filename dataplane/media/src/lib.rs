@@ -107,7 +107,7 @@ mod units;
 mod video;
 
 pub use counters::Counters;
-pub use limits::Limits;
+pub use limits::{DamagedFrames, Limits};
 pub use stream::Stream;
 pub use track::{Framing, TrackState};
 

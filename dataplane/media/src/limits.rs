@@ -2,6 +2,16 @@
 
 use std::time::Duration;
 
+/// What becomes of frames that miss bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DamagedFrames {
+    /// They are published, marked.
+    #[default]
+    Keep,
+    /// They are dropped and counted. Frames that lean on them are not damaged, and stay.
+    Drop,
+}
+
 /// Limits of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -13,6 +23,8 @@ pub struct Limits {
     pub gop_bytes_max: u64,
     /// Age of the first frame of a closed group.
     pub gop_age_max: Duration,
+    /// What becomes of frames that miss bytes.
+    pub damaged_frames: DamagedFrames,
 }
 
 impl Default for Limits {
@@ -22,11 +34,17 @@ impl Default for Limits {
             gop_count_max: 10,
             gop_bytes_max: u64::MAX,
             gop_age_max: Duration::MAX,
+            damaged_frames: DamagedFrames::Keep,
         }
     }
 }
 
 impl Limits {
+    /// Whether a frame is not kept for what it misses.
+    pub(crate) const fn drops(&self, damaged: bool) -> bool {
+        damaged && matches!(self.damaged_frames, DamagedFrames::Drop)
+    }
+
     /// As the ring has them.
     pub(crate) fn of_ring(&self) -> shm::GopLimits {
         shm::GopLimits {

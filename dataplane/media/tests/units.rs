@@ -5,6 +5,7 @@ mod support;
 
 use codec::annexb::nal_units;
 use codec::sink::{Carriage, Codec, Sink, Timestamps, TrackConfig};
+use penstock_media::{DamagedFrames, Limits};
 use shm::FrameFlags;
 use support::fields::{self, Picture};
 use support::{Got, Packet, Random, Rig, ffmpeg, packets};
@@ -249,6 +250,32 @@ fn a_hole_damages_its_frame_alone_and_a_skipped_unit_none() {
         assert_eq!(got.len(), sample.units.len() - sample.units.len() / 7);
         assert!(got.iter().all(|got| !got.frame.is_damaged()));
     }
+}
+
+#[test]
+fn frames_with_holes_are_dropped_and_counted_where_that_is_the_policy() {
+    let pictures = fields::stream(20, false);
+    let limits = Limits { damaged_frames: DamagedFrames::Drop, ..Limits::default() };
+    let tracks = [video(Codec::H264), sound(Codec::Opus, 48_000, 2)];
+    let mut rig = Rig::with(limits, 1 << 20, &tracks);
+    for (index, picture) in pictures.iter().enumerate() {
+        let hole = index % 5 == 3;
+        let pieces = of_nal_units(&picture.bytes);
+        for (track, pieces) in [(0, &pieces[..]), (1, &[vec![0xfc, 1, 2]][..])] {
+            rig.stream.unit_start(track, shown(90_000 + picture.pts * 1800));
+            pieces.iter().for_each(|piece| rig.stream.unit_data(track, piece));
+            if hole {
+                rig.stream.gap(track);
+            }
+            rig.stream.unit_end(track);
+        }
+    }
+    rig.finish_here();
+    let holes = pictures.len().div_ceil(5) - usize::from(pictures.len() % 5 < 4);
+    assert!(rig.got.iter().all(|got| !got.frame.is_damaged()));
+    assert_eq!(rig.got.len(), 2 * (pictures.len() - holes));
+    let counters = rig.stream.counters();
+    assert_eq!(counters.frames_dropped_damaged, 2 * u64::try_from(holes).unwrap());
 }
 
 #[test]

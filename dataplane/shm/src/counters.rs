@@ -214,6 +214,8 @@ counters! {
         FramesDroppedAborted => "frames_dropped_aborted",
         /// Frames dropped: the stream is above its bandwidth.
         FramesDroppedBandwidth => "frames_dropped_bandwidth",
+        /// Frames dropped: they miss bytes, and such are not kept.
+        FramesDroppedDamaged => "frames_dropped_damaged",
         /// Elementary-stream bytes skipped before a frame start.
         BytesSkipped => "bytes_skipped",
         /// Groups of pictures closed.

@@ -22,7 +22,9 @@ pub use self::check::Error;
 pub use self::options::{OverBandwidth, SecondPublisher, StreamOptions, StreamOverrides};
 pub use self::pattern::Pattern;
 pub use self::runtime::RuntimeOptions;
-pub use self::schema::{File, SourceMode, StreamKeys, Unavailable, Unlisted, Workers};
+pub use self::schema::{
+    DamagedFrames, File, SourceMode, StreamKeys, Unavailable, Unlisted, Workers,
+};
 pub use self::secret::{Passphrase, PublishKey, SecretText};
 pub use self::sources::{PeerAddress, SourceConfig, SourcePolicy, Sources};
 pub use self::srt::{Access, Authorization, ListenerConfig, Named, Rule, Rules, SrtConfig};
@@ -91,6 +93,8 @@ pub struct Config {
     pub take_over_hold: Duration,
     /// Largest frame kept, bytes.
     pub frame_bytes_max: u32,
+    /// What becomes of frames that miss bytes.
+    pub damaged_frames: DamagedFrames,
     /// Closed groups of pictures kept.
     pub gop_count_max: u32,
     /// Frames of one group of pictures that descriptors are sized for.

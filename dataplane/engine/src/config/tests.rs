@@ -144,6 +144,19 @@ fn the_complete_example_is_accepted_as_it_stands() {
 }
 
 #[test]
+fn damaged_frames_are_kept_or_dropped_and_nothing_else() {
+    assert_eq!(parse("").expect("valid").damaged_frames, DamagedFrames::Keep);
+    let config = parse("ingestion: {frame: {damaged: drop}}").expect("valid");
+    assert_eq!(config.damaged_frames, DamagedFrames::Drop);
+    let error = parse("ingestion: {frame: {damaged: mark}}").expect_err("no such policy");
+    let text = error.to_string();
+    assert!(
+        text.contains("ingestion.frame.damaged") && text.contains("`keep` or `drop`"),
+        "{text}"
+    );
+}
+
+#[test]
 fn further_listeners_inherit_what_they_do_not_say() {
     let config = parse(
         "ingestion:\n  srt:\n    latency: 300ms\n    allow: [10.0.0.0/8]\n    listeners:\n    \

@@ -144,6 +144,7 @@ pub(super) fn derive(file: &File, without_effect: Vec<String>) -> Result<Config,
             Duration::ZERO..=3_600 * SECOND,
         )?,
         frame_bytes_max,
+        damaged_frames: ingestion.frame.damaged.unwrap_or_default(),
         gop_count_max: gop_count_max(ingestion)?,
         gop_frames_max: within(
             "ingestion.gop.max_gop_size",

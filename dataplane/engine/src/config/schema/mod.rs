@@ -209,7 +209,19 @@ section! {
         assembly_timeout: Option<Span>,
         max_frame_size: Option<u64>,
         reorder_buffer: Option<u64>,
+        damaged: Option<DamagedFrames>,
     }
+}
+
+/// What becomes of frames that miss bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DamagedFrames {
+    /// They are published, marked as damaged.
+    #[default]
+    Keep,
+    /// They are dropped and counted.
+    Drop,
 }
 
 section! {
