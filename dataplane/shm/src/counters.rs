@@ -304,6 +304,10 @@ counters! {
         CookiesBad => "cookies_bad",
         /// Handshakes refused with a reject code.
         Rejections => "rejections",
+        /// Of these, refused while the conductor was behind: it neither counts nor tells them.
+        RejectionsUntold => "rejections_untold",
+        /// Conclusion requests ignored while the conductor was behind: their callers repeat them.
+        ConclusionsPutOff => "conclusions_put_off",
         /// Stored answers repeated for repeated conclusions.
         AnswersRepeated => "answers_repeated",
         /// Gauge: sessions open.

@@ -323,6 +323,8 @@ impl<N: Network> Worker<N> {
                 self.count(WorkerCounter::Rejections);
                 if self.has_room_to_report() {
                     self.report(Report::Refused { socket, peer, reason });
+                } else {
+                    self.count(WorkerCounter::RejectionsUntold);
                 }
                 self.send(socket, peer, &reply[..len]);
             }
@@ -338,7 +340,7 @@ impl<N: Network> Worker<N> {
     fn conclusion(&mut self, socket: SocketIndex, request: &ConnectRequest, now: Time) {
         if !self.has_room_to_report() {
             // The caller repeats its conclusion; by then the conductor has caught up.
-            return;
+            return self.count(WorkerCounter::ConclusionsPutOff);
         }
         match self.attempts.meet(socket, request, now) {
             Known::New => self.report(Report::Admit { socket, request: *request }),
