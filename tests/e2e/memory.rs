@@ -7,14 +7,6 @@ use penstock_tests::system::{Options, Penstock};
 
 const PUBLISHERS: u32 = 10;
 
-/// Proportional set size of a process, bytes.
-fn proportional_set_size(pid: u32) -> Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let line = text.lines().find(|line| line.starts_with("Pss:")).context("no Pss")?;
-    let kib: u64 = line.split_ascii_whitespace().nth(1).context("no figure")?.parse()?;
-    Ok(kib * 1_024)
-}
-
 fn threads(pid: u32) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -46,7 +38,7 @@ fn memory_stays_within_the_printed_sum_and_threads_stay_as_they_are() -> Result<
             publisher.send(payload)?;
         }
         if index % 64 == 0 {
-            most = most.max(proportional_set_size(pid)?);
+            most = most.max(system.dataplane.proportional_set_size()?);
         }
     }
     for publisher in &mut publishers {
@@ -54,7 +46,7 @@ fn memory_stays_within_the_printed_sum_and_threads_stay_as_they_are() -> Result<
     }
     let streams = system.get("/api/v1/streams")?;
     assert_eq!(streams["count"], u64::from(PUBLISHERS), "{streams}");
-    most = most.max(proportional_set_size(pid)?);
+    most = most.max(system.dataplane.proportional_set_size()?);
     eprintln!("the process holds {most} bytes, the sum is {budget}");
     ensure!(most <= budget, "the process holds {most} bytes, the sum is {budget}:\n{printed}");
 

@@ -93,6 +93,62 @@ fn sequence_numbers_far_ahead_are_refused_without_work() -> Result<()> {
     })
 }
 
+/// A control packet of type `kind` about the numbers from `first` to `last`, in whatever order.
+fn about(kind: u8, first: Sequence, last: Sequence, to: u32) -> Vec<u8> {
+    // A loss report marks the beginning of a range, a drop request does not.
+    let mark = if kind == 3 { 1 << 31 } else { 0 };
+    let mut packet = vec![0x80, kind, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    for word in [to, first.value() | mark, last.value()] {
+        packet.extend(word.to_be_bytes());
+    }
+    packet
+}
+
+#[test]
+fn what_is_said_of_packets_that_nobody_sent_changes_counters_only() -> Result<()> {
+    const LOSS_REPORT: u8 = 3;
+    const DROP_REQUEST: u8 = 7;
+    beside_a_witness(|system, _| {
+        let mut publisher = Publisher::connect(system.srt_address(), "liar", 10)?;
+        let (to, first) = (publisher.listener_socket_id(), publisher.initial_sequence());
+        publisher.send(&[0x47; 1_316])?;
+        publisher.drain()?;
+        // Far behind, far ahead, half a space away; each pair of them in both directions.
+        let far = [1 << 20, 1 << 29, (1 << 30) - 1, 1 << 30, (1 << 30) + 1, (1 << 31) - 9_000];
+        let timing = AckTiming { rtt_us: 1, rtt_variance_us: 1, available_packets: 0 };
+        let rates = AckRates { packets_per_s: 1, link_capacity_pps: 1, bytes_per_s: 1 };
+        let (mut invalid, mut requests) = (0, 0);
+        for from in far {
+            for until in far {
+                let (from, until) = (first.add(from), first.add(until));
+                publisher.send_raw(&about(LOSS_REPORT, from, until, to))?;
+                publisher.send_raw(&encode_full_ack(7_000_000, from, &timing, &rates, 1, to))?;
+                publisher.send_raw(&encode_ackack(7_000_000 + until.value() / 2, 1, to))?;
+                invalid += 3;
+                let range = SequenceRange::new(from, until);
+                if range.is_some_and(|range| range.contains(first.add(1))) {
+                    continue; // That would be its own to give up.
+                }
+                publisher.send_raw(&about(DROP_REQUEST, from, until, to))?;
+                *(if range.is_some() { &mut requests } else { &mut invalid }) += 1;
+            }
+        }
+        ensure!(requests > 10 && invalid > 100, "{requests} requests, {invalid} invalid");
+        let told = eventually("all are counted", PATIENCE, || {
+            publisher.pump()?;
+            let told = system.directory()?.stream("liar").context("listed")?;
+            let all = told.counter(StreamCounter::ControlInvalid) == invalid
+                && told.counter(StreamCounter::DropRequestsReceived) == requests;
+            Ok(all.then_some(told))
+        })?;
+        assert_eq!(told.counter(StreamCounter::PacketsUnique), 1);
+        assert_eq!(told.counter(StreamCounter::PacketsLost), 0, "holes that were believed");
+        publisher.send(&[0x47; 1_316])?;
+        publisher.drain().context("the connection goes on")?;
+        publisher.close()
+    })
+}
+
 #[test]
 fn tiny_packets_behind_a_hole_hold_no_more_slots_than_the_share_of_one() -> Result<()> {
     beside_a_witness(|system, _| {

@@ -1,13 +1,16 @@
-//! Senders that mean harm. Beside each attack a well-behaved publisher sends a clip, of which
-//! nothing may be missing at its end.
+//! Senders that mean harm. Beside each attack a well-behaved publisher sends a clip of 8 Mbit/s, of
+//! which nothing may be missing at its end; and no datagram is missing between the counters.
 
 mod death;
 mod flood;
 mod handshake;
 mod intruder;
+mod keys;
+mod names;
 
 use anyhow::{Result, ensure};
 use penstock_tests::clip::Clip;
+use penstock_tests::conservation;
 use penstock_tests::process::eventually;
 use penstock_tests::system::{Options, PATIENCE, Penstock};
 use penstock_tests::witness::Witness;
@@ -15,9 +18,16 @@ use shm::counters::WorkerCounter;
 
 /// A system with time to recover what the kernel drops of the witness in a flood.
 fn start() -> Result<(Penstock, Clip)> {
-    let clip = Clip::in_folder(env!("CARGO_TARGET_TMPDIR"))?;
+    start_with("")
+}
+
+/// The same with further lines of YAML under `ingestion.srt`.
+fn start_with(srt: &str) -> Result<(Penstock, Clip)> {
+    let clip = Clip::busy_in_folder(env!("CARGO_TARGET_TMPDIR"))?;
     let options = Options {
-        srt: "    max_bandwidth: 10000000\n    latency: 800ms\n    peer_idle_timeout: 20s\n".into(),
+        srt: format!(
+            "    max_bandwidth: 10000000\n    latency: 800ms\n    peer_idle_timeout: 20s\n{srt}"
+        ),
         ..Options::default()
     };
     Ok((Penstock::start(&options)?, clip))
@@ -51,19 +61,31 @@ fn flood(system: &Penstock, count: u32, mut send: impl FnMut(u32) -> Result<()>)
 }
 
 /// Runs an attack beside the witness. Whatever it was, no receive may have ended for want of
-/// buffers and no session by a fault.
+/// buffers and no session by a fault, and the counters must agree.
 fn beside_a_witness(attack: impl FnOnce(&Penstock, &Witness) -> Result<()>) -> Result<()> {
     let (system, clip) = start()?;
     let witness = Witness::start(&system, &clip)?;
     attack(&system, &witness)?;
     witness.lost_nothing(&system, &clip)?;
+    is_sound(&system)?;
+    system.stop()
+}
+
+/// What must hold after any attack.
+fn is_sound(system: &Penstock) -> Result<()> {
     for never in [
         WorkerCounter::RearmsNoBuffers,
         WorkerCounter::RearmsOther,
         WorkerCounter::SessionsPanicked,
         WorkerCounter::SlotsStarved,
     ] {
-        ensure!(counter(&system, never)? == 0, "{}: {}", never.label(), counter(&system, never)?);
+        ensure!(counter(system, never)? == 0, "{}: {}", never.label(), counter(system, never)?);
     }
-    system.stop()
+    let directory = system.directory()?;
+    let mut last = Ok(());
+    let agreed = eventually("the counters agree", PATIENCE, || {
+        last = conservation::check(&directory);
+        Ok(last.is_ok().then_some(()))
+    });
+    last.and(agreed)
 }

@@ -10,10 +10,24 @@ use crate::oracle::{self, Frame, Packet};
 
 /// How long it lasts.
 pub const SECONDS: u32 = 5;
-/// Its name says what it is made of: it is kept between runs.
-const NAME: &str = "pictures_2000k_5s.ts";
+/// What a clip is made of. Its name says so too: it is kept between runs.
+struct Recipe {
+    name: &'static str,
+    video: &'static [&'static str],
+}
 
-/// H.264 with B-frames and AAC, about 2 Mbit/s.
+/// H.264 of about 2 Mbit/s.
+const CALM: Recipe = Recipe {
+    name: "pictures_2000k_5s.ts",
+    video: &["-b:v", "2M", "-maxrate", "2M", "-bufsize", "1M"],
+};
+/// H.264 of about 8 Mbit/s: noise that no encoder makes small.
+const BUSY: Recipe = Recipe {
+    name: "pictures_8000k_5s.ts",
+    video: &["-vf", "noise=alls=40:allf=t", "-b:v", "7500k", "-maxrate", "7500k", "-bufsize", "2M"],
+};
+
+/// H.264 with B-frames, and AAC.
 #[derive(Debug)]
 pub struct Clip {
     /// The transport stream.
@@ -27,18 +41,31 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// The clip, made in `folder` (a test's `CARGO_TARGET_TMPDIR`) unless it is there.
+    /// A clip of about 2 Mbit/s, made in `folder` (a test's `CARGO_TARGET_TMPDIR`) unless it is
+    /// there.
     pub fn in_folder(folder: &str) -> Result<Self> {
+        Self::made(folder, &CALM)
+    }
+
+    /// The same with about 8 Mbit/s.
+    pub fn busy_in_folder(folder: &str) -> Result<Self> {
+        let clip = Self::made(folder, &BUSY)?;
+        let rate = clip.bits_per_second();
+        ensure!((7_500_000..9_000_000).contains(&rate), "the clip has {rate} bit/s");
+        Ok(clip)
+    }
+
+    fn made(folder: &str, recipe: &Recipe) -> Result<Self> {
         static MAKING: Mutex<()> = Mutex::new(());
         let folder = Path::new(folder);
-        let path = folder.join(NAME);
+        let path = folder.join(recipe.name);
         let making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         if !path.exists() {
             std::fs::create_dir_all(folder)?;
             let shape = Shape { width: 640, height: 360, rate: 25, seconds: SECONDS };
-            let rate = ["-b:v", "2M", "-maxrate", "2M", "-bufsize", "1M"];
             let scratch = tempfile::tempdir_in(folder)?;
-            let made = make(scratch.path(), NAME, shape, &[&H264[..], &rate, &AAC].concat())?;
+            let options = [&H264[..], recipe.video, &AAC].concat();
+            let made = make(scratch.path(), recipe.name, shape, &options)?;
             std::fs::rename(made, &path)?;
         }
         drop(making);

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clip;
+pub mod conservation;
 pub mod generate;
 pub mod hook;
 pub mod oracle;

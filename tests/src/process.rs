@@ -34,6 +34,14 @@ impl Process {
         self.child.id()
     }
 
+    /// Its proportional set size in bytes: memory that is mapped twice counts once.
+    pub fn proportional_set_size(&self) -> Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.id()))?;
+        let line = text.lines().find(|line| line.starts_with("Pss:")).context("no Pss")?;
+        let kib: u64 = line.split_ascii_whitespace().nth(1).context("no figure")?.parse()?;
+        Ok(kib * 1_024)
+    }
+
     /// The child itself, for its pipes.
     pub fn child(&mut self) -> &mut Child {
         &mut self.child

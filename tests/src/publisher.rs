@@ -64,7 +64,14 @@ pub struct Publisher {
     next: Sequence,
     /// Sequence numbers of packets that never leave, not even when they are asked for.
     withheld: HashSet<u32>,
+    /// Bodies of the key messages sent, each once.
+    announced: Vec<Vec<u8>>,
 }
+
+/// How a key message begins.
+const KEY_MESSAGE: [u8; 4] = [0xff, 0xff, 0, 3];
+/// Where its body does.
+const BODY_AT: usize = 16;
 
 fn now(origin: Instant) -> Time {
     // Far from zero, so that nothing rests on a small clock.
@@ -111,7 +118,8 @@ impl Publisher {
         }
         socket.set_nonblocking(true)?;
         let next = connected.initial_sequence;
-        Ok(Self { socket, sender, connected, origin, next, withheld: HashSet::new() })
+        let withheld = HashSet::new();
+        Ok(Self { socket, sender, connected, origin, next, withheld, announced: Vec::new() })
     }
 
     /// What it has counted.
@@ -137,6 +145,11 @@ impl Publisher {
     /// The delay that the listener says it delivers with.
     pub const fn peer_latency_ms(&self) -> u16 {
         self.connected.peer_latency_ms
+    }
+
+    /// The messages with which it announced its keys, after the first.
+    pub fn announced(&self) -> &[Vec<u8>] {
+        &self.announced
     }
 
     /// This publisher's own address.
@@ -178,11 +191,15 @@ impl Publisher {
 
     /// Sends what is ready and takes what came.
     pub fn pump(&mut self) -> Result<()> {
-        let Self { socket, sender, origin, withheld, .. } = self;
+        let Self { socket, sender, origin, withheld, announced, .. } = self;
         let now = now(*origin);
         let mut send = |packet: &[u8]| {
             // A data packet begins with its sequence number, a control packet with a set bit.
             let first = packet.first_chunk().map_or(0, |word| u32::from_be_bytes(*word));
+            let body = packet.get(BODY_AT..).filter(|_| packet.starts_with(&KEY_MESSAGE));
+            if let Some(body) = body.filter(|body| announced.last().is_none_or(|it| it != body)) {
+                announced.push(body.to_vec());
+            }
             if !withheld.contains(&first) {
                 // What the kernel refuses is lost, as on any path.
                 let _ = socket.send(packet);

@@ -1,7 +1,7 @@
 //! SRT handshakes put together by hand: what no well-behaved caller sends, and what a caller hears
 //! byte by byte.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -30,8 +30,13 @@ pub struct RawCaller {
 impl RawCaller {
     /// A caller with a port of its own.
     pub fn new(to: SocketAddr, id: u32) -> Result<Self> {
-        let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let socket = UdpSocket::bind(any)?;
+        let any = if to.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+        Self::at(any, to, id)
+    }
+
+    /// A caller at this address of the machine, with a port of its own.
+    pub fn at(from: IpAddr, to: SocketAddr, id: u32) -> Result<Self> {
+        let socket = UdpSocket::bind((from, 0))?;
         socket.connect(to)?;
         socket.set_read_timeout(Some(REPEAT))?;
         Ok(Self { socket, to, id })
@@ -80,6 +85,14 @@ impl RawCaller {
         let mut buffer = [0; 2_048];
         let len = self.socket.recv(&mut buffer).ok()?;
         Some(buffer[..len].to_vec())
+    }
+
+    /// Takes everything that has come until now, without waiting.
+    pub fn receive_all(&self) -> Result<Vec<Vec<u8>>> {
+        self.socket.set_nonblocking(true)?;
+        let all = std::iter::from_fn(|| self.receive()).collect();
+        self.socket.set_nonblocking(false)?;
+        Ok(all)
     }
 
     /// Sends a message again and again until it is answered.
@@ -155,6 +168,21 @@ pub fn hello_with(flags: u32, latency_ms: u16, stream_id: &str) -> Vec<u8> {
     }
     let len = writer.finish().expect("both blocks fit");
     out[..len].to_vec()
+}
+
+/// A key material message, refresh or answer to one, to the connection `to`.
+pub fn key_message(subtype: u16, body: &[u8], to: u32) -> Vec<u8> {
+    let mut packet = vec![0xff, 0xff];
+    packet.extend(subtype.to_be_bytes());
+    packet.extend([0; 8]);
+    packet.extend(to.to_be_bytes());
+    packet.extend(body);
+    packet
+}
+
+/// An extension block of bytes as they are; `words` is the length that it claims.
+pub fn claimed(kind: u16, words: u16, content: &[u8]) -> Vec<u8> {
+    [&kind.to_be_bytes()[..], &words.to_be_bytes(), content].concat()
 }
 
 /// Any extension block.

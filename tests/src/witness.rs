@@ -7,7 +7,7 @@ use shm::StreamSnapshot;
 use shm::counters::StreamCounter;
 
 use crate::clip::Clip;
-use crate::publisher::Publisher;
+use crate::publisher::{Publisher, Secret};
 use crate::system::{Penstock, Tap};
 
 /// The id it publishes under.
@@ -24,8 +24,13 @@ pub struct Witness {
 impl Witness {
     /// Starts sending and waits until its stream is active.
     pub fn start(system: &Penstock, clip: &Clip) -> Result<Self> {
+        Self::start_with(system, clip, None)
+    }
+
+    /// The same with a passphrase.
+    pub fn start_with(system: &Penstock, clip: &Clip, secret: Option<&Secret<'_>>) -> Result<Self> {
         let tap = system.frames_of(ID)?;
-        let mut publisher = Publisher::connect(system.srt_address(), ID, 77)?;
+        let mut publisher = Publisher::connect_with(system.srt_address(), ID, 77, secret)?;
         let socket_id = publisher.listener_socket_id();
         let (bytes, rate) = (clip.bytes.clone(), clip.bits_per_second());
         let sending = std::thread::spawn(move || {
