@@ -10,5 +10,6 @@ mod memory;
 mod operation;
 mod options;
 mod placement;
+mod rtp;
 mod rules;
 mod sources;

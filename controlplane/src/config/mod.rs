@@ -47,6 +47,8 @@ pub struct Config {
     pub dataplane_socket: PathBuf,
     /// Whether the file lets the dataplane listen for SRT (`ingestion.srt.enabled`).
     pub srt_enabled: bool,
+    /// `ingestion.rtp` is given and not switched off: shown, the dataplane acts on it.
+    pub rtp_enabled: bool,
     /// Who is asked about publishers (`ingestion.authorization`); `None`: nobody.
     pub authorization: Option<Authorization>,
     /// Keys that were given and have no effect in this version.
@@ -133,7 +135,8 @@ impl Config {
     pub fn load(file: Option<&Path>) -> Result<Self, Error> {
         let text = match file {
             Some(path) => read(path)?,
-            None => String::new(),
+            // The dataplane's embedded configuration has RTP on.
+            None => "ingestion: {rtp: {enabled: true}}".to_owned(),
         };
         // Variables that are not UTF-8 cannot be ours.
         let variables = std::env::vars_os();
@@ -165,6 +168,7 @@ impl Config {
             logging: Logging::read(&mut document, &mut inert)?,
             dataplane_socket: dataplane_socket(&document)?,
             srt_enabled: srt_enabled(&document),
+            rtp_enabled: rtp_enabled(&document),
             authorization: Authorization::read(&document)?,
             inert,
         };
@@ -357,6 +361,14 @@ fn dataplane_socket(document: &Map<String, Value>) -> Result<PathBuf, Error> {
 fn srt_enabled(document: &Map<String, Value>) -> bool {
     let srt = document.get("ingestion").and_then(|section| section.get("srt"));
     srt.and_then(|srt| srt.get("enabled")).and_then(Value::as_bool).unwrap_or(true)
+}
+
+/// Without a word about it RTP is off.
+fn rtp_enabled(document: &Map<String, Value>) -> bool {
+    let rtp = document.get("ingestion").and_then(|section| section.get("rtp"));
+    let Some(rtp) = rtp.and_then(Value::as_object) else { return false };
+    let given = rtp.values().any(|value| !value.is_null());
+    rtp.get("enabled").and_then(Value::as_bool).unwrap_or(given)
 }
 
 /// The registry and its store: understood, without effect in this version.

@@ -142,7 +142,6 @@ impl ConnectionStats {
         let count = |counter| stream.counter(counter);
         let milliseconds = |counter| float(count(counter)) / 1e3;
         let info = &stream.info;
-        let until = if info.ended_unix_ns > 0 { info.ended_unix_ns } else { clock::unix_ns() };
         Self {
             packets_received: count(C::PacketsReceived),
             packets_unique: count(C::PacketsUnique),
@@ -179,14 +178,21 @@ impl ConnectionStats {
             socket_kernel_drops: count(C::SocketKernelDrops),
             socket_shared: count(C::SocketShared) == 1,
             worker_kernel_drops: kernel_drops(snapshot, info.worker),
-            connection_time_ms: until.saturating_sub(info.connected_unix_ns) / 1_000_000,
+            connection_time_ms: connection_time_ms(stream),
             interval: Spreads::new(stream, |measured| measured.interval),
             since_connected: Spreads::new(stream, |measured| measured.total),
         }
     }
 }
 
-fn kernel_drops(snapshot: &Snapshot, worker: u16) -> u64 {
+/// Since the last connection, or how long it lasted.
+pub(super) fn connection_time_ms(stream: &StreamSnapshot) -> u64 {
+    let info = &stream.info;
+    let until = if info.ended_unix_ns > 0 { info.ended_unix_ns } else { clock::unix_ns() };
+    until.saturating_sub(info.connected_unix_ns) / 1_000_000
+}
+
+pub(super) fn kernel_drops(snapshot: &Snapshot, worker: u16) -> u64 {
     let worker = snapshot.workers.iter().find(|other| other.worker == worker);
     worker.map_or(0, |worker| worker.counter(WorkerCounter::KernelDrops))
 }

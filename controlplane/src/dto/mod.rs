@@ -4,6 +4,7 @@
 mod backpressure;
 mod connection;
 mod event;
+mod rtp;
 mod source;
 mod stats;
 mod stream;
@@ -16,6 +17,7 @@ use crate::source::Snapshot;
 pub use self::backpressure::{Backpressure, BackpressureDone};
 pub use self::connection::{ConnectionStats, DroppedPackets, Range, Spreads};
 pub use self::event::{EventBody, EventList};
+pub use self::rtp::{DroppedRtp, Fec, Leg, RecoveredPackets, Rtcp, RtpStats};
 pub use self::source::{
     BreakerBody, FailureBody, SourceBody, SourceDetail, SourceDone, SourceDoneTo, SourcesBody,
 };

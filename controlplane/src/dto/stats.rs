@@ -110,7 +110,7 @@ impl SystemStats {
     /// From a reading; `memory_usage` is read apart because it takes time.
     pub fn new(
         snapshot: &Snapshot,
-        srt_enabled: bool,
+        (srt_enabled, rtp_enabled): (bool, bool),
         socket: &std::path::Path,
         memory_usage: Option<u64>,
     ) -> Self {
@@ -121,7 +121,7 @@ impl SystemStats {
         Self {
             started: snapshot.liveness == Liveness::Alive,
             srt_enabled,
-            rtp_enabled: false,
+            rtp_enabled,
             srt_sessions: sessions(StreamKind::Srt),
             rtp_sessions: sessions(StreamKind::Rtp),
             total_streams: snapshot.live().count(),

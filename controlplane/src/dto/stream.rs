@@ -8,6 +8,7 @@ use shm::counters::StreamCounter;
 use shm::{Cipher, StreamKind, StreamSnapshot, StreamState, TrackKind};
 
 use super::connection::ConnectionStats;
+use super::rtp::RtpStats;
 use super::track::hertz;
 use super::{Freshness, Track, float, ratio};
 use crate::clock;
@@ -142,9 +143,18 @@ pub struct StreamStats {
     pub bitrate: u64,
     /// The GOP ring.
     pub frame_buffer_stats: FrameBufferStats,
-    /// The SRT connection.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connection_stats: Option<ConnectionStats>,
+    /// The SRT connection or the RTP session.
+    pub connection_stats: TransportStats,
+}
+
+/// What is counted of the transport.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum TransportStats {
+    /// An SRT connection.
+    Srt(Box<ConnectionStats>),
+    /// An RTP session.
+    Rtp(Box<RtpStats>),
 }
 
 /// The GOP ring and what went through it.
@@ -236,8 +246,12 @@ impl StreamStats {
                 .saturating_add(count(StreamCounter::PacketsSkippedBySender)),
             bitrate: bitrate(stream),
             frame_buffer_stats: FrameBufferStats::new(stream),
-            connection_stats: (stream.info.kind == StreamKind::Srt)
-                .then(|| ConnectionStats::new(snapshot, stream)),
+            connection_stats: match stream.info.kind {
+                StreamKind::Srt => {
+                    TransportStats::Srt(Box::new(ConnectionStats::new(snapshot, stream)))
+                }
+                StreamKind::Rtp => TransportStats::Rtp(Box::new(RtpStats::new(snapshot, stream))),
+            },
         }
     }
 }

@@ -11,9 +11,15 @@ use prometheus_client::metrics::MetricType;
 pub(super) type Labels = Vec<(&'static str, String)>;
 
 /// Values of the counter table that may go down. A test compares this list with the table.
-const GAUGES: [&str; 34] = [
+const GAUGES: [&str; 40] = [
     "socket_shared",
     "priority",
+    "jitter_us",
+    "leg1_lost",
+    "leg2_lost",
+    "leg_skew_us",
+    "leg_skew_max_us",
+    "rtp_packets_waiting",
     "max_bandwidth_bps",
     "pressure_measured_permille",
     "pressure_permille",

@@ -10,7 +10,7 @@ use crate::dto::{bitrate, float, signed_float};
 use crate::source::{Snapshot, frames_dropped};
 
 /// Counters that mean a fault; the counter's name is the `error_type`.
-const ERRORS: [StreamCounter; 26] = [
+const ERRORS: [StreamCounter; 35] = [
     StreamCounter::PacketsSkippedTooLate,
     StreamCounter::PacketsSkippedBySender,
     StreamCounter::PacketsDroppedWindow,
@@ -18,6 +18,15 @@ const ERRORS: [StreamCounter; 26] = [
     StreamCounter::PacketsDroppedInvalid,
     StreamCounter::PacketsUndecryptable,
     StreamCounter::PacketsDroppedClear,
+    StreamCounter::PacketsDroppedRate,
+    StreamCounter::PacketsDroppedSource,
+    StreamCounter::PacketsDroppedUnmapped,
+    StreamCounter::PacketsDroppedProbation,
+    StreamCounter::PacketsDroppedJump,
+    StreamCounter::PacketsDroppedUndetected,
+    StreamCounter::RtcpInvalid,
+    StreamCounter::FecInvalid,
+    StreamCounter::PayloadsInvalid,
     StreamCounter::KeyFailures,
     StreamCounter::ControlInvalid,
     StreamCounter::WrongSource,
@@ -121,8 +130,41 @@ fn transport(families: &mut Families<'_>, live: &[&StreamSnapshot]) -> fmt::Resu
         "srt_packets_retransmitted",
         "Packets that came as retransmissions",
         srt().map(|stream| (by_id(stream), stream.counter(StreamCounter::PacketsRetransmitted))),
+    )?;
+    let rtp = || live.iter().filter(|stream| stream.info.kind == StreamKind::Rtp);
+    families.gauges(
+        "rtp_jitter_milliseconds",
+        "Interarrival jitter (RFC 3550, A.8)",
+        rtp().map(|stream| (by_id(stream), float(stream.counter(StreamCounter::JitterUs)) / 1e3)),
+    )?;
+    families.counters(
+        "rtp_packets_lost",
+        "Packets found missing",
+        rtp().map(|stream| (by_id(stream), stream.counter(StreamCounter::PacketsLost))),
+    )?;
+    families.counters(
+        "rtp_packets_unrecovered",
+        "Packets that never came in time",
+        rtp().map(|stream| (by_id(stream), stream.counter(StreamCounter::PacketsSkippedTooLate))),
+    )?;
+    families.counters(
+        "rtp_packets_dropped",
+        "Packets not delivered, by reason",
+        rtp().flat_map(|stream| RTP_DROPPED.iter().map(|counter| dropped(stream, *counter))),
     )
 }
+
+/// RTP packets that were not delivered; the counter's name is the `reason`.
+const RTP_DROPPED: [StreamCounter; 8] = [
+    StreamCounter::PacketsDroppedRate,
+    StreamCounter::PacketsDroppedSource,
+    StreamCounter::PacketsDroppedUnmapped,
+    StreamCounter::PacketsDroppedProbation,
+    StreamCounter::PacketsDroppedJump,
+    StreamCounter::PacketsDroppedUndetected,
+    StreamCounter::PacketsDroppedInvalid,
+    StreamCounter::PacketsDiscardedAtEnd,
+];
 
 /// Packets that were not delivered; the counter's name is the `reason`.
 const DROPPED: [StreamCounter; 8] = [

@@ -17,6 +17,6 @@ pub(super) async fn stats(
     let memory = tokio::task::spawn_blocking(move || source.memory_bytes(&reading))
         .await
         .map_err(|_| ApiError::internal())?;
-    let srt_enabled = state.config.srt_enabled;
-    Ok(Json(SystemStats::new(&snapshot, srt_enabled, state.source.socket(), memory)))
+    let enabled = (state.config.srt_enabled, state.config.rtp_enabled);
+    Ok(Json(SystemStats::new(&snapshot, enabled, state.source.socket(), memory)))
 }

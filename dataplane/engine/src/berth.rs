@@ -25,6 +25,7 @@ pub(crate) struct Berth {
 /// Whose stream a berth is to show.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Guest<'a> {
+    pub(crate) kind: StreamKind,
     pub(crate) id: &'a str,
     pub(crate) peer: SocketAddr,
     pub(crate) peer_version: u32,
@@ -42,7 +43,7 @@ impl Berth {
         let unix_ns = clock::unix_nanos();
         let mut info = if guest.resumed { self.info } else { StreamInfo::default() };
         info.id = shm::StreamId::new(guest.id).expect("an id that was examined fits");
-        info.kind = StreamKind::Srt;
+        info.kind = guest.kind;
         info.state = StreamState::Connecting;
         info.end = EndReason::None;
         info.source = Some(guest.peer);

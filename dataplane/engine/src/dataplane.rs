@@ -21,13 +21,14 @@ use crate::budget::Budget;
 use crate::clock::{self, ArrivalClock};
 use crate::conductor::placement::Placement;
 use crate::conductor::{self, Conductor, WorkerLink};
-use crate::config::{Config, SrtConfig};
+use crate::config::{Config, RtpConfig, SharedPort, SrtConfig};
 use crate::cpu;
 use crate::messages::{Order, Report, Role};
 use crate::plan::Plan;
 use crate::socket_id::{Salts, SocketIds};
 use crate::wake::Wake;
 use crate::worker::handover::Neighbours;
+use crate::worker::rtp::session::RtpSession;
 use crate::worker::session::Session;
 use crate::worker::{self, WaitPolicy, Worker};
 
@@ -35,8 +36,8 @@ use crate::worker::{self, WaitPolicy, Worker};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// nothing to do: ingestion.srt.enabled is false
-    #[error("nothing to do: ingestion.srt.enabled is false")]
+    /// nothing to do: ingestion.srt.enabled is false and nothing is said of ingestion.rtp
+    #[error("nothing to do: ingestion.srt.enabled is false and nothing is said of ingestion.rtp")]
     NothingToDo,
     /// workers cannot be placed
     #[error("workers cannot be placed")]
@@ -113,31 +114,37 @@ pub struct Dataplane {
     workers: Vec<JoinHandle<Result<(), uring::Error>>>,
     budget: Budget,
     locals: Vec<SocketAddr>,
+    rtp: Option<SharedPort>,
     wake: Wake,
 }
 
 impl Dataplane {
     /// The memory sum of a configuration, without starting anything.
     pub fn budget_of(config: &Config) -> Result<Budget, Error> {
-        let srt = config.srt.as_ref().ok_or(Error::NothingToDo)?;
-        Plan::new(config, srt)?.budget()
+        Plan::new(config, &srt_of(config)?)?.budget()
     }
 
     /// Takes all memory, opens the port and starts the workers.
     pub fn start(config: &Config, run: RunWorker) -> Result<Self, Error> {
-        let srt = config.srt.as_ref().ok_or(Error::NothingToDo)?;
+        let srt = &srt_of(config)?;
         let mut ground = Ground::new(config, srt)?;
-        let listeners = open_listeners(srt, ground.plan.cpus.len())?;
+        let mut listeners = open_listeners(srt, ground.plan.cpus.len())?;
+        let rtp = config.rtp.as_ref().map(|rtp| open_shared(rtp, &mut listeners)).transpose()?;
         let (team, salts) = (ground.team(config, random_key()?, run), Salts::new(&random_key()?));
         let (links, workers) = team.start(listeners.by_worker, &mut ground.directory)?;
         let (budget, wake) = (ground.budget.clone(), ground.wake.clone());
         let conductor = ground.conductor(config, srt, salts, links);
-        Ok(Self { conductor, workers, budget, locals: listeners.locals, wake })
+        Ok(Self { conductor, workers, budget, locals: listeners.locals, rtp, wake })
     }
 
     /// Where the SRT listeners are bound, in the order of the configuration.
     pub fn locals(&self) -> &[SocketAddr] {
         &self.locals
+    }
+
+    /// Where the shared port of RTP and that of its RTCP are bound.
+    pub const fn rtp(&self) -> Option<SharedPort> {
+        self.rtp
     }
 
     /// What the process may hold, printed at start.
@@ -198,7 +205,7 @@ impl Ground {
         let (berths, ring_fds) = berths(&plan, &mut directory)?;
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let wake = Wake::new(Arc::new(rustix::io::dup(&eventfd)?));
-        let ids = SocketIds::new(plan.workers(), plan.sessions);
+        let ids = SocketIds::new(plan.workers(), plan.places());
         Ok(Self { plan, budget, directory, ids, wake, view, link, berths, ring_fds, eventfd })
     }
 
@@ -222,6 +229,11 @@ impl Ground {
     ) -> Conductor {
         Conductor::new(conductor::Parts {
             srt: srt.clone(),
+            rtp: config.rtp.clone(),
+            shared_rtp: self.plan.shared_rtp(),
+            shared_rtcp: self.plan.shared_rtcp(),
+            first_socket: self.plan.first_socket(),
+            sockets_max: self.plan.ring.sockets_max.into(),
             reconnect_grace: config.reconnect_grace,
             take_over_hold: config.take_over_hold,
             connections_max: config.connections_max,
@@ -232,9 +244,15 @@ impl Ground {
             salts,
             placement: Placement::new(
                 self.plan.workers(),
-                self.plan.sessions,
+                0..self.plan.sessions,
                 self.plan.session_slots,
                 self.plan.session_share,
+            ),
+            rtp_placement: Placement::new(
+                self.plan.workers(),
+                self.plan.sessions..self.plan.places(),
+                self.plan.rtp.map_or(0, |rtp| rtp.slots),
+                self.plan.rtp.map_or(0, |rtp| rtp.slots / u32::from(rtp.sessions.max(1))),
             ),
             workers,
             berths: self.berths,
@@ -270,14 +288,45 @@ fn open_listeners(srt: &SrtConfig, workers: usize) -> Result<Listeners, Error> {
             worker.push(member);
         }
     }
-    warn_of_small_buffer(srt, granted);
+    warn_of_small_buffer(srt.receive_buffer_bytes, granted);
     Ok(listeners)
 }
 
-fn warn_of_small_buffer(srt: &SrtConfig, got: usize) {
-    if got < srt.receive_buffer_bytes {
+/// Opens the shared port of RTP and that of its RTCP behind the listeners, steered over all workers
+/// by SSRC.
+fn open_shared(rtp: &RtpConfig, sockets: &mut Listeners) -> Result<SharedPort, Error> {
+    let workers = sockets.by_worker.len();
+    let mut open = |address: SocketAddr, steering, bytes: usize| {
+        let group = open_steered_group(address, workers, steering, bytes).map_err(Error::Ring)?;
+        for (worker, member) in sockets.by_worker.iter_mut().zip(group.members) {
+            worker.push(member);
+        }
+        warn_of_small_buffer(bytes, group.receive_buffer_bytes);
+        Ok::<SocketAddr, Error>(group.local)
+    };
+    let bytes = rtp.receive_buffer_bytes;
+    Ok(SharedPort {
+        rtp: open(rtp.shared.rtp, Steering::RtpSsrc, bytes)?,
+        rtcp: open(rtp.shared.rtcp, Steering::RtcpSsrc, RTCP_BUFFER_BYTES.min(bytes))?,
+    })
+}
+
+/// Reports of seconds.
+const RTCP_BUFFER_BYTES: usize = 1 << 20;
+
+/// The configuration of SRT, where there is something to do.
+pub(crate) fn srt_of(config: &Config) -> Result<SrtConfig, Error> {
+    match (&config.srt, &config.rtp) {
+        (Some(srt), _) => Ok(srt.clone()),
+        (None, Some(_)) => Ok(SrtConfig::none()),
+        (None, None) => Err(Error::NothingToDo),
+    }
+}
+
+fn warn_of_small_buffer(wanted: usize, got: usize) {
+    if got < wanted {
         tracing::warn!(
-            wanted = srt.receive_buffer_bytes,
+            wanted,
             got,
             "the kernel grants a smaller receive buffer; raise net.core.rmem_max or grant CAP_NET_ADMIN"
         );
@@ -341,7 +390,7 @@ impl Team {
     /// All workers, still without a network, and the conductor's ends of their rings.
     pub(crate) fn recruits(&self, directory: &mut DirectoryWriter) -> Vec<(Recruit, Reins)> {
         let mesh = Neighbours::mesh(self.plan.cpus.len());
-        let capacity = worker::report_capacity(self.plan.sessions, self.plan.ring.sockets_max);
+        let capacity = worker::report_capacity(self.plan.places(), self.plan.ring.sockets_max);
         let recruits = (0..).zip(mesh).map(|(worker, neighbours)| {
             let (order_in, orders) = spsc::channel(capacity);
             let (reports, report_out) = spsc::channel(capacity);
@@ -432,6 +481,14 @@ impl Recruit {
         let Team { plan, wait, cookie_key, ids, wake, .. } = self.team;
         let mut roles = vec![None; plan.ring.sockets_max.into()];
         roles[..plan.listeners].fill(Some(Role::Listener));
+        if plan.rtp.is_some() {
+            roles[plan.shared_rtp().index()] = Some(Role::SharedRtp);
+            roles[plan.shared_rtcp().index()] = Some(Role::SharedRtcp);
+        }
+        let rtp_sessions = plan
+            .rtp
+            .iter()
+            .flat_map(|rtp| (0..rtp.sessions).map(|_| RtpSession::new(&rtp.session)));
         worker::Parts {
             worker: self.worker,
             ring,
@@ -441,7 +498,9 @@ impl Recruit {
             listener: Listener::new(cookie_key),
             ids,
             sessions: (0..plan.sessions).map(|_| Session::new(&plan.session)).collect(),
-            session_slots: plan.session_slots,
+            rtp_sessions: rtp_sessions.collect(),
+            rtp_key: cookie_key,
+            session_slots: plan.held_slots(),
             wait,
             block: self.block,
             orders: self.orders,

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use memory::Time;
+use rtp::session::SessionConfig;
 use shm::EndReason;
 use srt::caller::{CallerConfig, Failure};
 use srt::crypto::{KeyMaterial, KeyState, Keys};
@@ -94,6 +95,43 @@ impl Tenancy {
     }
 }
 
+/// A sender of RTP at the shared port that proved itself and waits for its admission: where its
+/// worker keeps its packets meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) index: u16,
+    /// Rooms are used again: the number of this use.
+    pub(crate) serial: u32,
+}
+
+/// A sender at the shared port of RTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sender {
+    pub(crate) room: Room,
+    pub(crate) ssrc: u32,
+    pub(crate) payload_type: u8,
+    pub(crate) peer: SocketAddr,
+}
+
+/// A session of RTP on its way to its worker, there, and on its way back.
+#[derive(Debug)]
+pub(crate) struct RtpTenancy {
+    pub(crate) place: Place,
+    /// Names the session in orders, as a socket id does with SRT.
+    pub(crate) id: u32,
+    /// The ticket it was admitted by.
+    pub(crate) ticket: u32,
+    pub(crate) sender: Sender,
+    /// Where reports to the sender leave, unless it sends its own to another socket.
+    pub(crate) rtcp_socket: SocketIndex,
+    pub(crate) config: SessionConfig,
+    pub(crate) max_bandwidth_bps: u64,
+    pub(crate) over_bandwidth: OverBandwidth,
+    pub(crate) berth: Berth,
+    /// Why it is on its way back.
+    pub(crate) end: EndReason,
+}
+
 /// What a worker does with a datagram that comes on a socket without naming a session.
 ///
 /// The conductor gives sockets their index, the same on every worker for the members of a steered
@@ -110,6 +148,10 @@ pub(crate) enum Role {
         /// The session's place.
         session: u16,
     },
+    /// The member of the group of RTP's shared port, where senders come that nobody announced.
+    SharedRtp,
+    /// The same of the port of their RTCP.
+    SharedRtcp,
 }
 
 /// Conductor to worker.
@@ -121,6 +163,11 @@ pub(crate) enum Order {
     CloseSocket { socket: SocketIndex },
     /// Open this session and report [`Report::Installed`].
     Install(Box<Tenancy>),
+    /// Open this session of RTP with what its sender sent so far and report
+    /// [`Report::RtpInstalled`].
+    InstallRtp(Box<RtpTenancy>),
+    /// Drop what a sender sends that may not.
+    RefuseSender(Room),
     /// Ask for this connection and report [`Report::Connected`] or [`Report::Ended`].
     Call(Box<Tenancy>),
     /// Send and store the answer to a conclusion that this worker took.
@@ -209,6 +256,12 @@ pub(crate) enum Report {
     Connected { socket_id: u32 },
     /// A session is over, or what was to become one.
     Ended(Box<Tenancy>),
+    /// A sender of RTP proved itself at the shared port; its packets wait.
+    Proven(Sender),
+    /// The session of RTP of this ticket is open; not when its sender's packets are no longer kept.
+    RtpInstalled { ticket: u32 },
+    /// A session of RTP is over.
+    RtpEnded(Box<RtpTenancy>),
     /// A secured session received key material.
     Rekey { socket_id: u32, material: KeyMaterial },
     /// The session has what it was given; what it had is to be wiped.

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use shm::{DirectoryConfig, RingId, RingSpec};
-use uring::RingConfig;
+use uring::{RingConfig, SocketIndex};
 
 use crate::budget::Budget;
-use crate::config::{Config, DamagedFrames, SrtConfig, StreamOptions};
+use crate::config::{Config, DamagedFrames, RtpConfig, SrtConfig, StreamOptions};
+use crate::worker::rtp::session::{RtpSession, RtpSizes};
+use crate::worker::rtp::{SHARED_SLOTS, SharedPort};
 use crate::worker::session::{self, Session};
 use crate::{Error, cpu};
 
@@ -34,22 +36,67 @@ pub(crate) struct Plan {
     pub(crate) ring: RingConfig,
     pub(crate) listeners: usize,
     pub(crate) session: session::Sizes,
+    /// What there is of RTP.
+    pub(crate) rtp: Option<RtpPlan>,
     pub(crate) streams: u16,
     pub(crate) gop_ring: RingSpec,
+}
+
+/// The sizes of RTP's places.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RtpPlan {
+    /// Session places of one worker, behind those of SRT.
+    pub(crate) sessions: u16,
+    /// Slots of one worker that they may hold.
+    pub(crate) slots: u32,
+    pub(crate) session: RtpSizes,
+    /// Sockets of one worker that are there as long as it is.
+    pub(crate) sockets: u16,
+}
+
+impl RtpPlan {
+    fn new(config: &Config, rtp: &RtpConfig, workers: u16, media: media::Limits) -> Self {
+        let sessions = rtp.places(workers);
+        Self {
+            sessions,
+            slots: rtp.slots().saturating_mul(u32::from(sessions)),
+            session: RtpSizes { room: rtp.room, program: config.program, media },
+            // RTP and RTCP of the shared port.
+            sockets: 2,
+        }
+    }
 }
 
 impl Plan {
     pub(crate) fn new(config: &Config, srt: &SrtConfig) -> Result<Self, Error> {
         let cpus = cpu::worker_cpus(&config.workers)?;
         let workers = u16::try_from(cpus.len()).map_err(|_| Error::TooManyWorkers)?;
+        let srt_max = if srt.listeners.is_empty() { 0 } else { config.srt_connections_max };
         let sessions = config
             .connections_per_worker_max
-            .unwrap_or_else(|| config.connections_max.div_ceil(workers))
-            .min(config.connections_max);
-        let demand = Demand::new(srt);
+            .unwrap_or_else(|| srt_max.div_ceil(workers))
+            .min(srt_max);
+        let mut demand = Demand::new(srt);
+        let media = media::Limits {
+            frame_bytes_max: config.frame_bytes_max,
+            gop_count_max: config.gop_count_max,
+            gop_bytes_max: u64::MAX,
+            gop_age_max: config.gop_age_max,
+            damaged_frames: match config.damaged_frames {
+                DamagedFrames::Keep => media::DamagedFrames::Keep,
+                DamagedFrames::Drop => media::DamagedFrames::Drop,
+            },
+        };
+        let rtp = config.rtp.as_ref();
+        let rtp_max = rtp.map_or(0, |rtp| rtp.sessions_max);
+        if let Some(rtp) = rtp {
+            demand.max_bandwidth_bps = demand.max_bandwidth_bps.max(rtp.max_bandwidth_bps);
+        }
+        let rtp = rtp.map(|rtp| RtpPlan::new(config, rtp, workers, media));
+        let rtp_sessions = rtp.map_or(0, |rtp| rtp.sessions);
         let gop_ring = gop_ring(config, &demand);
-        let send_slots =
-            u16::try_from((u32::from(sessions) * 8).clamp(256, 8_192)).unwrap_or(8_192);
+        let send_slots = u32::from(sessions) * 8 + u32::from(rtp_sessions) * 2;
+        let send_slots = u16::try_from(send_slots.clamp(256, 8_192)).unwrap_or(8_192);
         Ok(Self {
             sessions,
             session_share: demand.slots,
@@ -60,26 +107,18 @@ impl Plan {
             ring: RingConfig {
                 buffer_entries: config.buffer_entries,
                 send_slots,
-                sockets_max: sockets_max(srt),
+                sockets_max: sockets_max(srt) + rtp.map_or(0, |rtp| rtp.sockets),
                 ..RingConfig::default()
             },
             session: session::Sizes {
                 window_packets: window_packets(&demand),
                 program: config.program,
                 backpressure: config.backpressure,
-                media: media::Limits {
-                    frame_bytes_max: config.frame_bytes_max,
-                    gop_count_max: config.gop_count_max,
-                    gop_bytes_max: u64::MAX,
-                    gop_age_max: config.gop_age_max,
-                    damaged_frames: match config.damaged_frames {
-                        DamagedFrames::Keep => media::DamagedFrames::Keep,
-                        DamagedFrames::Drop => media::DamagedFrames::Drop,
-                    },
-                },
+                media,
             },
+            rtp,
             listeners: srt.listeners.len(),
-            streams: config.connections_max,
+            streams: srt_max.saturating_add(rtp_max).min(config.connections_max),
             gop_ring,
             cpus,
         })
@@ -90,9 +129,36 @@ impl Plan {
         u16::try_from(self.cpus.len()).expect("checked when the plan was made")
     }
 
+    /// The socket of RTP's shared port, on each worker.
+    pub(crate) fn shared_rtp(&self) -> SocketIndex {
+        SocketIndex::new(u16::try_from(self.listeners).expect("checked with the configuration"))
+    }
+
+    /// The socket of its RTCP.
+    pub(crate) fn shared_rtcp(&self) -> SocketIndex {
+        let index = u16::try_from(self.listeners).expect("checked with the configuration");
+        SocketIndex::new(index + 1)
+    }
+
+    /// The first socket that is not there for as long as its worker.
+    pub(crate) fn first_socket(&self) -> usize {
+        self.listeners + usize::from(self.rtp.map_or(0, |rtp| rtp.sockets))
+    }
+
+    /// Places of one worker.
+    pub(crate) fn places(&self) -> u16 {
+        self.sessions + self.rtp.map_or(0, |rtp| rtp.sessions)
+    }
+
+    /// Slots of one worker that sessions may hold, and what waits at RTP's shared port.
+    pub(crate) fn held_slots(&self) -> u32 {
+        let rtp = self.rtp.map_or(0, |rtp| rtp.slots.saturating_add(SHARED_SLOTS));
+        self.session_slots.saturating_add(rtp)
+    }
+
     /// Slots of one worker's slab: those of the sessions and those the kernel fills.
     pub(crate) fn slab_slots(&self) -> u32 {
-        self.session_slots + u32::from(self.ring.buffer_entries)
+        self.held_slots().saturating_add(self.ring.buffer_entries.into())
     }
 
     pub(crate) fn directory(&self, memory_budget_bytes: u64) -> DirectoryConfig<'static> {
@@ -109,15 +175,7 @@ impl Plan {
         let (workers, streams) = (u64::from(self.workers()), u64::from(self.streams));
         let mut budget = Budget::default();
         let slab = memory::Slab::bytes(self.slab_slots()).ok_or(Error::TooManySlots)? as u64;
-        budget.add(
-            workers * slab,
-            format!(
-                "packet slots: {workers} workers x ({} for the kernel + {} sessions x {})",
-                self.ring.buffer_entries,
-                self.sessions,
-                self.session_slots / u32::from(self.sessions)
-            ),
-        );
+        budget.add(workers * slab, self.slots_reason());
         let ring = self.ring.bytes().map_err(Error::Ring)? as u64;
         budget.add(workers * ring, format!("io_uring queues and send slots: {workers} workers"));
         let session = Session::bytes(&self.session) as u64;
@@ -129,12 +187,39 @@ impl Plan {
                 session.div_ceil(1024)
             ),
         );
+        if let Some(rtp) = &self.rtp {
+            let (sessions, session) = (rtp.sessions, RtpSession::bytes(&rtp.session) as u64);
+            let kib = session.div_ceil(1024);
+            budget.add(
+                workers * u64::from(sessions) * session,
+                format!("RTP sessions: {workers} workers x {sessions} x {kib} KiB"),
+            );
+            let shared = SharedPort::bytes(sessions.into()) as u64;
+            budget.add(workers * shared, format!("senders at the RTP port: {workers} workers"));
+        }
         let gop = self.gop_ring.file_bytes();
         budget.add(streams * gop, format!("GOP rings: {streams} streams x {} KiB", gop / 1024));
         let directory = self.directory(0).file_bytes();
         budget.add(directory, format!("counters and stream table: {streams} streams"));
         budget.add(PROCESS_BYTES, "program, libraries, stacks, conductor".into());
         Ok(budget)
+    }
+}
+
+impl Plan {
+    fn slots_reason(&self) -> String {
+        let mut reason = format!(
+            "packet slots: {} workers x ({} for the kernel + {} sessions x {}",
+            self.workers(),
+            self.ring.buffer_entries,
+            self.sessions,
+            self.session_slots / u32::from(self.sessions.max(1))
+        );
+        if let Some(rtp) = &self.rtp {
+            let each = rtp.slots / u32::from(rtp.sessions.max(1));
+            reason += &format!(" + {} of RTP x {each} + {SHARED_SLOTS} that wait", rtp.sessions);
+        }
+        reason + ")"
     }
 }
 

@@ -25,7 +25,7 @@ use uring::{Received, RingCounters, SocketIndex, Waker};
 use crate::clock::ArrivalClock;
 use crate::conductor::{Conductor, WorkerLink};
 use crate::config::Config;
-use crate::dataplane::{Ground, Recruit, Reins};
+use crate::dataplane::{Ground, Recruit, Reins, srt_of};
 use crate::network::Network;
 use crate::socket_id::{Salts, SocketIds};
 use crate::worker::Worker;
@@ -161,7 +161,7 @@ impl Simulated {
     /// Takes all memory, as [`Dataplane::start`](crate::Dataplane::start) does. `key` stands for
     /// all that is random.
     pub fn start(config: &Config, key: [u8; 16], now: Time, run: RunWorker) -> Result<Self, Error> {
-        let srt = config.srt.as_ref().ok_or(Error::NothingToDo)?;
+        let srt = &srt_of(config)?;
         let mut ground = Ground::new(config, srt)?;
         let waker = Waker::new(Arc::new(rustix::event::eventfd(
             0,

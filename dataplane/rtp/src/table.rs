@@ -75,6 +75,11 @@ impl Table {
         }
     }
 
+    /// Bytes that it takes.
+    pub const fn bytes(sessions_max: usize, candidates: usize) -> usize {
+        sessions_max * 4 * size_of::<Place>() + candidates * 2 * size_of::<Option<Candidate>>()
+    }
+
     /// Sessions in it.
     pub const fn sessions(&self) -> usize {
         self.sessions

@@ -151,6 +151,69 @@ counters! {
         /// Accepted connections of this stream id, the first included.
         Connections => "connections",
 
+        /// RTP packets that came again on the other leg.
+        PacketsRedundant => "packets_redundant",
+        /// RTP packets that retransmissions brought back.
+        PacketsRecoveredRtx => "packets_recovered_rtx",
+        /// RTP packets that forward error correction restored.
+        PacketsRecoveredFec => "packets_recovered_fec",
+        /// RTP packets dropped: above the session's rate limit.
+        PacketsDroppedRate => "packets_dropped_rate",
+        /// RTP packets dropped: from an address that is not the session's.
+        PacketsDroppedSource => "packets_dropped_source",
+        /// RTP packets dropped: of a payload type that the session does not have.
+        PacketsDroppedUnmapped => "packets_dropped_unmapped",
+        /// RTP packets dropped: their source did not prove itself.
+        PacketsDroppedProbation => "packets_dropped_probation",
+        /// RTP packets dropped: far from their sequence.
+        PacketsDroppedJump => "packets_dropped_jump",
+        /// RTP packets dropped: what they carry was not recognised.
+        PacketsDroppedUndetected => "packets_dropped_undetected",
+        /// Holes of the reorder window given up early because too many packets waited.
+        WindowOverruns => "window_overruns",
+        /// RTP sources that started over with the same SSRC.
+        SourceRestarts => "source_restarts",
+        /// Changes of SSRC within a session.
+        SsrcChanges => "ssrc_changes",
+        /// Changes of the sender's address after silence.
+        Relatches => "relatches",
+        /// Restarts of a sender's RTP clock.
+        ClockJumps => "clock_jumps",
+        /// RTCP compounds received.
+        RtcpReceived => "rtcp_received",
+        /// RTCP compounds that did not parse or came from elsewhere.
+        RtcpInvalid => "rtcp_invalid",
+        /// Sender reports used.
+        SenderReports => "sender_reports",
+        /// Sender reports not used: their clock went back.
+        SenderReportsRefused => "sender_reports_refused",
+        /// RTCP compounds sent.
+        RtcpSent => "rtcp_sent",
+        /// Packets asked for again (NACK).
+        NacksSent => "nacks_sent",
+        /// Key pictures asked for (PLI, FIR).
+        KeyRequestsSent => "key_requests_sent",
+        /// Packets of forward error correction received.
+        FecReceived => "fec_received",
+        /// Of these: malformed, or of no use.
+        FecInvalid => "fec_invalid",
+        /// RTP payloads, or elements in them, that do not parse or are not supported.
+        PayloadsInvalid => "payloads_invalid",
+        /// Gauge: interarrival jitter of RTP (RFC 3550, A.8), microseconds; the most of all tracks.
+        JitterUs => "jitter_us",
+        /// Packets received on the first leg.
+        Leg1Received => "leg1_received",
+        /// Gauge: packets missing on the first leg, whatever the other brought.
+        Leg1Lost => "leg1_lost",
+        /// Packets received on the second leg.
+        Leg2Received => "leg2_received",
+        /// Gauge: packets missing on the second leg, whatever the other brought.
+        Leg2Lost => "leg2_lost",
+        /// Gauge: how much later the second copy of the last packet came, microseconds.
+        LegSkewUs => "leg_skew_us",
+        /// Gauge: the most of that since the session began, microseconds.
+        LegSkewMaxUs => "leg_skew_max_us",
+
         /// Transport-stream packets parsed.
         TsPackets => "ts_packets",
         /// Times the sync byte was lost.
@@ -276,6 +339,19 @@ counters! {
         DroppedWrongSource => "datagrams_dropped_wrong_source",
         /// Datagrams dropped: malformed.
         DroppedInvalid => "datagrams_dropped_invalid",
+        /// RTCP dropped: no session has its sender.
+        DroppedUnknownRtcp => "rtcp_dropped_unknown",
+        /// RTP packets dropped at the shared port: their source did not prove itself.
+        DroppedUnproven => "rtp_packets_dropped_unproven",
+        /// RTP packets dropped at the shared port: their sender waits for its admission, and there
+        /// is no room for more.
+        DroppedWaiting => "rtp_packets_dropped_waiting",
+        /// RTP packets dropped at the shared port: their sender was refused.
+        DroppedRefused => "rtp_packets_dropped_refused",
+        /// Senders that proved themselves at the shared RTP port.
+        SendersProven => "rtp_senders_proven",
+        /// Gauge: RTP packets that wait for their sender's proof or admission.
+        PacketsWaiting => "rtp_packets_waiting",
         /// Datagrams that belong to another worker and were handed over.
         HandedOver => "datagrams_handed_over",
         /// Datagrams dropped: the hand-over ring was full.

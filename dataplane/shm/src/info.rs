@@ -95,6 +95,8 @@ labelled! {
         NoFrames = 5 => "no_frames",
         /// The configured program is not in the program association table.
         NoProgram = 6 => "no_program",
+        /// What the RTP packets carry was not recognised.
+        UnknownFormat = 7 => "unknown_format",
     }
 }
 

@@ -13,6 +13,12 @@ pub enum Steering {
     /// id 0 (a handshake's first packets) and shorter than a header, by the kernel's hash of both
     /// addresses and ports, so that one peer's handshake stays on one member.
     SrtSocketId,
+    /// By the SSRC of RTP (bytes 8 to 11, big-endian): SSRC modulo members, so that a stream stays on
+    /// one member whatever its address becomes. What is shorter than a header goes by the kernel's
+    /// hash.
+    RtpSsrc,
+    /// The same by the sender's SSRC of RTCP (bytes 4 to 7).
+    RtcpSsrc,
 }
 
 /// The answer that is no member: the kernel then chooses by its hash.
@@ -20,18 +26,30 @@ const NO_MEMBER: u32 = u32::MAX;
 /// An SRT header; the id is its last word.
 const SRT_HEADER_BYTES: u32 = 16;
 const SRT_ID_OFFSET: u32 = 12;
+/// RFC 3550, 5.1; the SSRC is the header's last word.
+const RTP_HEADER_BYTES: u32 = 12;
+const RTP_SSRC_OFFSET: u32 = 8;
+/// RFC 3550, 6.4.1: the first packet's header and its sender.
+const RTCP_HEADER_BYTES: u32 = 8;
+const RTCP_SSRC_OFFSET: u32 = 4;
 
 impl Steering {
     /// The program for `members` sockets. Offsets count from the UDP payload, as does the length.
     fn program(self, members: u32) -> [libc::sock_filter; 7] {
-        let Self::SrtSocketId = self;
+        let (header, offset) = match self {
+            Self::SrtSocketId => (SRT_HEADER_BYTES, SRT_ID_OFFSET),
+            Self::RtpSsrc => (RTP_HEADER_BYTES, RTP_SSRC_OFFSET),
+            Self::RtcpSsrc => (RTCP_HEADER_BYTES, RTCP_SSRC_OFFSET),
+        };
+        // An SSRC of 0 is one like any other; an id of 0 names nobody.
+        let zero = if self == Self::SrtSocketId { 2 } else { 0 };
         // Jumps count instructions to skip. A load beyond the payload would answer 0, so that all
         // junk went to member 0: the length is checked first.
         [
             instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN, 0, 0, 0),
-            instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 4, SRT_HEADER_BYTES),
-            instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, SRT_ID_OFFSET),
-            instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 2, 0, 0),
+            instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 4, header),
+            instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset),
+            instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, zero, 0, 0),
             instruction(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, 0, 0, members),
             instruction(libc::BPF_RET | libc::BPF_A, 0, 0, 0),
             instruction(libc::BPF_RET | libc::BPF_K, 0, 0, NO_MEMBER),

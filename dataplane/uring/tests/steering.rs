@@ -19,8 +19,12 @@ struct Members {
 
 impl Members {
     fn open(ip: IpAddr, members: usize) -> Self {
+        Self::steered(ip, members, Steering::SrtSocketId)
+    }
+
+    fn steered(ip: IpAddr, members: usize, steering: Steering) -> Self {
         let Group { members, local, .. } =
-            open_steered_group((ip, 0).into(), members, Steering::SrtSocketId, 1 << 20).unwrap();
+            open_steered_group((ip, 0).into(), members, steering, 1 << 20).unwrap();
         let rings = members.into_iter().map(|socket| {
             let (mut ring, _) = ring(256, 512);
             ring.add_socket(socket).unwrap();
@@ -73,6 +77,40 @@ fn each_goes_to_its_member(listen: IpAddr, destinations: &[IpAddr]) {
             assert_eq!(payload, packet(number, id(number)));
             assert_eq!(member, id(number) as usize % MEMBERS, "{destination}, id {}", id(number));
         }
+    }
+}
+
+#[test]
+fn rtp_and_rtcp_are_steered_by_their_ssrc() {
+    for (steering, offset, header) in [(Steering::RtpSsrc, 8, 12_usize), (Steering::RtcpSsrc, 4, 8)]
+    {
+        let mut members = Members::steered(LOCALHOST, MEMBERS, steering);
+        // 0 is an SSRC like any other.
+        let ssrc = |number: u16| match number {
+            0 => 0,
+            1 => u32::MAX,
+            number => u32::from(number) * 0x0101_0007,
+        };
+        let packet = |number: u16| {
+            let mut packet = vec![0; header];
+            packet[..2].copy_from_slice(&number.to_be_bytes());
+            packet[offset..offset + 4].copy_from_slice(&ssrc(number).to_be_bytes());
+            packet
+        };
+        for number in 0..SOURCES {
+            sender_to(members.local).send(&packet(number)).unwrap();
+        }
+        for (number, (member, payload)) in (0..).zip(members.receive(SOURCES.into())) {
+            assert_eq!(payload, packet(number));
+            assert_eq!(member, ssrc(number) as usize % MEMBERS, "{steering:?} {number}");
+        }
+        // What is shorter than a header goes by the kernel's hash, and arrives.
+        for byte in 0..SOURCES {
+            sender_to(members.local).send(&vec![byte.to_be_bytes()[1]; header - 1]).unwrap();
+        }
+        let short = members.receive(SOURCES.into());
+        let first = short.iter().filter(|(member, _)| *member == 0).count();
+        assert!((1..usize::from(SOURCES)).contains(&first), "not all at one member: {first}");
     }
 }
 

@@ -75,7 +75,8 @@ fn run(config: &Config) -> Result<()> {
     for line in dataplane.budget().to_string().lines() {
         tracing::info!("{line}");
     }
-    tracing::info!(srt = ?dataplane.locals(), socket = %config.socket.display(), "ready");
+    let rtp = dataplane.rtp().map(|shared| (shared.rtp, shared.rtcp));
+    tracing::info!(srt = ?dataplane.locals(), ?rtp, socket = %config.socket.display(), "ready");
     let stopped = dataplane.run(|| stop.load(Ordering::Relaxed));
     stopped.map_err(|error: Error| error.into())
 }

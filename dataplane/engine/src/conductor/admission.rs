@@ -93,6 +93,9 @@ pub(crate) enum Limit {
     /// ingestion.max_streams_per_source
     #[error("ingestion.max_streams_per_source")]
     Source,
+    /// ingestion.rtp.max_sessions
+    #[error("ingestion.rtp.max_sessions")]
+    RtpSessions,
     /// requests that wait for a decision
     #[error("requests that wait for a decision")]
     Requests,

@@ -208,7 +208,7 @@ impl Conductor {
         refusal: &Refusal,
         now: Time,
     ) {
-        self.show_refusal(socket, request.peer, id, refusal, now);
+        self.show_refusal(self.listener_name(socket), request.peer, id, refusal, now);
         let verdict = Verdict::refused(socket, *request, refusal.reason(), now);
         self.order(from, Order::Answer(Box::new(verdict)));
     }
@@ -221,12 +221,18 @@ impl Conductor {
         reason: RejectReason,
         now: Time,
     ) {
-        self.show_refusal(socket, peer, None, &Refusal::Handshake(reason), now);
+        let listener = self.listener_name(socket);
+        self.show_refusal(listener, peer, None, &Refusal::Handshake(reason), now);
     }
 
-    fn show_refusal(
+    fn listener_name(&self, socket: SocketIndex) -> String {
+        self.parts.srt.listeners[socket.index()].name.clone()
+    }
+
+    /// Counts a refusal and tells of it.
+    pub(super) fn show_refusal(
         &mut self,
-        socket: SocketIndex,
+        listener: String,
         peer: SocketAddr,
         id: Option<&str>,
         refusal: &Refusal,
@@ -234,14 +240,13 @@ impl Conductor {
     ) {
         self.parts.block.add(refusal.counter(), 1);
         let code = refusal.reason().code();
-        let listener = &self.parts.srt.listeners[socket.index()].name;
         self.refusals.allow(now, || {
             let reason = refusal.label();
             tracing::warn!(listener, source = %peer, stream_id = id, code, reason, "refused: {refusal}");
         });
         let mut event = Event::new(EventKind::Refused)
             .source(peer)
-            .listener(listener)
+            .listener(&listener)
             .reason(refusal.label(), refusal.to_string())
             .attribute("code", code.into());
         event.stream_id = id.map(str::to_owned);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// What the waits are made from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BackoffConfig {
     /// The first wait.
     pub first: Duration,

@@ -17,7 +17,7 @@ use std::time::Duration;
 use memory::Time;
 
 /// When a breaker opens, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BreakerConfig {
     /// Refusals in a row that open it.
     pub threshold: u32,

@@ -6,9 +6,9 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use memory::Time;
-use shm::EndReason;
 use shm::counters::ConductorCounter;
 use shm::link::{Event, EventKind};
+use shm::{EndReason, StreamKind};
 use srt::caller::CallerConfig;
 use srt::handshake::StreamId;
 use srt::sequence::Sequence;
@@ -34,22 +34,31 @@ const RENDEZVOUS_PATIENCE: u32 = 10;
 
 /// Indexes that the sockets of calls may have, by worker.
 #[derive(Debug)]
-pub(super) struct SocketPlaces(Vec<Vec<u16>>);
+pub(super) struct SocketPlaces {
+    first: usize,
+    free: Vec<Vec<u16>>,
+}
 
 impl SocketPlaces {
     /// The same range on each worker.
     pub(super) fn new(workers: usize, range: Range<usize>) -> Self {
+        let first = range.start;
         let all: Vec<u16> = range.rev().filter_map(|index| u16::try_from(index).ok()).collect();
-        Self(vec![all; workers])
+        Self { first, free: vec![all; workers] }
+    }
+
+    /// The sockets before these live as long as their worker.
+    const fn first(&self) -> usize {
+        self.first
     }
 
     fn take(&mut self, worker: u16) -> Option<SocketIndex> {
-        self.0[usize::from(worker)].pop().map(SocketIndex::new)
+        self.free[usize::from(worker)].pop().map(SocketIndex::new)
     }
 
     fn give_back(&mut self, worker: usize, socket: SocketIndex) {
         if let Ok(index) = u16::try_from(socket.index()) {
-            self.0[worker].push(index);
+            self.free[worker].push(index);
         }
     }
 }
@@ -208,8 +217,13 @@ impl Conductor {
         if let Some(source) = self.sources.get_mut(id) {
             source.calling(attempt);
         }
-        let stream =
-            Stream { source: peer.ip(), listener: socket, rule: None, state: State::Installing };
+        let stream = Stream {
+            kind: StreamKind::Srt,
+            source: peer.ip(),
+            listener: socket,
+            rule: None,
+            state: State::Installing,
+        };
         self.settings.connected(id, &config.options);
         self.streams.insert(id.clone(), stream);
         let latency = config.options.latency;
@@ -345,7 +359,7 @@ impl Conductor {
     /// A worker has closed a socket, or could not open it.
     pub(super) fn socket_closed(&mut self, worker: usize, socket: SocketIndex) {
         // Listeners live as long as their worker.
-        if socket.index() < self.parts.srt.listeners.len() {
+        if socket.index() < self.socket_places.first() {
             return tracing::error!(worker, socket = socket.index(), "a socket is closed");
         }
         let number = u16::try_from(worker).expect("workers are numbered in 16 bits");

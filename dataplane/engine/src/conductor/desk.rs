@@ -8,7 +8,7 @@ use shm::link::{
     BackpressureAction, CommandError, Decision, Handler, OptionsSet, RingGrant, SourceFailure,
     SourceFailures, SourceReport, SourcesPage,
 };
-use shm::{Directory, EndReason};
+use shm::{Directory, EndReason, StreamKind};
 
 use super::Conductor;
 use super::breaker::Breaker;
@@ -196,6 +196,10 @@ impl Handler for Desk<'_> {
         options: serde_json::Value,
     ) -> Result<OptionsSet, CommandError> {
         let Some(stream) = self.streams.get_mut(stream_id) else { return Err(unknown(stream_id)) };
+        if stream.kind == StreamKind::Rtp {
+            let message = format!("stream `{stream_id}` is RTP: it has no options to change");
+            return Err(CommandError::new(CommandError::WRONG_STATE, message));
+        }
         if self.control_room == 0
             || matches!(stream.state, State::Installing | State::Ending { .. })
         {
@@ -221,6 +225,12 @@ impl Handler for Desk<'_> {
             BackpressureAction::Reset => Control::Pressure(None),
             BackpressureAction::DropGop => Control::DropGop,
         };
+        if stream.kind == StreamKind::Rtp && control != Control::DropGop {
+            let message = format!(
+                "stream `{stream_id}` is RTP: its sender cannot be told to hold back; drop_gop acts"
+            );
+            return Err(CommandError::new(CommandError::WRONG_STATE, message));
+        }
         match (&mut stream.state, control) {
             (State::Live { .. }, _) if self.control_room == 0 => {
                 let message = "too many orders are under way; try again";

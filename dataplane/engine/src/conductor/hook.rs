@@ -55,6 +55,7 @@ impl Conductor {
                 *put = self.parts.link.put(&question);
             }
         }
+        over.extend(self.ask_waiting_senders(anew, now));
         over.sort_unstable();
         for number in over {
             self.unavailable(number, "no decision in time", now);
@@ -64,6 +65,9 @@ impl Conductor {
     /// Takes the answer to a question.
     pub(super) fn decided(&mut self, question: u64, decision: Decision, now: Time) {
         let Ok(number) = u32::try_from(question) else { return };
+        if self.is_sender_asked(number) {
+            return self.sender_decided(number, decision, now);
+        }
         let asking = |ticket: &Ticket| matches!(ticket.phase, Phase::Asking { .. });
         let Some(ticket) = self.tickets.get_mut(&number).filter(|ticket| asking(ticket)) else {
             return;
@@ -85,6 +89,19 @@ impl Conductor {
         }
     }
 
+    /// The same for a sender of RTP, which has none of the options that a permission can grant.
+    fn sender_decided(&mut self, number: u32, decision: Decision, now: Time) {
+        match decision {
+            Decision::Allow(_) => self.sender_authorized(number, now),
+            Decision::Deny { code, message } => {
+                let reason = RejectReason::new(code).unwrap_or(RejectReason::FORBIDDEN);
+                let refusal = Refusal::Denied { reason, message };
+                self.refuse_ticket_of_sender(number, &refusal, now);
+            }
+            Decision::Unavailable { message } => self.unavailable(number, &message, now),
+        }
+    }
+
     fn unavailable(&mut self, number: u32, problem: &str, now: Time) {
         let policy = self.parts.authorization.map(|authorization| authorization.unavailable);
         if policy == Some(Unavailable::Allow) {
@@ -92,11 +109,15 @@ impl Conductor {
             return self.authorized(number, now);
         }
         let problem = problem.to_owned();
+        self.refuse_ticket_of_sender(number, &Refusal::Undecided { problem: problem.clone() }, now);
         self.refuse_ticket(number, &Refusal::Undecided { problem }, now);
     }
 
     /// Goes on with a request that may publish.
     fn authorized(&mut self, number: u32, now: Time) {
+        if self.is_sender_asked(number) {
+            return self.sender_authorized(number, now);
+        }
         if let Some(ticket) = self.tickets.get_mut(&number) {
             ticket.phase = Phase::Undecided;
             // What the publisher before it does from now on counts.

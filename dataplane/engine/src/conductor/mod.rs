@@ -32,6 +32,7 @@ mod log_limit;
 mod options;
 pub(crate) mod placement;
 mod resolver;
+mod senders;
 mod sessions;
 mod sources;
 mod streams;
@@ -47,6 +48,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shm::counters::ConductorCounter;
 use shm::link::LinkServer;
 use shm::{ConductorBlock, Directory};
+use uring::SocketIndex;
 
 use self::calls::SocketPlaces;
 use self::events::Events;
@@ -55,12 +57,13 @@ use self::log_limit::LogLimit;
 use self::options::Settings;
 use self::placement::Placement;
 use self::resolver::Resolver;
+use self::senders::Senders;
 use self::sources::Sources;
 use self::streams::Streams;
 use self::tickets::Ticket;
 use crate::berth::Berth;
 use crate::clock;
-use crate::config::{Authorization, SrtConfig};
+use crate::config::{Authorization, RtpConfig, SrtConfig};
 use crate::messages::{Order, Report};
 use crate::socket_id::{Salts, SocketIds};
 use crate::stream_id::DerivedIds;
@@ -91,6 +94,13 @@ pub(crate) struct WorkerLink {
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) srt: SrtConfig,
+    pub(crate) rtp: Option<RtpConfig>,
+    /// The shared port's sockets, on each worker.
+    pub(crate) shared_rtp: SocketIndex,
+    pub(crate) shared_rtcp: SocketIndex,
+    /// The first socket that is not there for as long as its worker.
+    pub(crate) first_socket: usize,
+    pub(crate) sockets_max: usize,
     pub(crate) authorization: Option<Authorization>,
     pub(crate) reconnect_grace: Duration,
     /// How long a host that lost an id must leave it alone.
@@ -101,6 +111,7 @@ pub(crate) struct Parts {
     pub(crate) ids: SocketIds,
     pub(crate) salts: Salts,
     pub(crate) placement: Placement,
+    pub(crate) rtp_placement: Placement,
     pub(crate) workers: Vec<WorkerLink>,
     pub(crate) berths: Vec<Berth>,
     pub(crate) ring_fds: Vec<OwnedFd>,
@@ -123,6 +134,7 @@ pub(crate) struct Conductor {
     ticket_last: u32,
     derived: DerivedIds,
     refusals: LogLimit,
+    senders: Senders,
     sources: Sources,
     resolver: Resolver,
     /// Indexes for the sockets of calls, by worker.
@@ -133,16 +145,20 @@ pub(crate) struct Conductor {
 
 impl Conductor {
     pub(crate) fn new(mut parts: Parts) -> Self {
-        let listeners = parts.srt.listeners.len();
         for (port, listener) in parts.srt.listeners.iter().enumerate() {
             parts.block.name_port(port, &listener.name);
         }
+        if parts.rtp.is_some() {
+            parts.block.name_port(parts.shared_rtp.index(), senders::LISTENER);
+            parts.block.name_port(parts.shared_rtcp.index(), "rtcp");
+        }
         Self {
+            senders: Senders::default(),
             sources: Sources::configured(&parts.srt.sources),
             resolver: Resolver::new(parts.waker.clone()),
             socket_places: SocketPlaces::new(
                 parts.workers.len(),
-                listeners..listeners + usize::from(parts.srt.sources.max),
+                parts.first_socket..parts.sockets_max,
             ),
             parts,
             streams: Streams::default(),
@@ -166,7 +182,7 @@ impl Conductor {
     }
 
     fn wait(&self) {
-        let undecided = self.tickets.values().any(Ticket::is_waiting);
+        let undecided = self.tickets.values().any(Ticket::is_waiting) || self.senders.any_waiting();
         let turn = if undecided { TURN_UNDECIDED } else { TURN };
         let timeout = Timespec::try_from(turn).expect("a turn is shorter than years");
         let mut ready = [
@@ -185,6 +201,7 @@ impl Conductor {
         self.ask_waiting(now);
         self.renew_waiting(now);
         self.decide_waiting(now);
+        self.decide_waiting_senders(now);
         self.tend_sources(now);
         self.expire(now);
         self.serve_link(now);
@@ -207,6 +224,12 @@ impl Conductor {
                 let worker = u16::try_from(worker).expect("workers are numbered in 16 bits");
                 self.admit(worker, socket, request, now);
             }
+            Report::Proven(sender) => {
+                let worker = u16::try_from(worker).expect("workers are numbered in 16 bits");
+                self.sender_proven(worker, sender, now);
+            }
+            Report::RtpInstalled { ticket } => self.sender_installed(ticket, now),
+            Report::RtpEnded(tenancy) => self.rtp_ended(*tenancy, now),
             Report::SocketClosed { socket } => self.socket_closed(worker, socket),
             Report::Connected { socket_id } => self.connected(socket_id, now),
             Report::Installed { ticket, answer } => self.installed(ticket, &answer, now),

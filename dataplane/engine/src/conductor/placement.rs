@@ -1,6 +1,9 @@
 //! Where an accepted connection goes: the least loaded worker that has a place and the slots.
+//!
+//! SRT and RTP have places and slots of their own.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// A session's place, with the packet slots reserved for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,16 +55,35 @@ impl WorkerPlaces {
 /// The places of all workers.
 #[derive(Debug)]
 pub(crate) struct Placement {
+    places: Range<u16>,
     workers: Vec<WorkerPlaces>,
 }
 
 impl Placement {
-    /// Places with `slots` packet slots in all on each worker, of which any session is to have
+    /// These places with `slots` packet slots in all on each worker, of which any session is to have
     /// `share`; what is above that is there for sessions that need more.
-    pub(crate) fn new(workers: u16, sessions: u16, slots: u32, share: u32) -> Self {
-        let places =
-            || WorkerPlaces { share, free: (0..sessions).collect(), taken: 0, slots_free: slots };
-        Self { workers: (0..workers).map(|_| places()).collect() }
+    pub(crate) fn new(workers: u16, places: Range<u16>, slots: u32, share: u32) -> Self {
+        let worker =
+            || WorkerPlaces { share, free: places.clone().collect(), taken: 0, slots_free: slots };
+        Self { workers: (0..workers).map(|_| worker()).collect(), places: places.clone() }
+    }
+
+    /// Takes a place on that worker.
+    pub(crate) fn take_on(&mut self, worker: u16, slots: u32) -> Result<Place, Full> {
+        let places = self.workers.get_mut(usize::from(worker)).ok_or(Full::Sessions)?;
+        let free = places.slots_open();
+        if free < slots && !places.free.is_empty() {
+            return Err(Full::Slots { wanted: slots, free });
+        }
+        let session = places.free.pop_front().ok_or(Full::Sessions)?;
+        places.taken += 1;
+        places.slots_free -= slots;
+        Ok(Place { worker, session, slots })
+    }
+
+    /// Sessions on all workers.
+    pub(crate) fn taken(&self) -> usize {
+        self.workers.iter().map(|worker| usize::from(worker.taken)).sum()
     }
 
     /// Takes a place on the worker with the fewest sessions.
@@ -86,7 +108,7 @@ impl Placement {
     /// Whether so many slots are to be had once `leaving` is given back.
     pub(crate) fn fits(&self, slots: u32, leaving: Place) -> bool {
         (0..).zip(&self.workers).any(|(index, worker)| {
-            let left = index == leaving.worker;
+            let left = index == leaving.worker && self.places.contains(&leaving.session);
             slots <= if left { worker.slots_open_after(leaving.slots) } else { worker.slots_open() }
         })
     }
@@ -111,7 +133,7 @@ mod tests {
 
     #[test]
     fn connections_spread_over_workers() {
-        let mut placement = Placement::new(2, 4, 100, 25);
+        let mut placement = Placement::new(2, 0..4, 100, 25);
         let workers: Vec<u16> =
             (0..4).map(|_| placement.take(1).expect("a place").worker).collect();
         assert_eq!(workers, [0, 1, 0, 1]);
@@ -119,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_released_place_is_reused_last() {
-        let mut placement = Placement::new(1, 2, 100, 50);
+        let mut placement = Placement::new(1, 0..2, 100, 50);
         let first = placement.take(1).expect("a place");
         placement.release(first);
         assert_eq!(placement.take(1).expect("a place").session, 1);
@@ -127,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_greedy_connection_leaves_half_their_share_to_the_others() {
-        let mut placement = Placement::new(1, 5, 100, 20);
+        let mut placement = Placement::new(1, 0..5, 100, 20);
         assert_eq!(placement.take(61), Err(Full::Slots { wanted: 61, free: 60 }));
         let greedy = placement.take(60).expect("a place");
         let next = placement.take(21);
@@ -139,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_a_predecessor_gives_back_counts_for_its_successor() {
-        let mut placement = Placement::new(1, 1, 100, 100);
+        let mut placement = Placement::new(1, 0..1, 100, 100);
         let place = placement.take(60).expect("a place");
         assert!(placement.fits(100, place) && !placement.fits(101, place));
     }
@@ -147,7 +169,7 @@ mod tests {
     #[test]
     fn what_is_there_for_one_that_needs_more_is_not_kept_for_the_others() {
         // Eight of 10 slots, and 100 more for one whose rule says so.
-        let mut placement = Placement::new(1, 8, 180, 10);
+        let mut placement = Placement::new(1, 0..8, 180, 10);
         placement.take(110).expect("as configured");
         for _ in 0..7 {
             placement.take(10).expect("a share");
@@ -155,8 +177,21 @@ mod tests {
     }
 
     #[test]
+    fn a_place_on_a_given_worker_and_nowhere_else() {
+        let mut placement = Placement::new(2, 5..7, 100, 50);
+        let places = [placement.take_on(1, 10), placement.take_on(1, 10)];
+        let sessions = places.map(|place| place.map(|place| (place.worker, place.session)));
+        assert_eq!(sessions, [Ok((1, 5)), Ok((1, 6))]);
+        assert_eq!(placement.take_on(1, 10), Err(Full::Sessions));
+        assert_eq!(placement.take_on(0, 101), Err(Full::Slots { wanted: 101, free: 75 }));
+        assert_eq!(placement.taken(), 2);
+        let elsewhere = Place { worker: 0, session: 2, slots: 1_000 };
+        assert!(!placement.fits(500, elsewhere), "what is not ours gives nothing back");
+    }
+
+    #[test]
     fn what_is_missing_is_told() {
-        let mut placement = Placement::new(1, 2, 10, 5);
+        let mut placement = Placement::new(1, 0..2, 10, 5);
         assert_eq!(placement.take(9), Err(Full::Slots { wanted: 9, free: 8 }));
         let first = placement.take(8).expect("a place");
         assert_eq!(placement.take(3), Err(Full::Slots { wanted: 3, free: 2 }));

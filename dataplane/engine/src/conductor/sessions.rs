@@ -5,7 +5,7 @@ use std::time::Duration;
 use memory::Time;
 use shm::counters::{ConductorCounter, StreamCounter};
 use shm::link::{Event, EventKind};
-use shm::{Directory, EndReason, StreamState};
+use shm::{Directory, EndReason, StreamKind, StreamState};
 use srt::crypto::Keys;
 use srt::{Answer, ConnectionConfig};
 
@@ -54,6 +54,7 @@ impl Conductor {
         let slot = berth.slot.slot();
         ticket.phase = Phase::Installing { place, socket_id, slot };
         let guest = Guest {
+            kind: StreamKind::Srt,
             id: &id,
             peer: ticket.request.peer,
             peer_version: ticket.request.capabilities.version,
@@ -76,7 +77,8 @@ impl Conductor {
         let source = admission::canonical(ticket.request.peer.ip());
         let (listener, rule) = (ticket.socket, ticket.rule);
         self.settings.connected(&id, &ticket.options);
-        self.streams.insert(id, Stream { source, listener, rule, state: State::Installing });
+        let (kind, state) = (StreamKind::Srt, State::Installing);
+        self.streams.insert(id, Stream { kind, source, listener, rule, state });
         if resumed {
             self.parts.block.add(ConductorCounter::Reconnects, 1);
             if ticket.arrival == EventKind::Accepted {
@@ -84,6 +86,15 @@ impl Conductor {
             }
         }
         self.order(place.worker, Order::Install(Box::new(tenancy)));
+    }
+
+    /// Installs a request whose predecessor has ended, of whichever protocol it is.
+    fn install_next(&mut self, number: u32, now: Time) {
+        if self.tickets.contains_key(&number) {
+            self.install(number, now);
+        } else {
+            self.install_sender(number, now);
+        }
     }
 
     /// The berth for an id: its own when it was lost, else a free one, else that of the stream
@@ -169,7 +180,7 @@ impl Conductor {
                 {
                     ticket.arrival = EventKind::TakenOver;
                 }
-                self.install(number, now);
+                self.install_next(number, now);
             }
             (None, EndReason::Terminated) => self.close(&id),
             _ => {}
@@ -179,6 +190,7 @@ impl Conductor {
     /// A lost stream is over: its slot and ring are free for another.
     pub(super) fn close(&mut self, id: &str) {
         self.settings.forget(id);
+        self.senders.forget(id);
         let Some(stream) = self.streams.remove(id) else { return };
         let State::Lost { mut berth, .. } = stream.state else { return };
         berth.slot.clear();

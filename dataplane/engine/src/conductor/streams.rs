@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use memory::Time;
-use shm::EndReason;
+use shm::{EndReason, StreamKind};
 use uring::SocketIndex;
 
 use super::placement::Place;
@@ -38,6 +38,7 @@ pub(crate) enum State {
 /// One stream id in use.
 #[derive(Debug)]
 pub(crate) struct Stream {
+    pub(crate) kind: StreamKind,
     pub(crate) source: IpAddr,
     /// The listener it came at, by its socket.
     pub(crate) listener: SocketIndex,
@@ -229,7 +230,8 @@ mod tests {
         let mut streams = Streams::default();
         let state = State::Live { place: PLACE, socket_id: 7, slot: 0 };
         let listener = SocketIndex::new(0);
-        streams.insert("a".into(), Stream { source: HERE, listener, rule: None, state });
+        let kind = StreamKind::Srt;
+        streams.insert("a".into(), Stream { kind, source: HERE, listener, rule: None, state });
         streams
     }
 

@@ -7,6 +7,7 @@
 mod check;
 mod options;
 mod pattern;
+mod rtp;
 mod runtime;
 mod schema;
 mod secret;
@@ -21,6 +22,7 @@ use serde_json::Value;
 pub use self::check::Error;
 pub use self::options::{OverBandwidth, SecondPublisher, StreamOptions, StreamOverrides};
 pub use self::pattern::Pattern;
+pub use self::rtp::{RtpConfig, SenderRule, SharedPort};
 pub use self::runtime::RuntimeOptions;
 pub use self::schema::{
     DamagedFrames, File, SourceMode, StreamKeys, Unavailable, Unlisted, Workers,
@@ -36,7 +38,6 @@ const CONTROLPLANE_SECTIONS: &[&str] = &["server", "metrics", "registry", "redis
 /// in this version acts on them. They are named in one line at start.
 const KEYS_WITHOUT_EFFECT: &[&str] = &[
     "ingestion.queue_dir",
-    "ingestion.rtp",
     "ingestion.buffer",
     "ingestion.registry.redis_addr",
     "ingestion.registry.redis_password",
@@ -76,10 +77,14 @@ pub struct Config {
     pub buffer_entries: u16,
     /// SRT input; `None` when `ingestion.srt.enabled` is false.
     pub srt: Option<SrtConfig>,
+    /// RTP input; `None` when nothing is said of it or `ingestion.rtp.enabled` is false.
+    pub rtp: Option<RtpConfig>,
     /// MPEG-TS program to demultiplex; `None` takes the first of the PAT.
     pub program: Option<u16>,
     /// Publishers at one time, over all workers.
     pub connections_max: u16,
+    /// Those of SRT among them.
+    pub srt_connections_max: u16,
     /// Publishers at one time on one worker; `None`: an even share.
     pub connections_per_worker_max: Option<u16>,
     /// Publishers at one time from one address; `None`: any number.
@@ -133,7 +138,8 @@ pub struct BackpressureConfig {
 }
 
 impl Config {
-    /// The configuration that runs without a file: SRT on loopback, UDP 30000.
+    /// The configuration that runs without a file: SRT on loopback, UDP 30000, RTP on
+    /// 5004 and RTCP on 5005.
     pub fn embedded() -> Result<Self, Error> {
         Self::from_yaml(EMBEDDED)
     }

@@ -83,7 +83,7 @@ pub struct SourceConfig {
 }
 
 /// When a source is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SourcePolicy {
     /// Waits between tries.
     pub backoff: BackoffConfig,
@@ -107,6 +107,17 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// None, and none to come.
+    pub(crate) fn none() -> Self {
+        Self {
+            list: Vec::new(),
+            max: 0,
+            policy: SourcePolicy::default(),
+            connect_timeout: Duration::from_secs(3),
+            options: StreamOptions::default(),
+        }
+    }
+
     /// A source from an object with the keys of `ingestion.srt.sources`.
     pub fn read(&self, value: Value) -> Result<SourceConfig, Error> {
         let keys = serde_path_to_error::deserialize(value).map_err(|error| {

@@ -13,7 +13,7 @@ use super::sources::Sources;
 /// SRT input.
 #[derive(Debug, Clone)]
 pub struct SrtConfig {
-    /// At least one: `ingestion.srt` itself, then `ingestion.srt.listeners`.
+    /// `ingestion.srt` itself, then `ingestion.srt.listeners`.
     pub listeners: Vec<ListenerConfig>,
     /// `ingestion.streams`.
     pub rules: Rules,
@@ -112,6 +112,16 @@ impl Rules {
 }
 
 impl SrtConfig {
+    /// No SRT at all.
+    pub(crate) fn none() -> Self {
+        Self {
+            listeners: Vec::new(),
+            rules: Rules::default(),
+            receive_buffer_bytes: 0,
+            sources: Sources::none(),
+        }
+    }
+
     /// What many streams may have: each listener's options, alone and under each pattern. A
     /// source of the API has the first listener's, which are among them.
     pub(crate) fn shared_options(&self) -> impl Iterator<Item = StreamOptions> {

@@ -127,8 +127,42 @@ fn workers_are_auto_or_cpus() {
 #[test]
 fn keys_without_effect_are_named() {
     let config =
-        parse("ingestion:\n  rtp: {port: 5004}\n  sync: {enabled: true}\n").expect("valid");
-    assert_eq!(config.without_effect, ["ingestion.rtp", "ingestion.sync"]);
+        parse("ingestion:\n  buffer: {pool_size: 1}\n  sync: {enabled: true}\n").expect("valid");
+    assert_eq!(config.without_effect, ["ingestion.buffer", "ingestion.sync"]);
+}
+
+#[test]
+fn rtp_is_off_until_something_is_said_of_it_and_then_on_loopback() {
+    assert!(parse("").expect("valid").rtp.is_none());
+    assert!(parse("ingestion: {rtp: {enabled: false, port: 5004}}").expect("valid").rtp.is_none());
+    let rtp = parse("ingestion: {rtp: {port: 6000, rate_limit: 50000000}}").expect("valid").rtp;
+    let rtp = rtp.expect("on");
+    assert_eq!(rtp.shared.rtp, ([127, 0, 0, 1], 6_000).into());
+    assert_eq!(rtp.shared.rtcp, ([127, 0, 0, 1], 6_001).into());
+    assert_eq!(rtp.session.rate_limit_bps, Some(50_000_000));
+    let embedded = Config::embedded().expect("valid").rtp.expect("on");
+    assert_eq!((embedded.shared.rtp.port(), embedded.shared.rtcp.port()), (5_004, 5_005));
+}
+
+#[test]
+fn what_is_wrong_with_rtp_is_named() {
+    for (yaml, key) in [
+        ("{port: 5004, rtcp_port: 5004}", "ingestion.rtp.rtcp_port"),
+        ("{listen_addr: 0.0.0.0}", "ingestion.rtp.listen_addr"),
+        ("{listen_addr: x}", "ingestion.rtp.listen_addr"),
+        ("{port: 65535}", "ingestion.rtp.rtcp_port"),
+        ("{latency: 1s, latency_max: 500ms}", "ingestion.rtp.latency_max"),
+        ("{rate_limit: 1}", "ingestion.rtp.rate_limit"),
+        ("{derived_id: x}", "ingestion.rtp.derived_id"),
+        ("{streams: [{ssrc: 1}]}", "ingestion.rtp.streams[0].id"),
+        ("{streams: [{id: a}]}", "ingestion.rtp.streams[0]"),
+        ("{streams: [{id: a, payload_type: 128}]}", "ingestion.rtp.streams[0].payload_type"),
+        ("{streams: [{id: a, source: 10.0.0.0/40}]}", "ingestion.rtp.streams[0].source"),
+        ("{ssrc: 1}", "ingestion.rtp"),
+    ] {
+        let text = refusal(&format!("ingestion: {{rtp: {yaml}}}"));
+        assert!(text.contains(key), "{yaml}: {text}");
+    }
 }
 
 #[test]
@@ -140,7 +174,9 @@ fn the_complete_example_is_accepted_as_it_stands() {
     assert_eq!((options.flow_window, options.peer_idle_timeout.as_secs()), (25_600, 30));
 
     assert_eq!((config.gop_count_max, config.frame_bytes_max), (3, 10_485_760));
-    assert!(config.without_effect.contains(&"ingestion.rtp".to_owned()));
+    let rtp = config.rtp.expect("rtp is on");
+    assert_eq!((rtp.shared.rtp.port(), rtp.shared.rtcp.port()), (5_004, 5_005));
+    assert_eq!((rtp.sessions_max, rtp.session.timeout.as_secs()), (30, 30));
 }
 
 #[test]

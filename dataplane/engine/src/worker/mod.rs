@@ -16,7 +16,9 @@ mod counters;
 pub(crate) mod handover;
 mod precedence;
 pub(crate) mod pressure;
+mod publication;
 mod rate;
+pub(crate) mod rtp;
 pub(crate) mod session;
 
 use std::os::fd::OwnedFd;
@@ -33,6 +35,8 @@ use uring::{Received, SocketIndex, Waker};
 use self::attempts::{AttemptKey, Attempts, Known};
 use self::handover::{Handover, Neighbours};
 use self::precedence::Precedence;
+use self::rtp::SharedPort;
+use self::rtp::session::RtpSession;
 use self::session::{Session, Wire};
 use crate::clock::{self, ArrivalClock};
 use crate::conductor::placement::Place;
@@ -77,7 +81,12 @@ pub(crate) struct Parts<N> {
     /// Answers handshakes at every listener's socket.
     pub(crate) listener: Listener,
     pub(crate) ids: SocketIds,
+    /// The first places.
     pub(crate) sessions: Vec<Session>,
+    /// The places behind them.
+    pub(crate) rtp_sessions: Vec<RtpSession>,
+    /// Of the table of senders at the shared port of RTP.
+    pub(crate) rtp_key: [u8; 16],
     /// Slots that all of them may hold.
     pub(crate) session_slots: u32,
     pub(crate) wait: WaitPolicy,
@@ -93,7 +102,11 @@ pub(crate) struct Parts<N> {
 pub(crate) struct Worker<N> {
     parts: Parts<N>,
     attempts: Attempts,
+    /// The shared port of RTP.
+    shared: Option<SharedPort>,
     wheel: Wheel,
+    /// Whether a place is among these.
+    is_touched: Vec<bool>,
     /// Sessions to be settled in this cycle.
     touched: Vec<u16>,
     /// How short slots are, in thousandths.
@@ -108,13 +121,17 @@ pub(crate) struct Worker<N> {
 
 impl<N: Network> Worker<N> {
     pub(crate) fn new(parts: Parts<N>, now: Time) -> Self {
-        let sessions = parts.sessions.len();
+        let sessions = parts.sessions.len() + parts.rtp_sessions.len();
+        let shared = parts.roles.contains(&Some(Role::SharedRtp));
+        let shared = shared.then(|| SharedPort::new(parts.rtp_sessions.len(), parts.rtp_key));
         let keys = u32::try_from(sessions).expect("places are numbered in 16 bits");
         let wheel = Wheel::new(keys, now);
         Self {
             parts,
             attempts: Attempts::new(),
+            shared,
             wheel,
+            is_touched: vec![false; sessions],
             touched: Vec::with_capacity(sessions),
             pressure: 0,
             precedence: Precedence::new(),
@@ -168,6 +185,7 @@ impl<N: Network> Worker<N> {
             self.report(Report::SocketClosed { socket });
         }
         self.timers(now);
+        self.sweep_shared(now);
         self.settle(now);
         self.show(now);
         if std::mem::take(&mut self.reported) {
@@ -191,6 +209,10 @@ impl<N: Network> Worker<N> {
         if truncated {
             return self.count(WorkerCounter::DroppedTruncated);
         }
+        if let Some(role @ (Role::SharedRtp | Role::SharedRtcp)) = self.parts.roles[socket.index()]
+        {
+            return self.receive_shared(role, (socket, peer), arrival, datagram, now);
+        }
         let Some(id) = srt::packet::destination(payload) else {
             return self.count(WorkerCounter::DroppedShort);
         };
@@ -200,14 +222,19 @@ impl<N: Network> Worker<N> {
                 Some(Role::Rendezvous { session }) => {
                     self.wave(session, (socket, peer), arrival, datagram, now);
                 }
-                Some(Role::Caller) | None => self.count(WorkerCounter::DroppedUnknownSession),
+                Some(Role::Caller | Role::SharedRtp | Role::SharedRtcp) | None => {
+                    self.count(WorkerCounter::DroppedUnknownSession)
+                }
             };
         }
         let owner = self.parts.ids.worker(id);
         if owner == self.parts.worker {
             return self.give_to_session(id, (socket, peer), arrival, datagram, now);
         }
-        let handover = Handover::new(socket, peer, arrival, payload);
+        self.hand_over(owner, Handover::new(socket, peer, arrival, payload));
+    }
+
+    fn hand_over(&mut self, owner: u16, handover: Option<Handover>) {
         if self.parts.neighbours.send(owner, handover) {
             self.count(WorkerCounter::HandedOver);
             self.parts.neighbour_wakers[usize::from(owner)].wake();
@@ -218,15 +245,18 @@ impl<N: Network> Worker<N> {
 
     fn take_over(&mut self, handover: &Handover, now: Time) {
         self.count(WorkerCounter::TakenOver);
-        let Some(id) = srt::packet::destination(handover.payload()) else {
-            return self.count(WorkerCounter::DroppedShort);
+        let Some(datagram) = Datagram::copy_from(&self.parts.slab, handover.payload()) else {
+            return self.count(WorkerCounter::DroppedHandover);
         };
-        match Datagram::copy_from(&self.parts.slab, handover.payload()) {
-            Some(datagram) => {
-                let from = (handover.socket, handover.peer);
-                self.give_to_session(id, from, handover.arrival, datagram, now);
-            }
-            None => self.count(WorkerCounter::DroppedHandover),
+        let (from, arrival) = ((handover.socket, handover.peer), handover.arrival);
+        if let Some(role @ (Role::SharedRtp | Role::SharedRtcp)) =
+            self.parts.roles[handover.socket.index()]
+        {
+            return self.receive_shared(role, from, arrival, datagram, now);
+        }
+        match srt::packet::destination(handover.payload()) {
+            Some(id) => self.give_to_session(id, from, arrival, datagram, now),
+            None => self.count(WorkerCounter::DroppedShort),
         }
     }
 
@@ -295,9 +325,7 @@ impl<N: Network> Worker<N> {
     }
 
     fn touch(&mut self, place: u16) {
-        let session = &mut self.parts.sessions[usize::from(place)];
-        if !session.touched {
-            session.touched = true;
+        if !std::mem::replace(&mut self.is_touched[usize::from(place)], true) {
             self.touched.push(place);
         }
     }
@@ -355,7 +383,7 @@ impl<N: Network> Worker<N> {
     /// Whether callers' doings fit beside what must be reported.
     fn has_room_to_report(&self) -> bool {
         let reserved =
-            self.parts.sessions.len() * REPORTS_RESERVED_PER_SESSION + self.parts.roles.len();
+            self.is_touched.len() * REPORTS_RESERVED_PER_SESSION + self.parts.roles.len();
         self.parts.reports.free() > reserved
     }
 
@@ -374,6 +402,8 @@ impl<N: Network> Worker<N> {
     fn obey(&mut self, order: Order, now: Time) {
         match order {
             Order::Install(tenancy) => self.install(tenancy, now),
+            Order::InstallRtp(tenancy) => self.install_rtp(tenancy, now),
+            Order::RefuseSender(room) => self.refuse_sender(room, now),
             Order::Call(tenancy) => self.call(tenancy, now),
             Order::Answer(verdict) => self.answer(verdict, now),
             Order::Renew(renewal) => self.renew(renewal, now),
@@ -447,15 +477,25 @@ impl<N: Network> Worker<N> {
     }
 
     fn end_by_order(&mut self, place: Place, socket_id: u32, reason: EndReason, now: Time) {
+        let place = place.session;
         // The session may have ended by itself while the order was on its way.
-        if self.parts.sessions[usize::from(place.session)].is(socket_id) {
-            self.finish(place.session, reason, now);
+        if let Some(session) = self.rtp_session(place) {
+            if session.is(socket_id) {
+                self.finish_rtp(place, reason, now);
+            }
+        } else if self.parts.sessions[usize::from(place)].is(socket_id) {
+            self.finish(place, reason, now);
         }
     }
 
     fn control(&mut self, place: Place, socket_id: u32, control: Control, now: Time) {
         // The session may have ended by itself while the order was on its way.
-        if self.parts.sessions[usize::from(place.session)].is(socket_id) {
+        if let Some(session) = self.rtp_session(place.session) {
+            if session.is(socket_id) {
+                self.guarded_rtp(place.session, now, |session, _| session.control(control, now));
+                self.touch(place.session);
+            }
+        } else if self.parts.sessions[usize::from(place.session)].is(socket_id) {
             let control = |session: &mut Session, wire: &mut Wire<'_, N>| {
                 session.control(control, now, wire);
             };
@@ -494,14 +534,22 @@ impl<N: Network> Worker<N> {
     fn timers(&mut self, now: Time) {
         while let Some(key) = self.wheel.pop(now) {
             let place = u16::try_from(key).expect("keys are places");
-            self.guarded(place, now, |session, wire| session.timeout(now, wire));
+            if self.rtp_session(place).is_some() {
+                self.guarded_rtp(place, now, |session, wire| session.timeout(now, wire));
+            } else {
+                self.guarded(place, now, |session, wire| session.timeout(now, wire));
+            }
             self.touch(place);
         }
     }
 
     fn settle(&mut self, now: Time) {
         while let Some(place) = self.touched.pop() {
-            self.parts.sessions[usize::from(place)].touched = false;
+            self.is_touched[usize::from(place)] = false;
+            if self.rtp_session(place).is_some() {
+                self.settle_rtp(place, now);
+                continue;
+            }
             self.guarded(place, now, |session, wire| session.settle(now, wire));
             let session = &mut self.parts.sessions[usize::from(place)];
             if let Some(socket_id) = session.take_news() {
@@ -561,7 +609,9 @@ impl<N: Network> Worker<N> {
         if all == self.parts.block.value(WorkerCounter::KernelDrops) {
             return;
         }
-        let listeners = self.parts.roles.iter().take_while(|it| **it == Some(Role::Listener));
+        let shared =
+            |role: &Role| matches!(role, Role::Listener | Role::SharedRtp | Role::SharedRtcp);
+        let listeners = self.parts.roles.iter().take_while(|it| it.as_ref().is_some_and(shared));
         for (index, _) in (0..).zip(listeners) {
             let drops = self.parts.ring.kernel_drops(SocketIndex::new(index));
             self.parts.block.set_port_drops(index.into(), drops);
@@ -585,6 +635,12 @@ impl<N: Network> Worker<N> {
             let place = u16::try_from(place).expect("places are numbered in 16 bits");
             if self.parts.sessions[usize::from(place)].path_to_peer().is_some() {
                 self.finish(place, EndReason::Stopped, now);
+            }
+        }
+        for place in self.parts.sessions.len()..self.is_touched.len() {
+            let place = u16::try_from(place).expect("places are numbered in 16 bits");
+            if self.rtp_session(place).is_some_and(|session| session.is_open()) {
+                self.finish_rtp(place, EndReason::Stopped, now);
             }
         }
     }

@@ -1,12 +1,11 @@
 //! One publisher's way from datagram to frame: SRT connection, demultiplexer, frame assembly.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use memory::{Datagram, Time};
 use mpegts::Demuxer;
 use shm::counters::StreamCounter;
-use shm::{EndReason, Histogram, NoMediaReason, Published, StreamState, TRACKS_MAX, TrackInfo};
+use shm::{EndReason, Histogram, StreamKind};
 use srt::caller::{Connected, Failure};
 use srt::crypto::KeyMaterial;
 use srt::handshake::RejectReason;
@@ -14,21 +13,14 @@ use srt::{Answer, Connection};
 use uring::SocketIndex;
 
 use super::asking::Asking;
-use super::bandwidth::{Change, Watch};
-use super::counters::{self, Base};
+use super::counters;
 use super::precedence::Precedence;
 use super::pressure::{self, Flow, Throttle};
-use super::rate::Rate;
+use super::publication::{FLUSH_EVERY, Publication};
 use crate::berth::Guest;
-use crate::config::{BackpressureConfig, OverBandwidth, SourceMode, StreamOptions};
+use crate::config::{BackpressureConfig, SourceMode, StreamOptions};
 use crate::messages::{Call, Control, Origin, Renewal, Tenancy, Terms};
 use crate::network::Network;
-
-/// How often a stream's counters are written to shared memory while it is busy; a quiet one
-/// writes with each of its timers.
-const FLUSH_EVERY: Duration = Duration::from_millis(10);
-/// A stream that receives but publishes nothing for this long has no media.
-const MEDIA_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What all sessions of a worker are made for.
 #[derive(Debug, Clone, Copy)]
@@ -43,8 +35,7 @@ pub(crate) struct Sizes {
 #[derive(Debug)]
 pub(crate) struct Session {
     connection: Connection,
-    demuxer: Demuxer,
-    stream: media::Stream,
+    publication: Publication,
     tenancy: Option<Box<Tenancy>>,
     /// The connection is open, the stream has its ring.
     opened: bool,
@@ -52,12 +43,6 @@ pub(crate) struct Session {
     asking: Option<Asking>,
     /// It was opened after we asked for it, and the conductor does not know yet.
     news: bool,
-    /// It is on the list of what this duty cycle settles.
-    pub(crate) touched: bool,
-    flushed: Time,
-    /// The stream's counters when the session began.
-    base: Box<Base>,
-    media_rate: Rate,
     /// What the slot shows.
     spreads: srt::Spreads,
     throttle: Throttle,
@@ -66,15 +51,6 @@ pub(crate) struct Session {
     pub(crate) counted: Option<u8>,
     /// Datagrams that the kernel had dropped at its socket when it began, and since then.
     kernel_drops: (Option<u64>, u64),
-    watch: Watch,
-    /// It went above its bandwidth, at this rate, and nobody was told yet.
-    over_rate: Option<u64>,
-    /// It is to end for that.
-    closing: bool,
-    published: u64,
-    published_at: Time,
-    /// When the next finished frame is due.
-    publish_at: Time,
 }
 
 /// What a session needs of its worker.
@@ -128,35 +104,22 @@ impl srt::Output for Discard {
 impl Session {
     /// Bytes of a session, for the memory sum.
     pub(crate) fn bytes(sizes: &Sizes) -> usize {
-        /// Section buffers, frames of sound and data in the making, parameter sets.
-        const BUFFERS_BYTES: usize = 768 << 10;
-        size_of::<Self>() + Connection::bytes(sizes.window_packets) + BUFFERS_BYTES
+        size_of::<Self>() + Connection::bytes(sizes.window_packets) + Publication::BUFFERS_BYTES
     }
 
     pub(crate) fn new(sizes: &Sizes) -> Self {
         Self {
             connection: Connection::new(sizes.window_packets),
-            demuxer: Demuxer::new(mpegts::Config { program: sizes.program }),
-            stream: media::Stream::new(sizes.media),
+            publication: Publication::new(sizes.program, sizes.media),
             tenancy: None,
             opened: false,
             asking: None,
             news: false,
-            touched: false,
-            flushed: Time::ZERO,
-            base: Box::new(Base::zero()),
-            media_rate: Rate::default(),
             spreads: srt::Spreads::default(),
             throttle: Throttle::new(sizes.backpressure),
             priority: 0,
             counted: None,
             kernel_drops: (None, 0),
-            watch: Watch::new(),
-            over_rate: None,
-            closing: false,
-            published: 0,
-            published_at: Time::ZERO,
-            publish_at: Time::NEVER,
         }
     }
 
@@ -193,29 +156,18 @@ impl Session {
     /// The connection is open: so is the stream.
     fn begin(&mut self, mut tenancy: Box<Tenancy>, now: Time) {
         self.opened = true;
-        let ring = tenancy.berth.ring.take().expect("a berth comes with its ring");
-        self.demuxer.reset();
-        self.stream.open(ring);
-        self.base.take(&tenancy.berth.slot);
-        self.media_rate = Rate::default();
-        self.spreads = srt::Spreads::default();
-        counters::show_spreads(&mut tenancy.berth.slot, &self.spreads);
-        self.throttle.open(tenancy.berth.pressure_set, now);
+        let latency_ms = self.connection.stats().latency_ms;
         let StreamOptions { max_bandwidth_bps, over_bandwidth, priority, .. } = tenancy.options;
         self.priority = priority;
         self.kernel_drops = (None, 0);
         let shared = matches!(tenancy.origin, Origin::Accepted { .. });
-        tenancy.berth.slot.set(StreamCounter::SocketShared, shared.into());
-        self.watch.open(max_bandwidth_bps, over_bandwidth, now);
-        (self.over_rate, self.closing) = (None, false);
-        self.published = 0;
-        self.published_at = now;
-        self.publish_at = Time::NEVER;
-        self.flushed = now;
-        let latency_ms = self.connection.stats().latency_ms;
-        tenancy.berth.info.latency_ms = u16::try_from(latency_ms).unwrap_or(u16::MAX);
-        tenancy.berth.info.set_tracks(&[]);
-        tenancy.berth.slot.set_info(&tenancy.berth.info);
+        let berth = &mut tenancy.berth;
+        berth.slot.set(StreamCounter::SocketShared, shared.into());
+        berth.info.latency_ms = u16::try_from(latency_ms).unwrap_or(u16::MAX);
+        self.publication.open(berth, (max_bandwidth_bps, over_bandwidth), now);
+        self.spreads = srt::Spreads::default();
+        counters::show_spreads(&mut berth.slot, &self.spreads);
+        self.throttle.open(berth.pressure_set, now);
         self.tenancy = Some(tenancy);
     }
 
@@ -276,6 +228,7 @@ impl Session {
             return;
         }
         let guest = Guest {
+            kind: StreamKind::Srt,
             id: &call.id,
             peer: call.peer,
             peer_version: connected.peer_version,
@@ -301,8 +254,8 @@ impl Session {
             peer,
             ring: wire.ring,
             socket,
-            demuxer: &mut self.demuxer,
-            stream: &mut self.stream,
+            demuxer: &mut self.publication.demuxer,
+            stream: &mut self.publication.stream,
         };
         Some((&mut self.connection, path))
     }
@@ -377,20 +330,14 @@ impl Session {
         if !self.opened {
             return;
         }
-        let (published, published_at) = (&mut self.published, &mut self.published_at);
-        let next = self.stream.publish_due_with(now, |frame: &Published| {
-            wire.latency.record(frame.published_ns.saturating_sub(frame.due_ns));
-            *published += 1;
-            *published_at = now;
-        });
-        self.publish_at = next.unwrap_or(Time::NEVER);
+        self.publication.publish(now, wire.latency);
         if self.kernel_drops.0.is_none() {
             self.count_kernel_drops(wire);
         }
-        if now.since(self.flushed) >= FLUSH_EVERY {
+        if now.since(self.publication.flushed()) >= FLUSH_EVERY {
             self.count_kernel_drops(wire);
             self.press(now, wire);
-            self.watch_rate(now);
+            self.publication.watch_rate(now, self.connection.stats().bytes_delivered);
             self.flush(now);
         }
     }
@@ -410,7 +357,7 @@ impl Session {
         let share = pressure::permille(stats.packets_held, tenancy.config.slots_max.into());
         let felt = self.throttle.felt(wire.pressure, wire.precedence.rank(self.priority));
         let flow = Flow {
-            pressure: felt.max(share).max(self.stream.pressure_permille()),
+            pressure: felt.max(share).max(self.publication.stream.pressure_permille()),
             packets_received: stats.packets_received,
             rtt_us: stats.rtt_us,
             window_packets: tenancy.config.flow_window.min(tenancy.config.slots_max),
@@ -422,36 +369,15 @@ impl Session {
         }
     }
 
-    /// Holds the stream to its bandwidth, by its policy.
-    fn watch_rate(&mut self, now: Time) {
-        let media_bytes = self.connection.stats().bytes_delivered;
-        match self.watch.update(now, media_bytes) {
-            Some(Change::Over(rate)) => {
-                self.over_rate = Some(rate);
-                match self.watch.policy() {
-                    OverBandwidth::Event => {}
-                    OverBandwidth::Drop => {
-                        self.stream.limit_rate(Some(self.watch.max_bps() / 8), now);
-                    }
-                    OverBandwidth::Close => self.closing = true,
-                }
-            }
-            Some(Change::Within) => self.stream.limit_rate(None, now),
-            None => {}
-        }
-    }
-
     /// Socket id and rate of a session that went above its bandwidth since the last call.
     pub(crate) fn take_over_rate(&mut self) -> Option<(u32, u64)> {
-        let rate = self.over_rate.take()?;
+        let rate = self.publication.take_over_rate()?;
         Some((self.tenancy.as_ref()?.config.local_id, rate))
     }
 
     /// Goes by other terms from now on.
     fn agree(&mut self, terms: &Terms, now: Time) {
-        self.watch.set(terms.max_bandwidth_bps, terms.over_bandwidth);
-        // If it is still above, the next second tells.
-        self.stream.limit_rate(None, now);
+        self.publication.set_bandwidth(terms.max_bandwidth_bps, terms.over_bandwidth, now);
         self.connection.set_peer_idle_timeout(terms.peer_idle_timeout);
         self.connection.set_reorder_tolerance(terms.reorder_tolerance_packets);
         if std::mem::replace(&mut self.priority, terms.priority) != terms.priority {
@@ -473,10 +399,7 @@ impl Session {
                 self.throttle.set(set);
                 self.press(now, wire);
             }
-            Control::DropGop => {
-                let dropped = self.stream.drop_oldest_gop();
-                tenancy.berth.slot.add(StreamCounter::GopsDropped, dropped.into());
-            }
+            Control::DropGop => self.publication.drop_gop(&mut tenancy.berth),
             Control::Terms(terms) => self.agree(&terms, now),
         }
         self.flush(now);
@@ -487,7 +410,7 @@ impl Session {
         if !self.opened {
             return self.asking.as_ref().map_or(Time::NEVER, Asking::next_timeout);
         }
-        self.connection.next_timeout().min(self.publish_at)
+        self.connection.next_timeout().min(self.publication.publish_at())
     }
 
     /// Why the session is over, once it is.
@@ -498,7 +421,7 @@ impl Session {
             return failed.then_some(EndReason::Protocol);
         }
         match self.connection.state() {
-            srt::State::Open => self.closing.then_some(EndReason::OverBandwidth),
+            srt::State::Open => self.publication.is_closing().then_some(EndReason::OverBandwidth),
             srt::State::Closed(srt::EndReason::PeerShutdown) => Some(EndReason::Shutdown),
             srt::State::Closed(srt::EndReason::PeerIdle) => Some(EndReason::Idle),
             srt::State::Closed(_) => Some(EndReason::Protocol),
@@ -518,7 +441,7 @@ impl Session {
             connection.close(now, &mut path);
             path.demuxer.finish(path.stream);
         }
-        self.stream.finish(now);
+        self.publication.stream.finish(now);
     }
 
     /// Ends the session after a fault in its own code: what is open is thrown away, what was held
@@ -526,7 +449,7 @@ impl Session {
     pub(crate) fn abort(&mut self, now: Time) {
         self.connection.close(now, &mut Discard);
         if self.opened {
-            self.stream.abort();
+            self.publication.stream.abort();
         }
     }
 
@@ -539,10 +462,7 @@ impl Session {
         self.news = false;
         let mut tenancy = self.tenancy.take()?;
         if std::mem::take(&mut self.opened) {
-            let mut ring = self.stream.close().expect("an open session has its ring");
-            ring.end();
-            tenancy.berth.ring = Some(ring);
-            counters::show_gauges(&mut tenancy.berth.slot, counters::NOTHING_WAITS);
+            self.publication.close(&mut tenancy.berth);
         }
         // Until it is opened, and when it never is, the tenancy holds its keys itself.
         if let Some(keys) = self.connection.take_keys() {
@@ -554,65 +474,20 @@ impl Session {
 
     fn flush(&mut self, now: Time) {
         let Some(tenancy) = &mut self.tenancy else { return };
-        self.flushed = now;
-        let slot = &mut tenancy.berth.slot;
+        let berth = &mut tenancy.berth;
         let stats = self.connection.stats();
-        self.base.show(slot, counters::connection_totals(stats));
-        self.base.show(slot, counters::demuxer_totals(self.demuxer.counters()));
-        self.base.show(slot, self.stream.counters().totals());
-        counters::show_gauges(slot, counters::connection_gauges(stats));
-        counters::show_gauges(slot, self.stream.counters().gauges());
+        let base = self.publication.base();
+        base.show(&mut berth.slot, counters::connection_totals(stats));
+        counters::show_gauges(&mut berth.slot, counters::connection_gauges(stats));
+        counters::show_throttle(&mut berth.slot, base, &self.throttle);
         if self.spreads != stats.spreads {
             self.spreads = stats.spreads;
-            counters::show_spreads(slot, &self.spreads);
+            counters::show_spreads(&mut berth.slot, &self.spreads);
         }
-        counters::show_throttle(slot, &self.base, &self.throttle);
-        self.base.show(slot, [(StreamCounter::BandwidthExceeded, self.watch.exceeded())]);
-        slot.set(StreamCounter::MaxBandwidthBps, self.watch.max_bps());
-        slot.set(StreamCounter::Priority, self.priority.into());
-        self.base.show(slot, [(StreamCounter::SocketKernelDrops, self.kernel_drops.1)]);
-        let bitrate = self.media_rate.update(now, stats.bytes_delivered);
-        slot.set(StreamCounter::BitrateBps, bitrate);
-        self.show_info(now);
-    }
-
-    fn show_info(&mut self, now: Time) {
-        let state = self.state(now);
-        let tracks_changed = self.stream.tracks_changed();
-        let Some(tenancy) = &mut self.tenancy else { return };
-        let info = &mut tenancy.berth.info;
-        if tracks_changed {
-            let tracks = self.stream.tracks();
-            let mut infos = [TrackInfo::default(); TRACKS_MAX];
-            for (info, track) in infos.iter_mut().zip(tracks) {
-                *info = track.info();
-            }
-            info.set_tracks(&infos[..tracks.len()]);
-        }
-        if tracks_changed || (info.state, info.no_media) != state {
-            (info.state, info.no_media) = state;
-            tenancy.berth.slot.set_info(info);
-        }
-    }
-
-    fn state(&self, now: Time) -> (StreamState, NoMediaReason) {
-        if self.published > 0 && now.since(self.published_at) < MEDIA_PATIENCE {
-            return (StreamState::Active, NoMediaReason::None);
-        }
-        if now.since(self.published_at) < MEDIA_PATIENCE {
-            return (StreamState::Connecting, NoMediaReason::None);
-        }
-        let reason = match self.demuxer.state() {
-            // Nothing has come, or too little to tell.
-            mpegts::State::Syncing => return (StreamState::Connecting, NoMediaReason::None),
-            mpegts::State::NotTransportStream => NoMediaReason::NotTransportStream,
-            mpegts::State::NoPat => NoMediaReason::NoPat,
-            mpegts::State::NoProgram => NoMediaReason::NoProgram,
-            mpegts::State::NoPmt { .. } => NoMediaReason::NoPmt,
-            mpegts::State::NoTracks { .. } => NoMediaReason::NoTracks,
-            mpegts::State::Playing { .. } => NoMediaReason::NoFrames,
-        };
-        (StreamState::NoMedia, reason)
+        berth.slot.set(StreamCounter::Priority, self.priority.into());
+        base.show(&mut berth.slot, [(StreamCounter::SocketKernelDrops, self.kernel_drops.1)]);
+        let no_media = self.publication.why_no_media();
+        self.publication.show(berth, stats.bytes_delivered, no_media, now);
     }
 }
 

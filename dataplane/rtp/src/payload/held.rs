@@ -31,6 +31,11 @@ impl Held {
         Self { pieces: Vec::with_capacity(pieces_max), pieces_max, bytes: 0 }
     }
 
+    /// Bytes that room for so many pieces takes.
+    pub(crate) const fn room(pieces_max: usize) -> usize {
+        pieces_max * size_of::<Piece>()
+    }
+
     /// Keeps `len` bytes of the packet's payload from `start` on. False when there is no room.
     pub(crate) fn push(&mut self, packet: Packet, start: usize, len: usize, order: u32) -> bool {
         if self.pieces.len() >= self.pieces_max {

@@ -38,6 +38,11 @@ impl Nacks {
         Self { missing: Vec::with_capacity(MISSING_MAX), round_trip: None, tolerance }
     }
 
+    /// Bytes that it takes.
+    pub const fn bytes() -> usize {
+        MISSING_MAX * size_of::<Missing>()
+    }
+
     /// Forgets everything.
     pub fn reset(&mut self) {
         self.missing.clear();

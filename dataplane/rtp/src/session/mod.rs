@@ -62,6 +62,13 @@ impl Default for Room {
     }
 }
 
+impl Room {
+    /// Bytes of a session with this room beside its own size, for the memory sum.
+    pub fn bytes(&self) -> usize {
+        self.tracks.clamp(1, TRACKS_MAX) * Track::bytes(self)
+    }
+}
+
 /// What a receiver may ask of the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Feedback {
@@ -296,16 +303,32 @@ impl Session {
         datagram: Datagram,
         out: &mut O,
     ) {
+        let bytes = datagram.len();
+        match Packet::new(datagram, arrival) {
+            Ok(packet) => self.handle_packet(now, leg, source, packet, out),
+            Err(_) => {
+                self.stats.packets_received += 1;
+                self.stats.bytes_received += crate::bytes::count(bytes);
+                self.stats.packets_invalid += 1;
+            }
+        }
+    }
+
+    /// The same for a packet whose header has been read.
+    pub fn handle_packet<O: Output>(
+        &mut self,
+        now: Time,
+        leg: usize,
+        source: SocketAddr,
+        packet: Packet,
+        out: &mut O,
+    ) {
         self.stats.packets_received += 1;
-        self.stats.bytes_received += crate::bytes::count(datagram.len());
+        self.stats.bytes_received += crate::bytes::count(packet.len());
         if self.ended.is_some() {
             self.stats.packets_discarded += 1;
             return;
         }
-        let Ok(packet) = Packet::new(datagram, arrival) else {
-            self.stats.packets_invalid += 1;
-            return;
-        };
         if !self.limit.admits(packet.len(), now) {
             self.stats.packets_dropped_rate += 1;
             return;

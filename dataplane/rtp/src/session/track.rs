@@ -156,6 +156,16 @@ pub(super) enum Rank {
 }
 
 impl Track {
+    /// Bytes of one.
+    pub(super) fn bytes(room: &super::Room) -> usize {
+        size_of::<Self>()
+            + Reorder::bytes(room.window_packets)
+            + Held::room(room.pieces)
+            + Nacks::bytes()
+            + ARRIVALS * size_of::<(u64, Time, u8)>()
+            + if room.fec { Fec::bytes() } else { 0 }
+    }
+
     pub(super) fn new(window_packets: u32, pieces_max: usize, fec: bool) -> Self {
         Self {
             setup: TrackSetup::default(),

@@ -3,6 +3,7 @@
 mod authorization;
 mod backpressure;
 mod options;
+mod rtp;
 mod sources;
 mod srt;
 mod streams;
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub(super) use self::options::runtime;
 pub(super) use self::sources::source;
 use super::Config;
+use super::options::StreamOptions;
 use super::schema::{File, Ingestion, Workers};
 
 /// What is wrong with a configuration.
@@ -104,14 +106,19 @@ pub(super) fn derive(file: &File, without_effect: Vec<String>) -> Result<Config,
     let ingestion = &file.ingestion;
     let dataplane = &file.dataplane;
     let srt = srt::srt(ingestion, dataplane.receive_buffer)?;
-    let connections_max = connections_max(ingestion)?;
+    let (connections_max, srt_connections_max) = connections_max(ingestion)?;
     let frame_bytes_max: u32 = within(
         "ingestion.frame.max_frame_size",
         ingestion.frame.max_frame_size,
         10 << 20,
         64 << 10..=256 << 20,
     )?;
+    let bandwidth_bps = srt.as_ref().map_or_else(
+        || StreamOptions::default().max_bandwidth_bps,
+        |srt| srt.listeners[0].options.max_bandwidth_bps,
+    );
     Ok(Config {
+        rtp: rtp::rtp(ingestion, bandwidth_bps, frame_bytes_max)?,
         workers: workers(dataplane.workers.as_ref())?,
         socket: dataplane.socket.as_deref().unwrap_or("/run/penstock/dataplane.sock").into(),
         min_wait: lasting(
@@ -124,6 +131,7 @@ pub(super) fn derive(file: &File, without_effect: Vec<String>) -> Result<Config,
         buffer_entries: buffer_entries(dataplane.buffer_entries)?,
         program: ingestion.mpegts.program,
         connections_max,
+        srt_connections_max,
         connections_per_worker_max: optional(
             "ingestion.max_connections_per_worker",
             ingestion.max_connections_per_worker,
@@ -209,7 +217,8 @@ fn buffer_entries(entries: Option<u32>) -> Result<u16, Error> {
     Ok(entries)
 }
 
-fn connections_max(ingestion: &Ingestion) -> Result<u16, Error> {
+/// Of all publishers, and of those of SRT.
+fn connections_max(ingestion: &Ingestion) -> Result<(u16, u16), Error> {
     let all: u16 = within("ingestion.max_connections", ingestion.max_connections, 25, 1..=4_096)?;
     let srt: u16 = within(
         "ingestion.srt.max_connections",
@@ -217,7 +226,7 @@ fn connections_max(ingestion: &Ingestion) -> Result<u16, Error> {
         u64::from(all),
         1..=4_096,
     )?;
-    Ok(all.min(srt))
+    Ok((all, all.min(srt)))
 }
 
 fn streams_per_source(ingestion: &Ingestion) -> Result<Option<u16>, Error> {

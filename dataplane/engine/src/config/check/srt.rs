@@ -83,7 +83,7 @@ fn first(ingestion: &Ingestion) -> Result<ListenerConfig, Error> {
         connections_max: None,
         options: StreamOptions::default().with(&overrides(SRT, &keys)?),
     };
-    must_be_meant(SRT, &listener, srt.open.unwrap_or(false))?;
+    must_be_meant(SRT, listener.listen.ip(), &listener.access, srt.open.unwrap_or(false))?;
     Ok(listener)
 }
 
@@ -120,7 +120,8 @@ fn further(
         connections_max: optional(&key(at, "max_connections"), keys.max_connections, 1..=4_096)?,
         options: first.options.with(&overrides(at, &keys.options())?),
     };
-    must_be_meant(at, &listener, keys.open.or(srt.open).unwrap_or(false))?;
+    let open = keys.open.or(srt.open).unwrap_or(false);
+    must_be_meant(at, listener.listen.ip(), &listener.access, open)?;
     Ok(listener)
 }
 
@@ -151,10 +152,14 @@ fn encrypted(srt: &Srt) -> Result<bool, Error> {
     Ok(passphrase && encryption.enabled != Some(false))
 }
 
-/// A listener that other hosts can reach must not let everybody in by mistake.
-fn must_be_meant(at: &str, listener: &ListenerConfig, open: bool) -> Result<(), Error> {
-    let ip = listener.listen.ip();
-    if ip.is_loopback() || !listener.access.allow.is_empty() || open {
+/// A port that other hosts can reach must not let everybody in by mistake.
+pub(super) fn must_be_meant(
+    at: &str,
+    ip: IpAddr,
+    access: &Access,
+    open: bool,
+) -> Result<(), Error> {
+    if ip.is_loopback() || !access.allow.is_empty() || open {
         return Ok(());
     }
     refuse(
@@ -178,25 +183,25 @@ fn name(at: &str, text: &str) -> Result<String, Error> {
     Ok(text.to_owned())
 }
 
-fn derived_id(at: &str, template: &str) -> Result<String, Error> {
+pub(super) fn derived_id(at: &str, template: &str) -> Result<String, Error> {
     match stream_id::check_template(template) {
         Ok(()) => Ok(template.to_owned()),
         Err(problem) => refuse(&key(at, "derived_id"), problem),
     }
 }
 
-fn address(at: &str, text: &str) -> Result<IpAddr, Error> {
+pub(super) fn address(at: &str, text: &str) -> Result<IpAddr, Error> {
     match text.trim_matches(['[', ']']).parse::<IpAddr>() {
         Ok(address) => Ok(address),
         Err(_) => refuse(&key(at, "listen_addr"), format!("`{text}` is not an IP address")),
     }
 }
 
-fn networks(key: &str, texts: &[String]) -> Result<Vec<IpNet>, Error> {
+pub(super) fn networks(key: &str, texts: &[String]) -> Result<Vec<IpNet>, Error> {
     texts.iter().map(|text| network(key, text)).collect()
 }
 
-fn network(key: &str, text: &str) -> Result<IpNet, Error> {
+pub(super) fn network(key: &str, text: &str) -> Result<IpNet, Error> {
     if let Ok(network) = text.parse::<IpNet>() {
         return Ok(network);
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(in crate::config) use self::rtp::*;
 pub use self::srt::*;
 
 /// A duration as text: `120ms`, `5s`, `1m`.
@@ -35,6 +36,7 @@ macro_rules! section {
     };
 }
 
+mod rtp;
 mod srt;
 
 section! {
@@ -107,7 +109,7 @@ section! {
         streams: Option<Vec<Stream>>,
         authorization: Authorization,
         mpegts: MpegTs,
-        rtp: Option<Rtp>,
+        rtp: Rtp,
         buffer: Option<Buffer>,
         registry: Registry,
         codecs: Option<Value>,
@@ -125,19 +127,6 @@ section! {
     /// `ingestion.mpegts`
     MpegTs {
         program: Option<u16>,
-    }
-}
-
-section! {
-    /// `ingestion.rtp`
-    Rtp {
-        enabled: Option<bool>,
-        listen_addr: Option<String>,
-        port: Option<u64>,
-        rtcp_port: Option<u64>,
-        buffer_size: Option<u64>,
-        max_sessions: Option<u64>,
-        session_timeout: Option<Span>,
     }
 }
 

@@ -1,0 +1,154 @@
+//! `ingestion.rtp`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rtp::payload::Limits;
+use rtp::reorder::Window;
+use rtp::session::{Room, SessionConfig};
+
+use super::options::BANDWIDTH_BPS;
+use super::srt::{address, derived_id, must_be_meant, network, networks};
+use super::{Error, MS, SECOND, lasting, optional, refuse, streams, within};
+use crate::config::rtp::{RtpConfig, SenderRule, SharedPort, packets};
+use crate::config::schema::{Ingestion, Rtp, RtpSender};
+use crate::config::srt::Access;
+
+const RTP: &str = "ingestion.rtp";
+const DERIVED_ID_DEFAULT: &str = "rtp_{date}_{time}_{number}";
+/// Slots that even the slowest session may hold: a stream's first packets wait until what they
+/// carry is found out.
+const SLOTS_LEAST: u32 = 256;
+/// A unit whose length is not known before its end is spread over the packets of so long.
+const UNIT_SPAN: Duration = Duration::from_millis(100);
+const PIECES_LEAST: u32 = 512;
+
+pub(super) fn rtp(
+    ingestion: &Ingestion,
+    bandwidth_default_bps: u64,
+    frame_bytes_max: u32,
+) -> Result<Option<RtpConfig>, Error> {
+    let rtp = &ingestion.rtp;
+    // Without a word about it the port stays closed.
+    if !rtp.enabled.unwrap_or_else(|| rtp.is_given()) {
+        return Ok(None);
+    }
+    let max_bandwidth_bps =
+        within(&key("max_bandwidth"), rtp.max_bandwidth, bandwidth_default_bps, BANDWIDTH_BPS)?;
+    let window = window(rtp)?;
+    let slots = packets(max_bandwidth_bps, window.time * 3 / 2).max(SLOTS_LEAST);
+    let pieces = packets(max_bandwidth_bps, UNIT_SPAN).max(PIECES_LEAST);
+    let access = Access {
+        allow: networks(&key("allow"), rtp.allow.as_deref().unwrap_or_default())?,
+        deny: networks(&key("deny"), rtp.deny.as_deref().unwrap_or_default())?,
+    };
+    let shared = shared(rtp)?;
+    must_be_meant(RTP, shared.rtp.ip(), &access, rtp.open.unwrap_or(false))?;
+    let template = rtp.derived_id.as_deref().unwrap_or(DERIVED_ID_DEFAULT);
+    Ok(Some(RtpConfig {
+        shared,
+        access,
+        rules: rules(rtp.streams.as_deref().unwrap_or_default())?,
+        derived_id: derived_id(RTP, template)?,
+        sessions_max: within(&key("max_sessions"), rtp.max_sessions, 30, 1..=4_096)?,
+        receive_buffer_bytes: within(
+            &key("buffer_size"),
+            rtp.buffer_size,
+            8 << 20,
+            64 << 10..=1 << 30,
+        )?,
+        max_bandwidth_bps,
+        over_bandwidth: rtp.over_bandwidth.unwrap_or_default(),
+        session: SessionConfig {
+            window,
+            slots_max: slots,
+            limits: Limits { frame_bytes_max: frame_bytes_max as usize, ..Limits::default() },
+            timeout: lasting(
+                &key("session_timeout"),
+                rtp.session_timeout.or(ingestion.stream_timeout),
+                30 * SECOND,
+                SECOND..=3_600 * SECOND,
+            )?,
+            relatch_after: lasting(
+                &key("relatch_after"),
+                rtp.relatch_after,
+                5 * SECOND,
+                100 * MS..=3_600 * SECOND,
+            )?,
+            rate_limit_bps: optional(&key("rate_limit"), rtp.rate_limit, BANDWIDTH_BPS)?,
+            ..SessionConfig::default()
+        },
+        room: Room {
+            tracks: 1,
+            window_packets: slots.next_power_of_two().max(1_024),
+            pieces: pieces as usize,
+            fec: false,
+        },
+    }))
+}
+
+fn key(name: &str) -> String {
+    format!("{RTP}.{name}")
+}
+
+fn shared(rtp: &Rtp) -> Result<SharedPort, Error> {
+    let ip = address(RTP, rtp.listen_addr.as_deref().unwrap_or("127.0.0.1"))?;
+    let port: u16 = within(&key("port"), rtp.port, 5_004, 1..=65_535)?;
+    let next = u64::from(port) + 1;
+    let rtcp_port = within(&key("rtcp_port"), rtp.rtcp_port, next, 1..=65_535)?;
+    if port == rtcp_port {
+        return refuse(
+            &key("rtcp_port"),
+            format!(
+                "{port} is the port of RTP; RTCP has one of its own, and is taken on that of RTP too"
+            ),
+        );
+    }
+    Ok(SharedPort { rtp: SocketAddr::new(ip, port), rtcp: SocketAddr::new(ip, rtcp_port) })
+}
+
+fn window(rtp: &Rtp) -> Result<Window, Error> {
+    let standard = Window::default();
+    let time = lasting(&key("latency"), rtp.latency, standard.time, Duration::ZERO..=10 * SECOND)?;
+    let time_max = lasting(
+        &key("latency_max"),
+        rtp.latency_max,
+        standard.time_max.max(time),
+        time..=20 * SECOND,
+    )?;
+    let default = u64::from(standard.packets);
+    let packets = within(&key("reorder_packets"), rtp.reorder_packets, default, 0..=4_096)?;
+    Ok(Window { packets, time, time_max })
+}
+
+fn rules(keys: &[RtpSender]) -> Result<Vec<SenderRule>, Error> {
+    let rules = keys.iter().enumerate().map(|(place, keys)| rule(place, keys));
+    rules.collect()
+}
+
+fn rule(place: usize, keys: &RtpSender) -> Result<SenderRule, Error> {
+    let at = format!("{RTP}.streams[{place}]");
+    let key = |name: &str| format!("{at}.{name}");
+    let Some(id) = keys.id.as_deref() else {
+        return refuse(&key("id"), "missing; it is the id of the stream");
+    };
+    let source = keys.source.as_deref().map(|text| network(&key("source"), text)).transpose()?;
+    let rule = SenderRule {
+        id: streams::text(&key("id"), id)?,
+        source,
+        source_port: optional(&key("source_port"), keys.source_port, 1..=65_535)?,
+        ssrc: optional(&key("ssrc"), keys.ssrc, 0..=u32::MAX.into())?,
+        payload_type: optional(&key("payload_type"), keys.payload_type, 0..=127)?,
+    };
+    let says_nothing = rule.source.is_none()
+        && rule.source_port.is_none()
+        && rule.ssrc.is_none()
+        && rule.payload_type.is_none();
+    if says_nothing {
+        return refuse(
+            &at,
+            "names no sender; give source, source_port, ssrc or payload_type, or several of them",
+        );
+    }
+    Ok(rule)
+}

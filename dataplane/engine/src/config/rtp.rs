@@ -1,0 +1,136 @@
+//! RTP input.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use rtp::session::{Room, SessionConfig};
+
+use super::options::OverBandwidth;
+use super::srt::Access;
+
+/// `ingestion.rtp`.
+#[derive(Debug, Clone)]
+pub struct RtpConfig {
+    /// Where senders may come that nobody announced.
+    pub shared: SharedPort,
+    /// Who may come there.
+    pub access: Access,
+    /// The ids of some of them.
+    pub rules: Vec<SenderRule>,
+    /// The id of any other: a template.
+    pub derived_id: String,
+    /// Sessions at one time, over all workers.
+    pub sessions_max: u16,
+    /// Bytes asked for each socket's receive buffer.
+    pub receive_buffer_bytes: usize,
+    /// Highest media rate of a session, bits per second.
+    pub max_bandwidth_bps: u64,
+    /// What happens above it.
+    pub over_bandwidth: OverBandwidth,
+    /// What every session is granted.
+    pub session: SessionConfig,
+    /// What every session's memory is made for.
+    pub room: Room,
+}
+
+/// The ports that all workers share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharedPort {
+    /// Of RTP.
+    pub rtp: SocketAddr,
+    /// Of RTCP.
+    pub rtcp: SocketAddr,
+}
+
+/// One of `ingestion.rtp.streams`: the id of the senders that it fits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SenderRule {
+    /// The public id of the stream.
+    pub id: String,
+    /// Where the sender is.
+    pub source: Option<IpNet>,
+    /// The port it sends from.
+    pub source_port: Option<u16>,
+    /// Its SSRC.
+    pub ssrc: Option<u32>,
+    /// The payload type of its packets.
+    pub payload_type: Option<u8>,
+}
+
+impl SenderRule {
+    fn fits(&self, ssrc: u32, payload_type: u8, peer: SocketAddr) -> bool {
+        self.source.is_none_or(|source| source.contains(&peer.ip().to_canonical()))
+            && self.source_port.is_none_or(|port| port == peer.port())
+            && self.ssrc.is_none_or(|named| named == ssrc)
+            && self.payload_type.is_none_or(|named| named == payload_type)
+    }
+}
+
+impl RtpConfig {
+    /// The id that the configuration gives a sender: that of the first rule that fits.
+    pub fn id_of(&self, ssrc: u32, payload_type: u8, peer: SocketAddr) -> Option<&str> {
+        let rule = self.rules.iter().find(|rule| rule.fits(ssrc, payload_type, peer));
+        rule.map(|rule| rule.id.as_str())
+    }
+
+    /// Packet slots that one session may hold: its window's, and those of one unit whose length or
+    /// order is not known yet.
+    pub(crate) fn slots(&self) -> u32 {
+        let pieces = u32::try_from(self.room.pieces).unwrap_or(u32::MAX);
+        self.session.slots_max.saturating_add(pieces)
+    }
+
+    /// Places of one worker. Which worker a sender comes to is its SSRC's matter: there is room for
+    /// an uneven spread.
+    pub(crate) fn places(&self, workers: u16) -> u16 {
+        const UNEVEN: u16 = 8;
+        let even = self.sessions_max.div_ceil(workers.max(1));
+        even.saturating_add(UNEVEN).min(self.sessions_max)
+    }
+}
+
+/// Packets that hold `rate_bps` for so long, by a payload that most senders keep to.
+pub(super) fn packets(rate_bps: u64, span: Duration) -> u32 {
+    const PAYLOAD_BYTES: u64 = 1_200;
+    let span_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let bytes = (rate_bps / 8).saturating_mul(span_ms) / 1_000;
+    u32::try_from(bytes.div_ceil(PAYLOAD_BYTES)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rule_that_fits_in_all_it_says_gives_the_id() {
+        let any = |id: &str| SenderRule {
+            id: id.into(),
+            source: None,
+            source_port: None,
+            ssrc: None,
+            payload_type: None,
+        };
+        let near = "10.0.0.0/8".parse().ok();
+        let rules = [
+            SenderRule { ssrc: Some(7), payload_type: Some(96), ..any("a") },
+            SenderRule { source: near, source_port: Some(9), ..any("b") },
+            SenderRule { payload_type: Some(33), ..any("c") },
+        ];
+        let id = |ssrc, payload_type, peer: ([u8; 4], u16)| {
+            let peer = SocketAddr::from(peer);
+            let rule = rules.iter().find(|rule| rule.fits(ssrc, payload_type, peer));
+            rule.map(|rule| rule.id.as_str())
+        };
+        assert_eq!(id(7, 96, ([10, 0, 0, 1], 9)), Some("a"));
+        assert_eq!(id(7, 97, ([10, 0, 0, 1], 9)), Some("b"));
+        assert_eq!(id(8, 33, ([10, 0, 0, 1], 8)), Some("c"));
+        assert_eq!(id(7, 97, ([11, 0, 0, 1], 9)), None);
+    }
+
+    #[test]
+    fn packets_follow_rate_and_time() {
+        assert_eq!(packets(9_600_000, Duration::from_millis(100)), 100);
+        assert_eq!(packets(0, Duration::from_secs(1)), 0);
+    }
+}

@@ -1,0 +1,225 @@
+//! What a session of either protocol makes of what it receives: frames in the ring, counters and
+//! state in the stream's slot.
+
+use std::time::Duration;
+
+use memory::Time;
+use mpegts::Demuxer;
+use shm::counters::StreamCounter;
+use shm::{Histogram, NoMediaReason, Published, StreamState, TRACKS_MAX, TrackInfo};
+
+use super::bandwidth::{Change, Watch};
+use super::counters::{self, Base};
+use super::rate::Rate;
+use crate::berth::Berth;
+use crate::config::OverBandwidth;
+
+/// How often a stream's counters are written to shared memory while it is busy; a quiet one
+/// writes with each of its timers.
+pub(crate) const FLUSH_EVERY: Duration = Duration::from_millis(10);
+/// A stream that receives but publishes nothing for this long has no media.
+const MEDIA_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Made once with its memory, used by one session of its place after the other.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) demuxer: Demuxer,
+    pub(crate) stream: media::Stream,
+    /// The stream's counters when the session began.
+    base: Box<Base>,
+    media_rate: Rate,
+    watch: Watch,
+    /// It went above its bandwidth, at this rate, and nobody was told yet.
+    over_rate: Option<u64>,
+    /// It is to end for that.
+    closing: bool,
+    published: u64,
+    published_at: Time,
+    /// When the next finished frame is due.
+    publish_at: Time,
+    flushed: Time,
+}
+
+impl Publication {
+    /// Bytes beside its own size: section buffers, frames of sound and data in the making,
+    /// parameter sets.
+    pub(crate) const BUFFERS_BYTES: usize = 768 << 10;
+
+    pub(crate) fn new(program: Option<u16>, limits: media::Limits) -> Self {
+        Self {
+            demuxer: Demuxer::new(mpegts::Config { program }),
+            stream: media::Stream::new(limits),
+            base: Box::new(Base::zero()),
+            media_rate: Rate::default(),
+            watch: Watch::new(),
+            over_rate: None,
+            closing: false,
+            published: 0,
+            published_at: Time::ZERO,
+            publish_at: Time::NEVER,
+            flushed: Time::ZERO,
+        }
+    }
+
+    /// A session begins: its stream has the berth's ring until [`Self::close`].
+    pub(crate) fn open(
+        &mut self,
+        berth: &mut Berth,
+        (max_bps, over_bandwidth): (u64, OverBandwidth),
+        now: Time,
+    ) {
+        let ring = berth.ring.take().expect("a berth comes with its ring");
+        self.demuxer.reset();
+        self.stream.open(ring);
+        self.base.take(&berth.slot);
+        self.media_rate = Rate::default();
+        self.watch.open(max_bps, over_bandwidth, now);
+        (self.over_rate, self.closing) = (None, false);
+        self.published = 0;
+        self.published_at = now;
+        self.publish_at = Time::NEVER;
+        self.flushed = now;
+        berth.info.set_tracks(&[]);
+        berth.slot.set_info(&berth.info);
+    }
+
+    /// Publishes the frames that are due.
+    pub(crate) fn publish(&mut self, now: Time, latency: &mut Histogram) {
+        let (published, published_at) = (&mut self.published, &mut self.published_at);
+        let next = self.stream.publish_due_with(now, |frame: &Published| {
+            latency.record(frame.published_ns.saturating_sub(frame.due_ns));
+            *published += 1;
+            *published_at = now;
+        });
+        self.publish_at = next.unwrap_or(Time::NEVER);
+    }
+
+    /// When the next finished frame is due.
+    pub(crate) const fn publish_at(&self) -> Time {
+        self.publish_at
+    }
+
+    /// When the counters were shown last.
+    pub(crate) const fn flushed(&self) -> Time {
+        self.flushed
+    }
+
+    /// Holds the stream to its bandwidth, by its policy.
+    pub(crate) fn watch_rate(&mut self, now: Time, media_bytes: u64) {
+        match self.watch.update(now, media_bytes) {
+            Some(Change::Over(rate)) => {
+                self.over_rate = Some(rate);
+                match self.watch.policy() {
+                    OverBandwidth::Event => {}
+                    OverBandwidth::Drop => {
+                        self.stream.limit_rate(Some(self.watch.max_bps() / 8), now);
+                    }
+                    OverBandwidth::Close => self.closing = true,
+                }
+            }
+            Some(Change::Within) => self.stream.limit_rate(None, now),
+            None => {}
+        }
+    }
+
+    /// Goes by another bandwidth from now on.
+    pub(crate) fn set_bandwidth(&mut self, max_bps: u64, policy: OverBandwidth, now: Time) {
+        self.watch.set(max_bps, policy);
+        // If it is still above, the next second tells.
+        self.stream.limit_rate(None, now);
+    }
+
+    /// The rate of a session that went above its bandwidth since the last call.
+    pub(crate) const fn take_over_rate(&mut self) -> Option<u64> {
+        self.over_rate.take()
+    }
+
+    /// Whether the session is to end because it is above its bandwidth.
+    pub(crate) const fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// What the stream's counters stood at when the session began.
+    pub(crate) const fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// Shows counters, state and tracks. `no_media` says why no frames come, when they do not;
+    /// `None` while it cannot be told.
+    pub(crate) fn show(
+        &mut self,
+        berth: &mut Berth,
+        media_bytes: u64,
+        no_media: Option<NoMediaReason>,
+        now: Time,
+    ) {
+        self.flushed = now;
+        let slot = &mut berth.slot;
+        self.base.show(slot, counters::demuxer_totals(self.demuxer.counters()));
+        self.base.show(slot, self.stream.counters().totals());
+        counters::show_gauges(slot, self.stream.counters().gauges());
+        self.base.show(slot, [(StreamCounter::BandwidthExceeded, self.watch.exceeded())]);
+        slot.set(StreamCounter::MaxBandwidthBps, self.watch.max_bps());
+        let bitrate = self.media_rate.update(now, media_bytes);
+        slot.set(StreamCounter::BitrateBps, bitrate);
+        self.show_info(berth, no_media, now);
+    }
+
+    fn show_info(&mut self, berth: &mut Berth, no_media: Option<NoMediaReason>, now: Time) {
+        let state = self.state(no_media, now);
+        let tracks_changed = self.stream.tracks_changed();
+        let info = &mut berth.info;
+        if tracks_changed {
+            let tracks = self.stream.tracks();
+            let mut infos = [TrackInfo::default(); TRACKS_MAX];
+            for (info, track) in infos.iter_mut().zip(tracks) {
+                *info = track.info();
+            }
+            info.set_tracks(&infos[..tracks.len()]);
+        }
+        if tracks_changed || (info.state, info.no_media) != state {
+            (info.state, info.no_media) = state;
+            berth.slot.set_info(info);
+        }
+    }
+
+    fn state(&self, no_media: Option<NoMediaReason>, now: Time) -> (StreamState, NoMediaReason) {
+        if now.since(self.published_at) < MEDIA_PATIENCE {
+            let state =
+                if self.published > 0 { StreamState::Active } else { StreamState::Connecting };
+            return (state, NoMediaReason::None);
+        }
+        match no_media {
+            // Nothing has come, or too little to tell.
+            None => (StreamState::Connecting, NoMediaReason::None),
+            Some(reason) => (StreamState::NoMedia, reason),
+        }
+    }
+
+    /// Why a transport stream yields no frames; `None` while it cannot be told.
+    pub(crate) fn why_no_media(&self) -> Option<NoMediaReason> {
+        Some(match self.demuxer.state() {
+            mpegts::State::Syncing => return None,
+            mpegts::State::NotTransportStream => NoMediaReason::NotTransportStream,
+            mpegts::State::NoPat => NoMediaReason::NoPat,
+            mpegts::State::NoProgram => NoMediaReason::NoProgram,
+            mpegts::State::NoPmt { .. } => NoMediaReason::NoPmt,
+            mpegts::State::NoTracks { .. } => NoMediaReason::NoTracks,
+            mpegts::State::Playing { .. } => NoMediaReason::NoFrames,
+        })
+    }
+
+    /// Gives up the oldest closed group of pictures.
+    pub(crate) fn drop_gop(&mut self, berth: &mut Berth) {
+        let dropped = self.stream.drop_oldest_gop();
+        berth.slot.add(StreamCounter::GopsDropped, dropped.into());
+    }
+
+    /// Gives the ring back to the berth.
+    pub(crate) fn close(&mut self, berth: &mut Berth) {
+        let mut ring = self.stream.close().expect("an open session has its ring");
+        ring.end();
+        berth.ring = Some(ring);
+        counters::show_gauges(&mut berth.slot, counters::NOTHING_WAITS);
+    }
+}

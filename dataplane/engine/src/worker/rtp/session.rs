@@ -1,0 +1,349 @@
+//! One sender's way from RTP packets to frames: session, demultiplexer for a transport stream, frame
+//! assembly.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use codec::sink::{Sink, Timestamps, TrackConfig};
+use memory::Time;
+use mpegts::Demuxer;
+use rtp::packet::Packet;
+use rtp::session::{Room, Session, SessionConfig, State};
+use shm::counters::StreamCounter;
+use shm::{EndReason, NoMediaReason};
+use uring::SocketIndex;
+
+use super::counters;
+use crate::messages::{Control, RtpTenancy};
+use crate::network::Network;
+use crate::worker::publication::{FLUSH_EVERY, Publication};
+use crate::worker::session::Wire;
+
+/// How often the figures of a session are shown that hears nothing.
+const FLUSH_QUIET_EVERY: Duration = Duration::from_secs(1);
+
+/// What all sessions of RTP of a worker are made for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RtpSizes {
+    pub(crate) room: Room,
+    pub(crate) program: Option<u16>,
+    pub(crate) media: media::Limits,
+}
+
+/// A place for a session of RTP. Its memory is taken once and used by one sender after the other.
+#[derive(Debug)]
+pub(crate) struct RtpSession {
+    session: Session,
+    publication: Publication,
+    tenancy: Option<Box<RtpTenancy>>,
+    /// Where reports leave.
+    rtcp_socket: SocketIndex,
+    /// Bytes of elementary streams or transport streams handed on.
+    media_bytes: u64,
+    /// It carries a transport stream.
+    is_ts: bool,
+    /// Something has come since the figures were shown.
+    unshown: bool,
+}
+
+/// Where a session's output goes: reports to the ring, media to the stream, a transport stream
+/// through the demultiplexer.
+struct Path<'a, N> {
+    ring: &'a mut N,
+    socket: SocketIndex,
+    peer: Option<SocketAddr>,
+    demuxer: &'a mut Demuxer,
+    stream: &'a mut media::Stream,
+    media_bytes: &'a mut u64,
+    is_ts: &'a mut bool,
+}
+
+impl<N: Network> rtp::Output for Path<'_, N> {
+    fn transmit(&mut self, packet: &[u8]) {
+        if let Some(peer) = self.peer {
+            self.ring.send(self.socket, peer, packet);
+        }
+    }
+
+    fn input(&mut self, arrival: Time, due: Time) {
+        self.stream.input(arrival, due);
+    }
+
+    fn deliver_ts(&mut self, payload: &[u8], arrival: Time, due: Time) {
+        *self.is_ts = true;
+        *self.media_bytes += payload.len() as u64;
+        self.stream.input(arrival, due);
+        self.demuxer.push(payload, self.stream);
+    }
+
+    fn ts_lost(&mut self, packets: u32) {
+        self.demuxer.lost(packets, self.stream);
+    }
+}
+
+impl<N> Sink for Path<'_, N> {
+    fn tracks(&mut self, tracks: &[TrackConfig]) {
+        self.stream.tracks(tracks);
+    }
+
+    fn unit_start(&mut self, track: usize, stamps: Timestamps) {
+        self.stream.unit_start(track, stamps);
+    }
+
+    fn unit_data(&mut self, track: usize, bytes: &[u8]) {
+        *self.media_bytes += bytes.len() as u64;
+        self.stream.unit_data(track, bytes);
+    }
+
+    fn unit_end(&mut self, track: usize) {
+        self.stream.unit_end(track);
+    }
+
+    fn gap(&mut self, track: usize) {
+        self.stream.gap(track);
+    }
+
+    fn configuration(&mut self, track: usize, bytes: &[u8]) {
+        self.stream.configuration(track, bytes);
+    }
+
+    fn skipped(&mut self, track: usize) {
+        self.stream.skipped(track);
+    }
+}
+
+/// Where the output of a session goes that is given up.
+struct Discard;
+
+impl rtp::Output for Discard {
+    fn transmit(&mut self, _: &[u8]) {}
+    fn input(&mut self, _: Time, _: Time) {}
+    fn deliver_ts(&mut self, _: &[u8], _: Time, _: Time) {}
+    fn ts_lost(&mut self, _: u32) {}
+}
+
+impl Sink for Discard {
+    fn tracks(&mut self, _: &[TrackConfig]) {}
+    fn unit_start(&mut self, _: usize, _: Timestamps) {}
+    fn unit_data(&mut self, _: usize, _: &[u8]) {}
+    fn unit_end(&mut self, _: usize) {}
+    fn gap(&mut self, _: usize) {}
+}
+
+impl RtpSession {
+    /// Bytes of a session, for the memory sum.
+    pub(crate) fn bytes(sizes: &RtpSizes) -> usize {
+        size_of::<Self>() + sizes.room.bytes() + Publication::BUFFERS_BYTES
+    }
+
+    pub(crate) fn new(sizes: &RtpSizes) -> Self {
+        Self {
+            session: Session::new(&sizes.room),
+            publication: Publication::new(sizes.program, sizes.media),
+            tenancy: None,
+            rtcp_socket: SocketIndex::new(0),
+            media_bytes: 0,
+            is_ts: false,
+            unshown: false,
+        }
+    }
+
+    /// Whether this place's session has that id.
+    pub(crate) fn is(&self, id: u32) -> bool {
+        self.tenancy.as_ref().is_some_and(|tenancy| tenancy.id == id)
+    }
+
+    /// Whether a session is here.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.tenancy.is_some()
+    }
+
+    /// Opens a session.
+    pub(crate) fn open(&mut self, mut tenancy: Box<RtpTenancy>, now: Time) {
+        let bandwidth = (tenancy.max_bandwidth_bps, tenancy.over_bandwidth);
+        let RtpTenancy { config, berth, rtcp_socket, .. } = &mut *tenancy;
+        self.session.open(config, now);
+        self.rtcp_socket = *rtcp_socket;
+        (self.media_bytes, self.is_ts, self.unshown) = (0, false, true);
+        berth.info.latency_ms = latency_ms(config);
+        self.publication.open(berth, bandwidth, now);
+        self.tenancy = Some(tenancy);
+    }
+
+    fn path<'a, N>(&'a mut self, wire: &'a mut Wire<'_, N>) -> (&'a mut Session, Path<'a, N>) {
+        let path = Path {
+            ring: wire.ring,
+            socket: self.rtcp_socket,
+            peer: self.session.rtcp_peer(),
+            demuxer: &mut self.publication.demuxer,
+            stream: &mut self.publication.stream,
+            media_bytes: &mut self.media_bytes,
+            is_ts: &mut self.is_ts,
+        };
+        (&mut self.session, path)
+    }
+
+    /// A packet of the session's sender.
+    pub(crate) fn receive<N: Network>(
+        &mut self,
+        now: Time,
+        peer: SocketAddr,
+        packet: Packet,
+        wire: &mut Wire<'_, N>,
+    ) {
+        self.heard(packet.arrival);
+        let (session, mut path) = self.path(wire);
+        session.handle_packet(now, 0, peer, packet, &mut path);
+    }
+
+    /// RTCP of the session's sender; it is answered on the socket that it came on.
+    pub(crate) fn receive_rtcp<N: Network>(
+        &mut self,
+        now: Time,
+        arrival: Time,
+        (socket, peer): (SocketIndex, SocketAddr),
+        datagram: &[u8],
+        wire: &mut Wire<'_, N>,
+    ) {
+        self.heard(arrival);
+        self.rtcp_socket = socket;
+        let (session, mut path) = self.path(wire);
+        session.handle_rtcp(now, peer, datagram, &mut path);
+    }
+
+    fn heard(&mut self, arrival: Time) {
+        self.unshown = true;
+        if let Some(tenancy) = &mut self.tenancy {
+            tenancy.berth.slot.set(StreamCounter::LastReceivedNs, arrival.nanos());
+        }
+    }
+
+    /// The session's timer.
+    pub(crate) fn timeout<N: Network>(&mut self, now: Time, wire: &mut Wire<'_, N>) {
+        if self.tenancy.is_some() && self.session.next_timeout() <= now {
+            self.unshown = true;
+            let (session, mut path) = self.path(wire);
+            session.handle_timeout(now, &mut path);
+        }
+    }
+
+    /// Publishes what is due and shows counters when it is time to.
+    pub(crate) fn settle<N: Network>(&mut self, now: Time, wire: &mut Wire<'_, N>) {
+        if self.tenancy.is_none() {
+            return;
+        }
+        self.publication.publish(now, wire.latency);
+        if now >= self.flush_at() {
+            self.publication.watch_rate(now, self.media_bytes);
+            self.flush(now);
+        }
+    }
+
+    fn flush_at(&self) -> Time {
+        let every = if self.unshown { FLUSH_EVERY } else { FLUSH_QUIET_EVERY };
+        self.publication.flushed() + every
+    }
+
+    /// Does what an operator asks, at once.
+    pub(crate) fn control(&mut self, control: Control, now: Time) {
+        let Some(tenancy) = &mut self.tenancy else { return };
+        match control {
+            Control::DropGop => self.publication.drop_gop(&mut tenancy.berth),
+            // RTP has no window that could shrink, and no terms of a handshake.
+            Control::Pressure(_) | Control::Terms(_) => {}
+        }
+        self.flush(now);
+    }
+
+    /// Id and rate of a session that went above its bandwidth since the last call.
+    pub(crate) fn take_over_rate(&mut self) -> Option<(u32, u64)> {
+        let rate = self.publication.take_over_rate()?;
+        Some((self.tenancy.as_ref()?.id, rate))
+    }
+
+    /// When the session wants to be called again.
+    pub(crate) fn next_timeout(&self) -> Time {
+        if self.tenancy.is_none() {
+            return Time::NEVER;
+        }
+        self.session.next_timeout().min(self.publication.publish_at()).min(self.flush_at())
+    }
+
+    /// Why the session is over, once it is.
+    pub(crate) fn over(&self, now: Time) -> Option<EndReason> {
+        self.tenancy.as_ref()?;
+        match self.session.state(now) {
+            State::Ended(rtp::session::EndReason::Goodbye) => Some(EndReason::Shutdown),
+            State::Ended(rtp::session::EndReason::Timeout) => Some(EndReason::Idle),
+            State::Ended(_) => Some(EndReason::Protocol),
+            _ => self.publication.is_closing().then_some(EndReason::OverBandwidth),
+        }
+    }
+
+    /// Ends the session in order: what has arrived becomes frames, the sender hears of it.
+    pub(crate) fn finish<N: Network>(&mut self, now: Time, wire: &mut Wire<'_, N>) {
+        if self.tenancy.is_none() {
+            return;
+        }
+        let goodbye = State::Ended(rtp::session::EndReason::Goodbye);
+        let cut_off = self.session.state(now) != goodbye;
+        let (session, mut path) = self.path(wire);
+        session.close(now, &mut path);
+        if *path.is_ts {
+            if cut_off {
+                path.demuxer.lost(1, path.stream);
+            }
+            path.demuxer.finish(path.stream);
+        }
+        self.publication.stream.finish(now);
+    }
+
+    /// Ends the session after a fault in its own code: what is open is thrown away, what was held
+    /// goes back to the slab.
+    pub(crate) fn abort(&mut self, now: Time) {
+        self.session.close(now, &mut Discard);
+        if self.tenancy.is_some() {
+            self.publication.stream.abort();
+        }
+    }
+
+    /// Gives the berth back, with its last counters.
+    pub(crate) fn leave(&mut self, reason: EndReason, now: Time) -> Option<Box<RtpTenancy>> {
+        self.flush(now);
+        let mut tenancy = self.tenancy.take()?;
+        self.publication.close(&mut tenancy.berth);
+        tenancy.end = reason;
+        Some(tenancy)
+    }
+
+    fn flush(&mut self, now: Time) {
+        let no_media = self.why_no_media(now);
+        let Some(tenancy) = &mut self.tenancy else { return };
+        let (base, stats) = (self.publication.base(), self.session.stats());
+        let slot = &mut tenancy.berth.slot;
+        base.show(slot, counters::session_totals(stats));
+        base.show(slot, [(StreamCounter::BytesDelivered, self.media_bytes)]);
+        slot.set(StreamCounter::PacketsHeld, stats.packets_held);
+        counters::show_tracks(slot, base, self.session.track_stats());
+        self.unshown = false;
+        self.publication.show(&mut tenancy.berth, self.media_bytes, no_media, now);
+    }
+
+    fn why_no_media(&self, now: Time) -> Option<NoMediaReason> {
+        if self.session.undetected().is_some() {
+            return Some(NoMediaReason::UnknownFormat);
+        }
+        if self.is_ts {
+            return self.publication.why_no_media();
+        }
+        match self.session.state(now) {
+            State::Waiting => None,
+            _ => Some(NoMediaReason::NoFrames),
+        }
+    }
+}
+
+/// How long a missing packet is waited for at most.
+fn latency_ms(config: &SessionConfig) -> u16 {
+    u16::try_from(config.window.time.as_millis()).unwrap_or(u16::MAX)
+}
