@@ -145,6 +145,22 @@ impl KeyRoom {
         self.waiting.retain(|rekey| rekey.socket_id != socket_id);
     }
 
+    /// The first of those that wait whose keys are known now. One that has to be derived for, and
+    /// whose turn has not come, keeps none of the others waiting.
+    fn settle_next(&mut self, now: Time) -> Option<(Place, Rekey, Result<Box<Keys>, KeyState>)> {
+        // A session that is over waits for nothing.
+        let known = &self.by_socket;
+        self.waiting.retain(|rekey| known.contains_key(&rekey.socket_id));
+        for at in 0..self.waiting.len() {
+            let rekey = *self.waiting.get(at)?;
+            if let Some((place, result)) = self.renew(&rekey, now) {
+                self.waiting.remove(at);
+                return Some((place, rekey, result));
+            }
+        }
+        None
+    }
+
     /// The session's new keys; `None` when a key has to be derived and its turn has not come.
     fn renew(&mut self, rekey: &Rekey, now: Time) -> Option<(Place, Result<Box<Keys>, KeyState>)> {
         let secured = self.by_socket.get_mut(&rekey.socket_id)?;
@@ -235,14 +251,8 @@ impl Conductor {
 
     /// Unwraps what waits, as far as the ration goes.
     pub(super) fn renew_waiting(&mut self, now: Time) {
-        while let Some(rekey) = self.keys.waiting.pop_front() {
-            let known = self.keys.by_socket.contains_key(&rekey.socket_id);
-            match self.keys.renew(&rekey, now) {
-                Some((place, result)) => self.order_renewal(place, rekey, result, now),
-                None if known => return self.keys.waiting.push_front(rekey),
-                // The session is over.
-                None => {}
-            }
+        while let Some((place, rekey, result)) = self.keys.settle_next(now) {
+            self.order_renewal(place, rekey, result, now);
         }
     }
 
@@ -291,6 +301,38 @@ mod tests {
         let second = (0..1_000).filter(|n| ration.take(source(1), ms(*n))).count();
         assert!((390..=400).contains(&second), "{second} in a second");
         assert!((0..1_000).filter(|_| ration.take(source(1), ms(100_000))).count() == burst);
+    }
+
+    /// Key material of "correct horse".
+    fn material(seed: u8) -> KeyMaterial {
+        let suite = Suite { mode: Mode::Ctr, size: KeySize::Aes128 };
+        let secret = srt::crypto::Passphrase::new(b"correct horse").expect("long enough");
+        Initiator::new(&secret, suite, Refresh::default(), &[seed; 32])
+            .and_then(|initiator| initiator.material())
+            .expect("key material")
+    }
+
+    #[test]
+    fn who_changes_its_salt_again_and_again_keeps_nobody_else_from_changing_a_key() {
+        let mut room = KeyRoom::default();
+        let passphrase = Passphrase::new(b"correct horse").expect("long enough");
+        let place = Place { worker: 0, session: 0, slots: 1 };
+        for socket_id in [1, 2] {
+            let unwrapped = unwrap(&material(1), &passphrase).expect("it unwraps");
+            room.keep(socket_id, place, &material(1), &passphrase, source(1), unwrapped);
+        }
+        while room.ration.take(source(1), ms(0)) {}
+        for (socket_id, seed) in [(3, 1), (1, 2), (2, 1)] {
+            room.waiting.push_back(Rekey { socket_id, material: material(seed) });
+        }
+        let mut settle = |at| {
+            let settled = room.settle_next(ms(at));
+            settled.map(|(_, rekey, result)| (rekey.socket_id, result.is_ok()))
+        };
+        assert_eq!(settle(0), Some((2, true)), "its key is known, and 3 is over");
+        assert_eq!(settle(0), None);
+        assert_eq!(settle(10), Some((1, true)), "its turn has come");
+        assert_eq!(settle(10), None);
     }
 
     #[test]
