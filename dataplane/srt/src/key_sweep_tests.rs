@@ -276,6 +276,48 @@ fn judge(side: &mut Rendezvous, secured: bool, whole: &[u8], content: &[u8], blo
     }
 }
 
+/// A responder that was greeted with the right message: while that is unwrapped, once it has
+/// answered, and once the peer has used the connection.
+fn greeted(keys: &Initiator, theirs: &[u8], steps: usize) -> (Rendezvous, u32) {
+    let (mut side, cookie) = waiting(Some(keys), Role::Responder, true);
+    let greeting = handshake(Kind::Conclusion, 5, cookie);
+    let greeting = message(&greeting, ID, extension::HSREQ, extension::KMREQ, theirs);
+    side.handle_datagram(START, &greeting, &mut |_| {});
+    assert!(side.key_question().is_some());
+    if steps > 0 {
+        side.answer_keys(START, Ok(()), &mut |_| {});
+        assert_eq!(side.state(), RendezvousState::Initiated);
+    }
+    if steps > 1 {
+        side.handle_datagram(START, &crate::control::encode_keepalive(0, ID), &mut |_| {});
+        assert!(matches!(side.state(), RendezvousState::Connected(Role::Responder, _)));
+    }
+    (side, cookie)
+}
+
+#[test]
+fn a_rendezvous_that_has_a_key_message_asks_about_no_other() {
+    let own = initiator(b"correct horse");
+    let theirs = material(&own);
+    for steps in 0..3 {
+        for content in variants(&theirs) {
+            let (mut side, cookie) = greeted(&own, &theirs, steps);
+            let before = side.state();
+            let conclusion = handshake(Kind::Conclusion, 5, cookie);
+            let mut said = 0;
+            let packet = message(&conclusion, ID, extension::HSREQ, extension::KMREQ, &content);
+            side.handle_datagram(START, &packet, &mut |_| said += 1);
+            assert!(said <= 1);
+            assert_eq!(side.key_question(), None);
+            // Before the end a peer that makes no sense is refused; what is agreed stays agreed.
+            let refused = matches!(side.state(), RendezvousState::Failed(Failure::Refused(_)));
+            assert!(side.state() == before || refused && steps < 2, "{:?}", side.state());
+            side.answer_keys(START, Ok(()), &mut |_| {});
+            assert!(!refused || side.outcome().is_some_and(|it| it.is_err()), "an end is an end");
+        }
+    }
+}
+
 #[derive(Default)]
 struct Out {
     sent: Vec<Vec<u8>>,
