@@ -3,6 +3,7 @@
 //! operator's word, or real: packets that never come keep all behind them waiting in their slots.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use penstock_tests::clip::Clip;
 use penstock_tests::process::eventually;
 use penstock_tests::publisher::{PAYLOAD_BYTES, Publisher, data_packet};
+use penstock_tests::relay::{Impairment, Relay};
 use penstock_tests::senders::SrtLiveTransmit;
 use penstock_tests::system::{Options, PATIENCE, Penstock, stream_path};
 use serde_json::{Value, json};
@@ -140,6 +142,112 @@ fn pressure_sheds_load_of_a_libsrt_sender_and_its_release_restores_delivery() ->
     system.stop()
 }
 
+/// A libsrt sender through a relay, fed at [`RATE_BPS`] while `watch` looks on.
+fn while_fed(
+    system: &Penstock,
+    to: SocketAddr,
+    latency_ms: u32,
+    watch: impl FnOnce(&Directory) -> Result<()>,
+) -> Result<()> {
+    let clip = Clip::in_folder(env!("CARGO_TARGET_TMPDIR"))?;
+    let stats = format!("-statsout:{}", system.path("stats").display());
+    let options = ["-s:100", "-pf:json", "-f", &stats];
+    let url = format!("srt://{to}?streamid={ID}&mode=caller&latency={latency_ms}");
+    let log = system.path("srt-live-transmit.log");
+    let mut sender = SrtLiveTransmit::start_with(&url, &log, &options)?;
+    system.wait_stream(ID, "connected", |_| true)?;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let feeder = scope.spawn(|| feed(&mut sender, &clip, &stop));
+        let result = system.directory().and_then(|directory| watch(&directory));
+        stop.store(true, Ordering::Relaxed);
+        let fed = feeder.join().expect("no panic");
+        result.and(fed)
+    })
+}
+
+/// When packets came and how many were delivered by then, by the system's own clock.
+type Sample = (u64, u64);
+
+/// From a moment on: how long until packets were delivered at nine tenths of the rate that is fed.
+fn full_rate_after(samples: &[Sample], from_ns: u64) -> Option<Duration> {
+    const SPAN_NS: u64 = 200_000_000;
+    let after: Vec<&Sample> = samples.iter().filter(|(at_ns, _)| *at_ns >= from_ns).collect();
+    let full = |first: &&Sample| {
+        let (since_ns, before) = **first;
+        let (at_ns, delivered) =
+            after.iter().find(|(at_ns, _)| *at_ns >= since_ns + SPAN_NS).copied()?;
+        let wanted = u128::from(PACKETS_PER_S) * u128::from(at_ns - since_ns) / 1_000_000_000;
+        let is_full = u128::from(delivered - before) >= wanted * 9 / 10;
+        is_full.then(|| Duration::from_nanos(at_ns - from_ns))
+    };
+    after.iter().find_map(full)
+}
+
+/// Looks on until the stream has gone on for so many packets without a limit; how long full rate
+/// took from its last release on.
+fn recovery(directory: &Directory, packets: u64) -> Result<Duration> {
+    let mut samples: Vec<Sample> = Vec::new();
+    let from = count(directory, C::PacketsDelivered)?;
+    let released_ns = eventually("the release", PATIENCE, || {
+        let stream = directory.stream(ID).context("the stream is listed")?;
+        let delivered = stream.counter(C::PacketsDelivered);
+        samples.push((stream.counter(C::LastReceivedNs), delivered));
+        let over = delivered >= from + packets && stream.counter(C::WindowLimitPackets) == 0;
+        Ok(over.then(|| stream.counter(C::PressureChangedNs)))
+    })?;
+    full_rate_after(&samples, released_ns).context("full rate was never reached")
+}
+
+#[test]
+fn slots_that_run_short_shed_load_of_a_libsrt_sender_until_they_are_free_again() -> Result<()> {
+    // 570 slots in all: what 4 Mbit/s need for a second, and half as much again. At twice that rate,
+    // with a packet missing at all times, 760 packets would wait.
+    let options = Options {
+        ingestion: "  frame: {max_frame_size: 1048576}\n  max_connections: 1\n".into(),
+        srt: "    max_bandwidth: 4000000\n    latency: 1s\n".into(),
+        ..Options::default()
+    };
+    let system = Penstock::start(&options)?;
+    let relay = Relay::start(system.srt_address(), Impairment::losing(1, 0))?;
+    while_fed(&system, relay.address(), 1_000, |directory| {
+        let value = |counter| count(directory, counter);
+        eventually("full rate", PATIENCE, || {
+            Ok((value(C::ReceiveRateBps)? > RATE_BPS * 9 / 10).then_some(()))
+        })?;
+        ensure!(value(C::PressureChanges)? == 0, "nothing is short yet");
+        let free = value(C::ReceiveRateBps)?;
+        // Behind each of these packets all others wait for their delivery time.
+        relay.lose_for_good(40);
+        eventually("a window made smaller", PATIENCE, || {
+            Ok((value(C::WindowLimitPackets)? > 0).then_some(()))
+        })?;
+        ensure!(value(C::PressureSet)? == 0, "no operator did it");
+        let shed = eventually("a lower rate on the wire", PATIENCE, || {
+            let now = value(C::ReceiveRateBps)?;
+            Ok((now < free * 7 / 10).then_some(now))
+        })?;
+        // Many more than the relay has lost for good.
+        let stats = eventually("drops in the sender's statistics", PATIENCE, || {
+            let stats = sender_stats(&system)?;
+            let dropped = |stats: &Value| stats["send"]["packetsDropped"].as_u64();
+            Ok(stats.filter(|stats| dropped(stats) > Some(PACKETS_PER_S / 3)))
+        })?;
+        let missing = eventually("drops in our statistics", PATIENCE, || {
+            let missing = value(C::PacketsSkippedBySender)? + value(C::PacketsSkippedTooLate)?;
+            Ok((missing > PACKETS_PER_S / 3).then_some(missing))
+        })?;
+        eprintln!("rate {free} bit/s, short of slots {shed}; {missing} missing; sender: {stats}");
+        relay.lose_for_good(0);
+        // All that waits is delivered in time; then the stream is let go.
+        let took = recovery(directory, 4 * PACKETS_PER_S)?;
+        eprintln!("full rate {took:?} after the release");
+        ensure!(took <= Duration::from_millis(1_500), "delivery took {took:?} to recover");
+        Ok(())
+    })?;
+    system.stop()
+}
+
 /// Sends packets at this rate, whatever window it is told, and never every 40th; until told to stop.
 fn hog(publisher: &Publisher, start: Instant, packets_per_s: u64, stop: &AtomicBool) -> Result<()> {
     for number in 0_u32.. {
@@ -211,4 +319,38 @@ fn of_two_streams_short_of_slots_the_one_of_lower_priority_yields() -> Result<()
         feeders.into_iter().try_for_each(|feeder| feeder.join().expect("no panic")).and(result)
     })?;
     system.stop()
+}
+
+/// A libsrt sender passes over acknowledgements from before what it has dropped, and the window in
+/// them: told of too few packets for the length of its path it would stay at that for good.
+#[test]
+fn on_a_long_path_too_a_libsrt_sender_hears_of_its_release() -> Result<()> {
+    let options = Options { srt: "    max_bandwidth: 20000000\n".into(), ..Options::default() };
+    for delay_ms in [10, 40] {
+        let system = Penstock::start(&options)?;
+        let delay = Duration::from_millis(delay_ms);
+        let network = Impairment { delay, ..Impairment::losing(1, 0) };
+        let relay = Relay::start(system.srt_address(), network)?;
+        while_fed(&system, relay.address(), 300, |directory| {
+            eventually("full rate", PATIENCE, || {
+                Ok((count(directory, C::ReceiveRateBps)? > RATE_BPS * 9 / 10).then_some(()))
+            })?;
+            control(&system, &json!({"action": "set_pressure", "pressure": 1.0}))?;
+            // Until it drops, or for so long that it would have.
+            let long = count(directory, C::PacketsDelivered)? + 4 * PACKETS_PER_S;
+            eventually("a sender that holds back", PATIENCE, || {
+                let dropped = sender_stats(&system)?
+                    .and_then(|stats| stats["send"]["packetsDropped"].as_u64());
+                let over = count(directory, C::PacketsDelivered)? > long;
+                Ok((dropped > Some(0) || over).then_some(()))
+            })?;
+            control(&system, &json!({"action": "reset"}))?;
+            let took = recovery(directory, 4 * PACKETS_PER_S)?;
+            eprintln!("{delay_ms} ms each way: full rate {took:?} after the release");
+            ensure!(took <= Duration::from_millis(1_500), "delivery took {took:?} to recover");
+            Ok(())
+        })?;
+        system.stop()?;
+    }
+    Ok(())
 }

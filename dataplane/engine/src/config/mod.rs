@@ -131,7 +131,7 @@ pub struct BackpressureConfig {
     pub medium_permille: u16,
     /// Half of it.
     pub high_permille: u16,
-    /// All but two packets a round trip.
+    /// All that can be without losing the sender: it keeps a round trip's packets, and two at least.
     pub critical_permille: u16,
     /// How long the pressure must be low before streams are let go.
     pub response_window: Duration,

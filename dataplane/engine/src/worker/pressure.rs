@@ -8,10 +8,18 @@
 //! *Pressure* is how short memory is, in thousandths, by whatever is nearest its limit: the worker's
 //! free slots, the stream's share of them, its frames that wait for their delivery time. Nothing is
 //! done below `medium_watermark`; from there a quarter of the stream's load is shed, from
-//! `high_watermark` half of it, from `critical_watermark` all but two packets a round trip. (Two, and
-//! never none: a libsrt sender that was told 0 for a second does not recover.) It acts at once, and
-//! lets go once the pressure has been below `low_watermark` for `response_window`; then the sender
-//! hears of its whole window at once.
+//! `high_watermark` half of it, from `critical_watermark` all that can be. It acts at once, and lets
+//! go once the pressure has been below `low_watermark` for `response_window`; then the sender hears of
+//! its whole window at once.
+//!
+//! A sender must be able to hear of that. libsrt's passes over acknowledgements from before what it
+//! has dropped, and the window in them, and while it holds back it drops at the pace at which it is
+//! fed: an acknowledgement that takes a round trip to come must cover what was dropped in that time.
+//! A libsrt sender of 8 Mbit/s at 20 ms that was told 2 never sent more than 2 again. So the window
+//! is never less than the packets of a round trip at the stream's highest pace so far, and two in any
+//! case. What is shed by it is what could be sent while an acknowledgement is put off: nearly all on
+//! a short path, a quarter at 20 ms, nothing beyond 100 ms. There the slots that a stream may hold
+//! are its only bound: what is above that is dropped here and counted.
 //!
 //! A worker's slots are shared. When they are short, the streams of the lowest priority among the
 //! worker's feel it as it is, and for each priority that lies below its own a stream feels one
@@ -101,8 +109,11 @@ pub(crate) struct Throttle {
     low_since: Option<Time>,
     limit: Option<u32>,
     pace_from: (Time, u64),
-    /// Packets a second while nothing was limited.
+    /// Packets a second while nothing was limited, last and at most.
     pace_pps: u64,
+    pace_max_pps: u64,
+    /// It was let go since the pace was last looked at: what comes is what was held back.
+    catching_up: bool,
     changes: u64,
     changed: Time,
 }
@@ -119,6 +130,8 @@ impl Throttle {
             limit: None,
             pace_from: (Time::ZERO, 0),
             pace_pps: 0,
+            pace_max_pps: 0,
+            catching_up: false,
             changes: 0,
             changed: Time::ZERO,
         }
@@ -158,12 +171,18 @@ impl Throttle {
         self.measured = flow.pressure;
         self.follow_pace(now, flow.packets_received);
         let level = self.wanted(now);
-        if level == self.level {
+        let least = u32::try_from(self.round_trip(flow)).unwrap_or(u32::MAX);
+        if level != self.level {
+            self.catching_up |= level == Level::Free;
+            self.level = level;
+            let window = u32::try_from(level.window(self.in_flight(flow))).unwrap_or(u32::MAX);
+            self.limit = (level != Level::Free).then(|| window.max(least));
+        } else if self.limit.is_some_and(|limit| limit < least) {
+            // The path has become longer.
+            self.limit = Some(least);
+        } else {
             return None;
         }
-        self.level = level;
-        let window = level.window(self.in_flight(flow));
-        self.limit = (level != Level::Free).then(|| u32::try_from(window.max(2)).unwrap_or(2));
         self.changes += 1;
         self.changed = now;
         Some(self.limit.unwrap_or(u32::MAX))
@@ -177,6 +196,17 @@ impl Throttle {
         }
         let cycle_us = flow.rtt_us + ACK_INTERVAL_US;
         self.pace_pps.saturating_mul(cycle_us).div_ceil(1_000_000).min(most)
+    }
+
+    /// Packets of a round trip at the highest pace so far, and an eighth more: a sender that may have
+    /// fewer in flight never hears that it may have more. Half of all while no pace is known.
+    fn round_trip(&self, flow: &Flow) -> u64 {
+        let most = u64::from(flow.window_packets);
+        if self.pace_max_pps == 0 {
+            return (most / 2).max(2);
+        }
+        let rtt_us = flow.rtt_us.saturating_mul(9) / 8;
+        self.pace_max_pps.saturating_mul(rtt_us).div_ceil(1_000_000).min(most).max(2)
     }
 
     fn wanted(&mut self, now: Time) -> Level {
@@ -210,9 +240,10 @@ impl Throttle {
             return;
         }
         self.pace_from = (now, packets);
-        if self.level == Level::Free {
+        if self.level == Level::Free && !std::mem::take(&mut self.catching_up) {
             let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1);
             self.pace_pps = packets.saturating_sub(before).saturating_mul(1_000) / millis;
+            self.pace_max_pps = self.pace_max_pps.max(self.pace_pps);
         }
     }
 
@@ -257,9 +288,10 @@ mod tests {
         START + Duration::from_millis(ms)
     }
 
-    /// A stream of 1,000 packets a second and 30 ms of round trip: 40 in flight.
+    /// A stream of 1,000 packets a second on a short path: 10 or 11 in flight.
     struct Stream {
         throttle: Throttle,
+        rtt_us: u64,
         now: u64,
     }
 
@@ -267,7 +299,7 @@ mod tests {
         fn new(config: BackpressureConfig) -> Self {
             let mut throttle = Throttle::new(config);
             throttle.open(None, START);
-            let mut stream = Self { throttle, now: 0 };
+            let mut stream = Self { throttle, rtt_us: 400, now: 0 };
             assert_eq!(stream.run(1_000, 0), [0_u32; 0]);
             stream
         }
@@ -276,7 +308,7 @@ mod tests {
             let flow = Flow {
                 pressure,
                 packets_received: self.now,
-                rtt_us: 30_000,
+                rtt_us: self.rtt_us,
                 window_packets: 1_000,
             };
             self.throttle.update(ms(self.now), &flow)
@@ -298,11 +330,46 @@ mod tests {
     fn each_watermark_sheds_more_and_the_last_leaves_two_packets() {
         let mut stream = Stream::new(CONFIG);
         for (pressure, change) in
-            [(699, None), (700, Some(30)), (799, None), (800, Some(20)), (900, Some(2))]
+            [(699, None), (700, Some(8)), (799, None), (800, Some(5)), (900, Some(2))]
         {
             assert_eq!(stream.at(pressure), change, "at {pressure}");
         }
         assert_eq!((stream.throttle.pressure(), stream.throttle.limit()), (900, Some(2)));
+    }
+
+    #[test]
+    fn a_window_is_never_less_than_a_round_trip_at_the_highest_pace() {
+        let mut stream = Stream::new(CONFIG);
+        stream.rtt_us = 20_000;
+        // 1,000 a second for 20 ms, and an eighth more.
+        for pressure in [700, 800, 900] {
+            assert!(stream.at(pressure).is_none_or(|window| window == 23), "at {pressure}");
+            assert_eq!(stream.throttle.limit(), Some(23));
+        }
+        stream.rtt_us = 40_000;
+        assert_eq!(stream.at(900), Some(45), "the path has become longer");
+        stream.rtt_us = 20_000;
+        assert_eq!(stream.at(900), None);
+    }
+
+    #[test]
+    fn what_was_held_back_is_no_pace() {
+        let mut stream = Stream::new(CONFIG);
+        stream.throttle.set(Some(1_000));
+        assert_eq!(stream.at(0), Some(2));
+        stream.throttle.set(None);
+        assert_eq!(stream.at(0), Some(u32::MAX));
+        let mut update = |now: u64, packets_received| {
+            let flow =
+                Flow { pressure: 0, packets_received, rtt_us: 20_000, window_packets: 1_000 };
+            stream.throttle.update(ms(now), &flow)
+        };
+        // The second after it was let go brings five thousand, those after it a thousand each.
+        assert_eq!([update(2_010, 6_000), update(3_020, 7_010), update(4_030, 8_020)], [None; 3]);
+        stream.throttle.set(Some(1_000));
+        let flow =
+            Flow { pressure: 0, packets_received: 8_020, rtt_us: 20_000, window_packets: 1_000 };
+        assert_eq!(stream.throttle.update(ms(4_040), &flow), Some(23));
     }
 
     #[test]
@@ -333,7 +400,7 @@ mod tests {
     #[test]
     fn a_reset_goes_by_the_measured_pressure_at_once() {
         let mut stream = Stream::new(CONFIG);
-        for (measured, change) in [(0, Some(u32::MAX)), (850, Some(20))] {
+        for (measured, change) in [(0, Some(u32::MAX)), (850, Some(5))] {
             stream.throttle.set(Some(1_000));
             assert_eq!(stream.at(0), Some(2));
             stream.throttle.set(None);
@@ -369,18 +436,14 @@ mod tests {
         assert_eq!(stream.at(900), Some(2));
         // Ten seconds in which hardly anything came through.
         for now in (0..10_000).step_by(10) {
-            let flow = Flow {
-                pressure: 900,
-                packets_received: 1_001,
-                rtt_us: 30_000,
-                window_packets: 1_000,
-            };
+            let flow =
+                Flow { pressure: 900, packets_received: 1_001, rtt_us: 400, window_packets: 1_000 };
             assert_eq!(stream.throttle.update(ms(1_000 + now), &flow), None);
         }
         stream.throttle.set(Some(700));
         let flow =
-            Flow { pressure: 900, packets_received: 1_001, rtt_us: 30_000, window_packets: 1_000 };
-        assert_eq!(stream.throttle.update(ms(11_000), &flow), Some(30));
+            Flow { pressure: 900, packets_received: 1_001, rtt_us: 400, window_packets: 1_000 };
+        assert_eq!(stream.throttle.update(ms(11_000), &flow), Some(8));
     }
 
     #[test]
@@ -389,6 +452,8 @@ mod tests {
         throttle.open(Some(700), START);
         let flow = Flow { pressure: 0, packets_received: 3, rtt_us: 30_000, window_packets: 1_000 };
         assert_eq!(throttle.update(ms(10), &flow), Some(750));
+        throttle.set(Some(1_000));
+        assert_eq!(throttle.update(ms(20), &flow), Some(500), "it may be anything but none");
     }
 
     #[test]
