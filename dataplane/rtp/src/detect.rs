@@ -223,8 +223,8 @@ impl Detector {
         let sets = ParameterSets::EMPTY;
         let video = |encoding| Some(Format::video(header.payload_type, encoding));
         match candidate {
-            Candidate::H264 => video(Encoding::H264 { sets }),
-            Candidate::Hevc => video(Encoding::Hevc { sets, has_order: false }),
+            Candidate::H264 => video(Encoding::H264 { sets, depth: 0 }),
+            Candidate::Hevc => video(Encoding::Hevc { sets, has_order: false, depth: 0 }),
             Candidate::Av1 => video(Encoding::Av1),
             Candidate::JpegXs => video(Encoding::JpegXs),
             Candidate::MpegTs => video(Encoding::MpegTs),

@@ -16,6 +16,8 @@ pub enum Encoding {
     H264 {
         /// Of the description.
         sets: ParameterSets,
+        /// NAL units that may come before one that they follow; 0: none, they come in order.
+        depth: u8,
     },
     /// RFC 7798.
     Hevc {
@@ -23,6 +25,8 @@ pub enum Encoding {
         sets: ParameterSets,
         /// DONL and DOND are there: sprop-max-don-diff is above 0.
         has_order: bool,
+        /// NAL units that may come before one that they follow; 0: none, they come in order.
+        depth: u8,
     },
     /// AOM's payload format.
     Av1,

@@ -137,18 +137,20 @@ fn format(data: &[u8], encoding: Encoding, clock_hz: u32) {
     }
 }
 
-/// RFC 6184, with and without parameter sets in the description.
+/// RFC 6184, with and without parameter sets in the description, and interleaved.
 pub fn h264(data: &[u8]) {
     let mut sets = ParameterSets::EMPTY;
-    format(data, Encoding::H264 { sets }, 90_000);
+    format(data, Encoding::H264 { sets, depth: 0 }, 90_000);
     sets.push(&[0x67, 0x42, 0, 0x1f]);
-    format(data, Encoding::H264 { sets }, 90_000);
+    format(data, Encoding::H264 { sets, depth: 0 }, 90_000);
+    format(data, Encoding::H264 { sets, depth: 3 }, 90_000);
 }
 
-/// RFC 7798, with and without decoding order numbers.
+/// RFC 7798, with and without decoding order numbers, and interleaved.
 pub fn hevc(data: &[u8]) {
-    for has_order in [false, true] {
-        format(data, Encoding::Hevc { sets: ParameterSets::EMPTY, has_order }, 90_000);
+    let sets = ParameterSets::EMPTY;
+    for (has_order, depth) in [(false, 0), (true, 0), (true, 2)] {
+        format(data, Encoding::Hevc { sets, has_order, depth }, 90_000);
     }
 }
 
@@ -322,8 +324,8 @@ fn config(kind: u8) -> SessionConfig {
     let sets = ParameterSets::EMPTY;
     let format = match kind & 7 {
         0 => None,
-        1 => Some(Encoding::H264 { sets }),
-        2 => Some(Encoding::Hevc { sets, has_order: false }),
+        1 => Some(Encoding::H264 { sets, depth: 0 }),
+        2 => Some(Encoding::Hevc { sets, has_order: false, depth: 0 }),
         3 => Some(Encoding::Av1),
         4 => Some(Encoding::JpegXs),
         5 => Some(Encoding::MpegTs),

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use codec::latm::MuxConfig;
 
 use crate::format::{CONFIGURATION_BYTES_MAX, Encoding, Format};
-use crate::payload::ParameterSets;
 use crate::payload::aac::AacParameters;
+use crate::payload::{DEPTH_MAX, ParameterSets};
 use crate::rtx::Association;
 use crate::session::{Feedback, TrackSetup};
 
@@ -333,15 +333,19 @@ fn encoding(name: &str, parameters: &Parameters<'_>) -> Result<Encoding, SdpErro
     })
 }
 
+/// Depths of interleaving that are taken, up to [`DEPTH_MAX`].
+const DEPTHS: &str = "0 to 64";
+const _: () = assert!(DEPTH_MAX == 64, "the text says so");
+
 fn h264(parameters: &Parameters<'_>) -> Result<Encoding, SdpError> {
     parameters.within("H264", "packetization-mode", 2, 0, "0, 1 or 2")?;
-    let allowed = "0: NAL units are taken in the order they come";
-    parameters.within("H264", "sprop-interleaving-depth", 0, 0, allowed)?;
+    let depth =
+        parameters.within("H264", "sprop-interleaving-depth", DEPTH_MAX.into(), 0, DEPTHS)?;
     let mut sets = ParameterSets::EMPTY;
     for text in parameters.text("sprop-parameter-sets").unwrap_or_default().split(',') {
         add_sets(&mut sets, text, |nal| matches!(nal.first().map(|byte| byte & 0x9f), Some(7 | 8)));
     }
-    Ok(Encoding::H264 { sets })
+    Ok(Encoding::H264 { sets, depth: u8::try_from(depth).unwrap_or(0) })
 }
 
 fn hevc(parameters: &Parameters<'_>) -> Result<Encoding, SdpError> {
@@ -353,8 +357,7 @@ fn hevc(parameters: &Parameters<'_>) -> Result<Encoding, SdpError> {
             allowed: "SRST: one stream",
         });
     }
-    let allowed = "0: NAL units are taken in the order they come";
-    parameters.within("H265", "sprop-depack-buf-nalus", 0, 0, allowed)?;
+    let depth = parameters.within("H265", "sprop-depack-buf-nalus", DEPTH_MAX.into(), 0, DEPTHS)?;
     let don_diff = parameters.within("H265", "sprop-max-don-diff", 32_767, 0, "0 to 32767")?;
     let mut sets = ParameterSets::EMPTY;
     for key in ["sprop-vps", "sprop-sps", "sprop-pps"] {
@@ -363,7 +366,8 @@ fn hevc(parameters: &Parameters<'_>) -> Result<Encoding, SdpError> {
             add_sets(&mut sets, text, |nal| matches!(kind(nal), Some(32..=34)));
         }
     }
-    Ok(Encoding::Hevc { sets, has_order: don_diff > 0 })
+    let depth = u8::try_from(depth).unwrap_or(0);
+    Ok(Encoding::Hevc { sets, has_order: don_diff > 0, depth })
 }
 
 /// Adds the parameter set of a base64 text. Some cameras leave start codes in, put several behind one

@@ -55,8 +55,10 @@ fn packets_losses_reports_and_requests_allocate_nothing() {
     let slab = Slab::new(1_024).unwrap();
     for (name, encoding) in [
         ("h264_gstreamer", None),
-        ("h264_ffmpeg", Some(Encoding::H264 { sets })),
-        ("hevc_gstreamer_ap", Some(Encoding::Hevc { sets, has_order: false })),
+        ("h264_ffmpeg", Some(Encoding::H264 { sets, depth: 0 })),
+        ("hevc_gstreamer_ap", Some(Encoding::Hevc { sets, has_order: false, depth: 0 })),
+        // Numbers are read where there are none: NAL units wait and go in any order.
+        ("hevc_gstreamer", Some(Encoding::Hevc { sets, has_order: true, depth: 4 })),
         ("aac_gstreamer", None),
         ("opus_ffmpeg", None),
         ("ts_gstreamer", None),

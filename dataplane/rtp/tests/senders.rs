@@ -15,11 +15,11 @@ use rtp::payload::aac::AacParameters;
 const EMPTY: ParameterSets = ParameterSets::EMPTY;
 
 fn h264() -> Encoding {
-    Encoding::H264 { sets: EMPTY }
+    Encoding::H264 { sets: EMPTY, depth: 0 }
 }
 
 fn hevc() -> Encoding {
-    Encoding::Hevc { sets: EMPTY, has_order: false }
+    Encoding::Hevc { sets: EMPTY, has_order: false, depth: 0 }
 }
 
 fn format(encoding: Encoding, clock_hz: u32) -> Format {

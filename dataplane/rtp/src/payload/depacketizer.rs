@@ -34,8 +34,10 @@ pub(crate) enum Depacketizer {
 impl Depacketizer {
     pub(crate) fn new(format: &Format) -> Self {
         match format.encoding {
-            Encoding::H264 { sets } => Self::H264(H264::new(sets)),
-            Encoding::Hevc { sets, has_order } => Self::Hevc(Hevc::new(sets, has_order)),
+            Encoding::H264 { sets, depth } => Self::H264(H264::new(sets, depth)),
+            Encoding::Hevc { sets, has_order, depth } => {
+                Self::Hevc(Hevc::new(sets, has_order, depth))
+            }
             Encoding::Av1 => Self::Av1(Av1::new()),
             Encoding::JpegXs => Self::JpegXs(JpegXs::default()),
             Encoding::MpegTs => Self::TransportStream,
@@ -57,8 +59,8 @@ impl Depacketizer {
     ) {
         let (timestamp, marker) = (packet.header.timestamp, packet.header.marker);
         match self {
-            Self::H264(format) => format.push(to, timestamp, marker, packet.payload()),
-            Self::Hevc(format) => format.push(to, timestamp, marker, packet.payload()),
+            Self::H264(format) => format.push_packet(to, packet, held),
+            Self::Hevc(format) => format.push_packet(to, packet, held),
             Self::Av1(format) => format.push(to, packet, held),
             Self::JpegXs(format) => format.push(to, packet, held),
             Self::TransportStream => transport_stream(to, &packet, due),
@@ -76,8 +78,8 @@ impl Depacketizer {
         held: &mut Held,
     ) {
         match self {
-            Self::H264(format) => format.lost(to),
-            Self::Hevc(format) => format.lost(to),
+            Self::H264(format) => format.lost_packets(to, held),
+            Self::Hevc(format) => format.lost_packets(to, held),
             Self::Av1(format) => format.lost(to, held),
             Self::JpegXs(format) => format.lost(to),
             Self::TransportStream => to.out.ts_lost(u32::try_from(packets).unwrap_or(u32::MAX)),
@@ -90,8 +92,8 @@ impl Depacketizer {
     /// Nothing more comes.
     pub(crate) fn finish<O: Output>(&mut self, to: &mut Outlet<'_, O>, held: &mut Held) {
         match self {
-            Self::H264(format) => format.finish(to),
-            Self::Hevc(format) => format.finish(to),
+            Self::H264(format) => format.finish_packets(to, held),
+            Self::Hevc(format) => format.finish_packets(to, held),
             Self::Av1(format) => format.finish(to, held),
             Self::JpegXs(format) => format.finish(to, held),
             Self::Aac(format) => format.finish(to),

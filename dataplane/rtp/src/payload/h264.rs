@@ -10,14 +10,17 @@
 //! ```
 //!
 //! All kinds are read whatever packetization-mode was announced: senders without one use FU-A and
-//! STAP-A. In interleaved mode NAL units are taken in the order they come; one that comes out of
-//! decoding order is counted and damages its access unit.
+//! STAP-A. NAL units are put in decoding order where the description says how deep they are
+//! interleaved (sprop-interleaving-depth); else one that comes out of it is counted and damages its
+//! access unit.
 
+use super::interleave::{Finds, Found, Order, give};
 use super::nal::{NalUnits, Role, starts_with_code};
 use super::unit::Outlet;
-use super::{ParameterSets, Shape};
+use super::{Held, ParameterSets, Shape};
 use crate::bytes::{u8_at, u16_at, u24_at};
 use crate::output::Output;
+use crate::packet::Packet;
 
 const STAP_A: u8 = 24;
 const STAP_B: u8 = 25;
@@ -35,17 +38,75 @@ pub struct H264 {
     injected: Option<u32>,
     /// Decoding order number of the last NAL unit that had one.
     order: Option<u16>,
+    /// NAL units are interleaved.
+    interleaved: Option<Order>,
 }
 
 impl H264 {
-    /// With the parameter sets of the stream's description (8.1, sprop-parameter-sets).
-    pub(crate) fn new(sets: ParameterSets) -> Self {
+    /// With the parameter sets of the stream's description and the depth of its interleaving (8.1,
+    /// sprop-parameter-sets, sprop-interleaving-depth).
+    pub(crate) fn new(sets: ParameterSets, depth: u8) -> Self {
         Self {
             units: NalUnits::new(!sets.as_bytes().is_empty()),
             sets,
             injected: None,
             order: None,
+            interleaved: Order::new(depth),
         }
+    }
+
+    /// The next packet, where NAL units may be interleaved.
+    pub(crate) fn push_packet<O: Output>(
+        &mut self,
+        to: &mut Outlet<'_, O>,
+        packet: Packet,
+        held: &mut Held,
+    ) {
+        let Some(order) = &mut self.interleaved else {
+            let (timestamp, marker) = (packet.header.timestamp, packet.header.marker);
+            return self.push(to, timestamp, marker, packet.payload());
+        };
+        let mut finds = Finds::new();
+        let whole = find(packet.payload(), &mut finds).is_some();
+        order.put(to, packet, finds.as_slice(), &mut held.waiting);
+        if !whole {
+            to.counters.elements_invalid += 1;
+            order.lose(&held.waiting);
+        }
+        self.release(to, held, false);
+    }
+
+    /// Takes the NAL units whose turn it is.
+    fn release<O: Output>(&mut self, to: &mut Outlet<'_, O>, held: &mut Held, all: bool) {
+        let Some(order) = &mut self.interleaved else { return };
+        let (sets, injected) = (&self.sets, &mut self.injected);
+        order.release(to, &mut self.units, &mut held.waiting, all, |to, units, part, bytes| {
+            let role = match part.head() {
+                [] => role(bytes),
+                [header, ..] => role(&[*header, u8_at(bytes, 0).unwrap_or(0)]),
+            };
+            if part.first {
+                inject(to, units, sets, injected, part.timestamp, role);
+            }
+            give(to, units, part, bytes, role);
+        });
+    }
+
+    /// Packets are missing, where NAL units may be interleaved.
+    pub(crate) fn lost_packets<O: Output>(&mut self, to: &mut Outlet<'_, O>, held: &Held) {
+        match &mut self.interleaved {
+            Some(order) => {
+                order.lose(&held.waiting);
+                self.units.disorder(to);
+            }
+            None => self.lost(to),
+        }
+    }
+
+    /// Nothing more comes, where NAL units may be interleaved.
+    pub(crate) fn finish_packets<O: Output>(&mut self, to: &mut Outlet<'_, O>, held: &mut Held) {
+        self.release(to, held, true);
+        self.finish(to);
     }
 
     pub(crate) fn push<O: Output>(
@@ -196,14 +257,7 @@ impl H264 {
 
     /// A stream whose parameter sets come only in its description gets them before key pictures.
     fn inject<O: Output>(&mut self, to: &mut Outlet<'_, O>, timestamp: u32, role: Role) {
-        let key = matches!(role, Role::Slice { key: true, .. });
-        if !key || self.units.has_in_band_sets() || self.injected == Some(timestamp) {
-            return;
-        }
-        self.injected = Some(timestamp);
-        if !self.sets.as_bytes().is_empty() {
-            self.units.inject(to, timestamp, self.sets.as_bytes());
-        }
+        inject(to, &mut self.units, &self.sets, &mut self.injected, timestamp, role);
     }
 
     /// Interleaved mode: the decoding order must not go back (5.5).
@@ -216,6 +270,88 @@ impl H264 {
         }
         self.order = Some(number);
     }
+}
+
+/// Writes the description's parameter sets before a key picture of `timestamp`, once, unless the
+/// stream has its own.
+pub(super) fn inject<O: Output>(
+    to: &mut Outlet<'_, O>,
+    units: &mut NalUnits,
+    sets: &ParameterSets,
+    injected: &mut Option<u32>,
+    timestamp: u32,
+    role: Role,
+) {
+    let key = matches!(role, Role::Slice { key: true, .. });
+    if !key || units.has_in_band_sets() || *injected == Some(timestamp) {
+        return;
+    }
+    *injected = Some(timestamp);
+    if !sets.as_bytes().is_empty() {
+        units.inject(to, timestamp, sets.as_bytes());
+    }
+}
+
+/// The NAL units of an interleaved payload (table 4): `None` when it breaks off or is of a kind
+/// that has no numbers.
+fn find(payload: &[u8], finds: &mut Finds) -> Option<()> {
+    match payload.first()? & 0x1f {
+        STAP_B => {
+            let mut number = u16_at(payload, 1)?;
+            let mut at = 3;
+            while at < payload.len() {
+                let len = usize::from(u16_at(payload, at)?);
+                find_whole(payload, Found::whole(at + 2, len, number), finds)?;
+                at += 2 + len;
+                number = number.wrapping_add(1);
+            }
+        }
+        kind @ (MTAP16 | MTAP24) => {
+            let base = u16_at(payload, 1)?;
+            let mut at = 3;
+            while at < payload.len() {
+                let len = usize::from(u16_at(payload, at)?);
+                let number = base.wrapping_add(u8_at(payload, at + 2)?.into());
+                let (offset, head) = match kind {
+                    MTAP16 => (u16_at(payload, at + 3)?.into(), 5),
+                    _ => (u24_at(payload, at + 3)?, 6),
+                };
+                let found = Found { offset, ..Found::whole(at + head, len, number) };
+                find_whole(payload, found, finds)?;
+                at += head + len;
+            }
+        }
+        kind @ (FU_A | FU_B) => {
+            let (indicator, head) = (u8_at(payload, 0)?, u8_at(payload, 1)?);
+            let (number, start) = match kind {
+                FU_A => (None, 2),
+                _ => (Some(u16_at(payload, 2)?), 4),
+            };
+            let nal_type = head & 0x1f;
+            if !matches!(nal_type, 1..=23) {
+                return None;
+            }
+            let found = Found {
+                start,
+                len: payload.len().saturating_sub(start),
+                number,
+                head: [indicator & 0xe0 | nal_type, 0],
+                head_len: 1,
+                first: head & 0x80 != 0,
+                last: head & 0x40 != 0,
+                offset: 0,
+            };
+            finds.push(found).then_some(())?;
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// One that lies in the payload to its end.
+fn find_whole(payload: &[u8], found: Found, finds: &mut Finds) -> Option<()> {
+    payload.get(found.start..found.start + found.len).filter(|nal| !nal.is_empty())?;
+    finds.push(found).then_some(())
 }
 
 /// What a NAL unit is (H.264, table 7-1).
@@ -322,7 +458,7 @@ mod tests {
     const P_MORE: &[u8] = &[0x41, 0x46, 6, 7];
 
     fn bench() -> Bench<H264> {
-        Bench::new(H264::new(ParameterSets::EMPTY))
+        Bench::new(H264::new(ParameterSets::EMPTY, 0))
     }
 
     impl Bench<H264> {
@@ -611,7 +747,7 @@ mod tests {
     fn described_parameter_sets_stand_before_key_pictures_until_the_stream_has_its_own() {
         let mut sets = ParameterSets::EMPTY;
         assert!(sets.push(SPS) && sets.push(PPS));
-        let mut bench = Bench::new(H264::new(sets));
+        let mut bench = Bench::new(H264::new(sets, 0));
         bench.packet(0, true, IDR).packet(1, true, P).packet(2, false, IDR).packet(2, true, IDR);
         bench.packet(3, false, SPS).packet(3, true, IDR).packet(4, true, IDR);
         let out = bench.done();

@@ -1,6 +1,7 @@
 //! Parts of packets that wait as slots: until the length of what they belong to is known (AV1), or
-//! its order (JPEG XS out of order).
+//! its order (JPEG XS out of order, interleaved NAL units).
 
+use super::interleave::Waiting;
 use crate::packet::Packet;
 
 /// A part of a packet's payload.
@@ -24,11 +25,18 @@ pub(crate) struct Held {
     pieces: Vec<Piece>,
     pieces_max: usize,
     bytes: usize,
+    /// Of interleaved streams, which hold nothing else.
+    pub(crate) waiting: Waiting,
 }
 
 impl Held {
     pub(crate) fn new(pieces_max: usize) -> Self {
-        Self { pieces: Vec::with_capacity(pieces_max), pieces_max, bytes: 0 }
+        Self {
+            pieces: Vec::with_capacity(pieces_max),
+            pieces_max,
+            bytes: 0,
+            waiting: Waiting::new(pieces_max),
+        }
     }
 
     /// Bytes that room for so many pieces takes.
@@ -67,5 +75,6 @@ impl Held {
     pub(crate) fn clear(&mut self) {
         self.pieces.clear();
         self.bytes = 0;
+        self.waiting.clear();
     }
 }

@@ -8,14 +8,18 @@
 //!    50    A cType PHSsize F0–2 Y, extension, payload of cType   PACI  4.4.4
 //! ```
 //!
-//! DONL and DOND are there when the description says sprop-max-don-diff above 0. NAL units of other
-//! layers than 0 are not handed on.
+//! DONL and DOND are there when the description says sprop-max-don-diff above 0. NAL units are put in
+//! decoding order where it says how many wait (sprop-depack-buf-nalus). NAL units of other layers than
+//! 0 are not handed on.
 
+use super::h264::inject;
+use super::interleave::{Finds, Found, Order, give};
 use super::nal::{NalUnits, Role, starts_with_code};
 use super::unit::Outlet;
-use super::{ParameterSets, Shape};
+use super::{Held, ParameterSets, Shape};
 use crate::bytes::{u8_at, u16_at};
 use crate::output::Output;
+use crate::packet::Packet;
 
 const AGGREGATE: u8 = 48;
 const FRAGMENT: u8 = 49;
@@ -30,6 +34,8 @@ pub struct Hevc {
     has_order: bool,
     injected: Option<u32>,
     order: Option<u16>,
+    /// NAL units are interleaved.
+    interleaved: Option<Order>,
 }
 
 /// The header of a NAL unit or payload.
@@ -60,16 +66,72 @@ impl Header {
 }
 
 impl Hevc {
-    /// With the parameter sets of the description (7.1, sprop-vps, -sps, -pps), and whether decoding
-    /// order numbers are there.
-    pub(crate) fn new(sets: ParameterSets, has_order: bool) -> Self {
+    /// With the parameter sets of the description, whether decoding order numbers are there, and how
+    /// many NAL units wait for their order (7.1, sprop-vps, -sps, -pps, sprop-max-don-diff,
+    /// sprop-depack-buf-nalus).
+    pub(crate) fn new(sets: ParameterSets, has_order: bool, depth: u8) -> Self {
         Self {
             units: NalUnits::new(!sets.as_bytes().is_empty()),
             sets,
             has_order,
             injected: None,
             order: None,
+            interleaved: Order::new(depth).filter(|_| has_order),
         }
+    }
+
+    /// The next packet, where NAL units may be interleaved.
+    pub(crate) fn push_packet<O: Output>(
+        &mut self,
+        to: &mut Outlet<'_, O>,
+        packet: Packet,
+        held: &mut Held,
+    ) {
+        let Some(order) = &mut self.interleaved else {
+            let (timestamp, marker) = (packet.header.timestamp, packet.header.marker);
+            return self.push(to, timestamp, marker, packet.payload());
+        };
+        let mut finds = Finds::new();
+        let whole = find(packet.payload(), &mut finds).is_some();
+        order.put(to, packet, finds.as_slice(), &mut held.waiting);
+        if !whole {
+            to.counters.elements_invalid += 1;
+            order.lose(&held.waiting);
+        }
+        self.release(to, held, false);
+    }
+
+    /// Takes the NAL units whose turn it is.
+    fn release<O: Output>(&mut self, to: &mut Outlet<'_, O>, held: &mut Held, all: bool) {
+        let Some(order) = &mut self.interleaved else { return };
+        let (sets, injected) = (&self.sets, &mut self.injected);
+        order.release(to, &mut self.units, &mut held.waiting, all, |to, units, part, bytes| {
+            let role = match part.head() {
+                [first, second] => role(&[*first, *second, u8_at(bytes, 0).unwrap_or(0)]),
+                _ => role(bytes),
+            };
+            if part.first {
+                inject(to, units, sets, injected, part.timestamp, role);
+            }
+            give(to, units, part, bytes, role);
+        });
+    }
+
+    /// Packets are missing, where NAL units may be interleaved.
+    pub(crate) fn lost_packets<O: Output>(&mut self, to: &mut Outlet<'_, O>, held: &Held) {
+        match &mut self.interleaved {
+            Some(order) => {
+                order.lose(&held.waiting);
+                self.units.disorder(to);
+            }
+            None => self.lost(to),
+        }
+    }
+
+    /// Nothing more comes, where NAL units may be interleaved.
+    pub(crate) fn finish_packets<O: Output>(&mut self, to: &mut Outlet<'_, O>, held: &mut Held) {
+        self.release(to, held, true);
+        self.finish(to);
     }
 
     pub(crate) fn push<O: Output>(
@@ -242,14 +304,7 @@ impl Hevc {
     }
 
     fn inject<O: Output>(&mut self, to: &mut Outlet<'_, O>, timestamp: u32, role: Role) {
-        let key = matches!(role, Role::Slice { key: true, .. });
-        if !key || self.units.has_in_band_sets() || self.injected == Some(timestamp) {
-            return;
-        }
-        self.injected = Some(timestamp);
-        if !self.sets.as_bytes().is_empty() {
-            self.units.inject(to, timestamp, self.sets.as_bytes());
-        }
+        inject(to, &mut self.units, &self.sets, &mut self.injected, timestamp, role);
     }
 
     /// The decoding order must not go back: NAL units are taken as they come.
@@ -261,6 +316,54 @@ impl Hevc {
             self.units.disorder(to);
         }
         self.order = Some(number);
+    }
+}
+
+/// The NAL units of an interleaved payload: `None` when it breaks off or is of a kind that is not
+/// taken interleaved. Those of other layers are left out.
+fn find(payload: &[u8], finds: &mut Finds) -> Option<()> {
+    let header = Header::of(payload).filter(|header| header.is_valid())?;
+    let base = header.layer() == 0;
+    match header.kind() {
+        AGGREGATE => {
+            let mut number = u16_at(payload, 2)?;
+            let mut at = 4;
+            loop {
+                let len = usize::from(u16_at(payload, at)?);
+                let nal = payload.get(at + 2..at + 2 + len)?;
+                let inner = Header::of(nal).filter(|inner| inner.kind() < AGGREGATE)?;
+                if inner.layer() == 0 {
+                    finds.push(Found::whole(at + 2, len, number)).then_some(())?;
+                }
+                at += 2 + len;
+                if at >= payload.len() {
+                    return Some(());
+                }
+                number = number.wrapping_add(u16::from(u8_at(payload, at)?) + 1);
+                at += 1;
+            }
+        }
+        FRAGMENT => {
+            let head = u8_at(payload, 2)?;
+            let first = head & 0x80 != 0;
+            let kind = Some(head & 0x3f).filter(|kind| *kind < AGGREGATE)?;
+            let start = if first { 5 } else { 3 };
+            let found = Found {
+                head: header.with_kind(kind).0,
+                head_len: 2,
+                first,
+                last: head & 0x40 != 0,
+                number: if first { Some(u16_at(payload, 3)?) } else { None },
+                ..Found::whole(start, payload.len().checked_sub(start)?, 0)
+            };
+            (!base || finds.push(found)).then_some(())
+        }
+        0..AGGREGATE => {
+            let (len, number) = (payload.len().checked_sub(4)?, u16_at(payload, 2)?);
+            let found = Found { head: header.0, head_len: 2, ..Found::whole(4, len, number) };
+            (!base || finds.push(found)).then_some(())
+        }
+        _ => None,
     }
 }
 
@@ -362,7 +465,7 @@ mod tests {
     const P_MORE: &[u8] = &[2, 1, 0x50, 5, 6];
 
     fn bench(has_order: bool) -> Bench<Hevc> {
-        Bench::new(Hevc::new(ParameterSets::EMPTY, has_order))
+        Bench::new(Hevc::new(ParameterSets::EMPTY, has_order, 0))
     }
 
     impl Bench<Hevc> {
@@ -509,7 +612,7 @@ mod tests {
     fn described_parameter_sets_stand_before_key_pictures() {
         let mut sets = ParameterSets::EMPTY;
         assert!([VPS, SPS, PPS].into_iter().all(|set| sets.push(set)));
-        let mut bench = Bench::new(Hevc::new(sets, false));
+        let mut bench = Bench::new(Hevc::new(sets, false, 0));
         bench.packet(0, false, &[0x46, 1, 0x50]).packet(0, true, IDR).packet(1, true, P);
         let aud: &[u8] = &[0x46, 1, 0x50];
         assert_eq!(bench.done(), [clean(0, &[aud, VPS, SPS, PPS, IDR]), clean(1, &[P])]);

@@ -19,6 +19,7 @@ mod depacketizer;
 pub mod h264;
 mod held;
 pub mod hevc;
+mod interleave;
 pub mod jpegxs;
 pub mod latm;
 mod nal;
@@ -35,6 +36,7 @@ mod unit;
 
 pub(crate) use depacketizer::Depacketizer;
 pub(crate) use held::Held;
+pub(crate) use interleave::DEPTH_MAX;
 pub(crate) use unit::Outlet;
 
 /// What a unit may not exceed.

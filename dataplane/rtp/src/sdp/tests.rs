@@ -21,7 +21,7 @@ fn ffmpegs_description_gives_both_tracks_with_their_parameters() {
     assert_eq!((video.port, video.rtcp_port), (5_004, 5_005));
     assert_eq!(video.address, Some("127.0.0.1".parse().unwrap()));
     let format = video.setup.format.unwrap();
-    let Encoding::H264 { sets } = format.encoding else { panic!() };
+    let Encoding::H264 { sets, depth: 0 } = format.encoding else { panic!() };
     assert_eq!((format.payload_type, format.clock_hz), (96, 90_000));
     let nals: Vec<_> = codec::annexb::nal_units(sets.as_bytes()).map(|nal| nal[0]).collect();
     assert_eq!(nals, [0x67, 0x68]);
@@ -64,11 +64,11 @@ fn unsupported_parameters_are_named_with_what_is_allowed() {
         ("H264/90000", "packetization-mode=3", ["packetization-mode=3", "0, 1 or 2"]),
         (
             "H264/90000",
-            "packetization-mode=2;sprop-interleaving-depth=4",
-            ["interleaving-depth=4", "0"],
+            "packetization-mode=2;sprop-interleaving-depth=65",
+            ["interleaving-depth=65", "0 to 64"],
         ),
         ("H265/90000", "tx-mode=MRST", ["tx-mode=MRST", "SRST"]),
-        ("H265/90000", "sprop-depack-buf-nalus=3", ["nalus=3", "0"]),
+        ("H265/90000", "sprop-depack-buf-nalus=99", ["nalus=99", "0 to 64"]),
         ("mpeg4-generic/8000", "mode=CELP-vbr", ["mode=CELP-vbr", "AAC-hbr"]),
         ("mpeg4-generic/48000", "maxDisplacement=5", ["maxDisplacement=5", "0"]),
         ("mpeg4-generic/48000", "sizelength=90", ["sizeLength=90", "0 to 32"]),
@@ -143,7 +143,7 @@ fn hevc_sets_and_order_numbers() {
         "sprop-vps=QAEMAf//AWAAAAMAkAAAAwAAAwBdlZgJ;sprop-sps=QgEBAWAAAAMAkAAAAwAAAwBdoAKAgC0WWVmkkyuaAgAAAwACAAADAGQQ;sprop-pps=RAHBc9CJ;sprop-max-don-diff=1",
     )
     .unwrap();
-    let Encoding::Hevc { sets, has_order: true } = format.encoding else { panic!() };
+    let Encoding::Hevc { sets, has_order: true, depth: 0 } = format.encoding else { panic!() };
     let kinds: Vec<_> = codec::annexb::nal_units(sets.as_bytes()).map(|nal| nal[0] >> 1).collect();
     assert_eq!(kinds, [32, 33, 34]);
 }
@@ -160,7 +160,8 @@ fn parameter_sets_of_careless_cameras() {
         ("", vec![]),
     ] {
         let parameters = format!("sprop-parameter-sets={text}");
-        let Encoding::H264 { sets } = format(96, "H264/90000", &parameters).unwrap().encoding
+        let Encoding::H264 { sets, depth: 0 } =
+            format(96, "H264/90000", &parameters).unwrap().encoding
         else {
             panic!()
         };

@@ -22,7 +22,7 @@ fn peer(port: u16) -> SocketAddr {
 }
 
 fn h264() -> Format {
-    Format::video(96, Encoding::H264 { sets: ParameterSets::EMPTY })
+    Format::video(96, Encoding::H264 { sets: ParameterSets::EMPTY, depth: 0 })
 }
 
 fn setup(format: Option<Format>) -> SessionConfig {
