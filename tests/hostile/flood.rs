@@ -33,7 +33,7 @@ fn all_counted(system: &Penstock, sent: u64, counters: &[WorkerCounter]) -> Resu
 }
 
 /// Any of the sixteen million addresses that a machine has for itself.
-fn own_address(number: u32) -> IpAddr {
+pub(crate) fn own_address(number: u32) -> IpAddr {
     let [_, a, b, c] = (number.wrapping_mul(0x9e37_79b9) & 0xff_ffff).to_be_bytes();
     [127, a, b, c.clamp(1, 254)].into()
 }

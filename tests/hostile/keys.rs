@@ -13,6 +13,7 @@ use srt::crypto::{Initiator, KeySize, Mode, Passphrase, Refresh, Suite};
 use srt::handshake::{Kind, RejectReason, extension, field};
 use srt::packet::DataHeader;
 
+use super::flood::own_address;
 use super::{beside_a_witness, counter, flood, is_sound, start_with};
 
 const PASSPHRASE: &str = "a-secret-of-ours";
@@ -20,6 +21,9 @@ const ENCRYPTION: &str = "    encryption: {passphrase: a-secret-of-ours}\n";
 /// Authenticated, so that a packet under a wrong key is noticed and not taken for media.
 const SUITE: Suite = Suite { mode: Mode::Gcm, size: KeySize::Aes128 };
 const REFRESH: Refresh = Refresh { every_packets: 200, announce_packets: 150 };
+
+/// Of keys that no publisher has, at the time.
+const SEED_OF_NOBODY: u32 = 21;
 
 fn secret(mode: Mode) -> Secret<'static> {
     let suite = Suite { mode, ..SUITE };
@@ -120,6 +124,60 @@ fn key_material_of_every_length_but_the_right_one_is_refused_by_a_listener_with_
         eventually("the one that was let in is gone", PATIENCE, || {
             Ok((counter(system, WorkerCounter::Sessions)? <= 1).then_some(()))
         })
+    })
+}
+
+#[test]
+fn wrong_passphrases_from_many_addresses_cost_rationed_work_and_no_memory() -> Result<()> {
+    const SOURCES: u32 = 1_500;
+    // Requests wait in a bounded line, each with a name: some kilobytes of them.
+    const GROWTH_MAX: u64 = 4 << 20;
+    beside_a_secured_witness(|system| {
+        let whole = initiator(SEED_OF_NOBODY)?.material().context("key material")?;
+        let mut wrapped = whole.as_bytes().to_vec();
+        wrapped[40] ^= 1;
+        let block = claimed(extension::KMREQ, u16::try_from(wrapped.len() / 4)?, &wrapped);
+        let mut asked = Vec::new();
+        for number in 0..SOURCES {
+            let caller = RawCaller::at(own_address(number), system.srt_address(), 1 + number)?;
+            let mut conclusion = caller.conclusion(caller.cookie()?);
+            conclusion.extension = field::HSREQ | field::KMREQ;
+            let conclusion = message(&conclusion, &[&hello(120, ""), &block[..]].concat());
+            asked.push((caller, conclusion));
+        }
+        let before = system.dataplane.proportional_set_size()?;
+        // As callers do, they ask again until they are answered, only without a pause.
+        let mut codes = Vec::new();
+        eventually("all are refused", PATIENCE, || {
+            flood(system, u32::try_from(asked.len())?, |number| {
+                let (caller, conclusion) = &asked[usize::try_from(number)?];
+                caller.send(conclusion)
+            })?;
+            let mut unanswered = Vec::new();
+            for (caller, conclusion) in asked.drain(..) {
+                match caller.receive_all()?.first() {
+                    Some(answer) => codes.push(read(answer)?.kind),
+                    None => unanswered.push((caller, conclusion)),
+                }
+            }
+            asked = unanswered;
+            Ok(asked.is_empty().then_some(()))
+        })?;
+        // For its passphrase, or because too many wait.
+        let reasons = [RejectReason::BAD_SECRET, RejectReason::OVERLOAD];
+        let refused = |kind: &Kind| reasons.iter().any(|it| *kind == Kind::Rejected(*it));
+        ensure!(codes.iter().all(refused), "{codes:?}");
+        let after = system.dataplane.proportional_set_size()?;
+        ensure!(after <= before + GROWTH_MAX, "{before} bytes before, {after} after");
+        // The witness's, if it has not come to its end.
+        ensure!(counter(system, WorkerCounter::Sessions)? <= 1, "one of them was let in");
+        let newcomer = Publisher::connect_with(
+            system.srt_address(),
+            "newcomer",
+            SEED_OF_NOBODY,
+            Some(&secret(Mode::Ctr)),
+        );
+        newcomer.context("who knows the passphrase is let in")?.close()
     })
 }
 
