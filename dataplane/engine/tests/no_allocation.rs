@@ -15,6 +15,7 @@ use penstock_tests::system::{PATIENCE, free_udp_port};
 use serde_json::json;
 use shm::StreamState;
 use shm::counters::StreamCounter;
+use shm::link::BackpressureAction;
 use srt::handshake::extension;
 
 /// Aborts the process when a worker allocates.
@@ -37,6 +38,12 @@ fn publishers_junk_and_reconnects_allocate_nothing_on_workers() -> Result<()> {
             })
             .collect::<Result<Vec<_>>>()?;
         refusals(running.second_address())?;
+        // What operators change and try while streams run.
+        let mut link = running.link()?;
+        running.wait_stream("live/3", |stream| stream.info.state != StreamState::Lost)?;
+        link.set_options("live/0", json!({"priority": 1 + round, "over_bandwidth": "drop"}))?;
+        link.backpressure("live/1", BackpressureAction::SetPressure { permille: 1_000 })?;
+        link.backpressure("live/1", BackpressureAction::Reset)?;
         for publisher in &publishers {
             publisher.send_raw(b"")?;
             publisher.send_raw(b"too short")?;

@@ -18,7 +18,7 @@
 //! A libsrt sender of 8 Mbit/s at 20 ms that was told 2 never sent more than 2 again. So the window
 //! is never less than the packets of a round trip at the stream's highest pace so far, and two in any
 //! case. What is shed by it is what could be sent while an acknowledgement is put off: nearly all on
-//! a short path, a quarter at 20 ms, nothing beyond 100 ms. There the slots that a stream may hold
+//! a short path, about a fifth at 20 ms, next to nothing from 100 ms on. There the slots that a stream may hold
 //! are its only bound: what is above that is dropped here and counted.
 //!
 //! A worker's slots are shared. When they are short, the streams of the lowest priority among the
