@@ -1,7 +1,11 @@
 //! RTP at the shared port: senders that nobody announced become streams, whole from their first
-//! picture on.
+//! picture on. RTP and bare transport streams at sockets of their own: sessions that are given.
 
+use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use penstock_tests::process::Process;
@@ -40,6 +44,19 @@ impl Rtp {
         command.args(["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25"]);
         command.args(["-frames:v", &pictures.to_string()]).args(coding);
         command.args(["-f", format]).arg(self.url());
+        Process::start("ffmpeg", &mut command)
+    }
+
+    /// The same, sent to somewhere else, with sound where `sound` says how.
+    fn ffmpeg_to(&self, outputs: &[(&[&str], &str, &str)]) -> Result<Process> {
+        let mut command = Command::new("ffmpeg");
+        command.stderr(self.system.log()?).stdout(self.system.log()?);
+        command.args(["-hide_banner", "-loglevel", "error", "-nostdin"]);
+        command.args(["-re", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25"]);
+        command.args(["-re", "-f", "lavfi", "-i", "sine=sample_rate=48000"]);
+        for (coding, format, url) in outputs {
+            command.args(["-t", "3"]).args(*coding).args(["-f", format]).arg(url);
+        }
         Process::start("ffmpeg", &mut command)
     }
 
@@ -145,5 +162,131 @@ fn a_sender_from_elsewhere_is_dropped_and_told_of() -> Result<()> {
     let stats = rtp.system.get("/api/v1/stats")?;
     let dropped = &stats["workers"][0]["counters"]["rtp_packets_dropped_refused"];
     ensure!(dropped.as_u64() > Some(10), "{stats}");
+    rtp.system.stop()
+}
+
+/// Two pictures a second are intra: a stream is joined soon.
+const VIDEO: [&str; 8] = ["-map", "0:v", "-c:v", "libx264", "-preset", "ultrafast", "-g", "25"];
+
+#[test]
+fn a_session_that_is_given_waits_for_its_sender_and_for_the_next_one() -> Result<()> {
+    let port = free_udp_port()?;
+    let rtp = Rtp::start(&format!(", sessions: [{{id: studio/own, port: {port}}}]"))?;
+    let waiting = rtp.only_stream("listed", |_| true)?;
+    assert_eq!((&waiting["id"], &waiting["type"]), (&"studio/own".into(), &"rtp".into()));
+    assert_eq!((&waiting["status"], &waiting["source_addr"]), (&"connecting".into(), &Value::Null));
+    let url = format!("rtp://127.0.0.1:{port}?pkt_size=1200");
+    for connections in 1..=2 {
+        let mut sender = rtp.ffmpeg_to(&[(&VIDEO, "rtp", &url)])?;
+        let active = rtp.only_stream("active", |stream| {
+            stream["status"] == "active" && counter(stream, "connections") == connections
+        })?;
+        assert_eq!(active["video_codec"], "h264");
+        ensure!(active["source_addr"].is_string(), "{active}");
+        sender.succeed(penstock_tests::system::PATIENCE)?;
+        let lost = rtp.only_stream("lost", |stream| stream["status"] == "lost")?;
+        assert_eq!(lost["status_reason"], "idle");
+        assert_whole(&lost, 75 * connections);
+        assert_eq!(counter(&lost, "frames_damaged"), 0);
+    }
+    rtp.system.stop()
+}
+
+#[test]
+fn a_transport_stream_without_rtp_is_a_stream_unicast_and_multicast() -> Result<()> {
+    let (port, other) = (free_udp_port()?, free_udp_port()?);
+    let rtp = Rtp::start(&format!(
+        ", sessions: [{{id: a, transport: ts, port: {port}}}, \
+         {{id: b, transport: ts, port: {other}, group: 239.255.42.7, interface: lo}}]"
+    ))?;
+    let to = [
+        format!("udp://127.0.0.1:{port}?pkt_size=1316"),
+        format!("udp://239.255.42.7:{other}?pkt_size=1316&localaddr=127.0.0.1&ttl=0"),
+    ];
+    for (id, url) in ["a", "b"].into_iter().zip(&to) {
+        let mut sender = rtp.ffmpeg_to(&[(&VIDEO, "mpegts", url)])?;
+        let active = rtp.system.wait_stream(id, "active", |it| it["status"] == "active")?;
+        assert_eq!((&active["type"], &active["video_codec"]), (&"rtp".into(), &"h264".into()));
+        sender.succeed(penstock_tests::system::PATIENCE)?;
+        let lost = rtp.system.wait_stream(id, "lost", |it| it["status"] == "lost")?;
+        assert_whole(&lost, 75);
+        // A PES packet of unknown length ends with the next one: the last may have been cut off.
+        assert_eq!(counter(&lost, "frames_damaged"), 1);
+    }
+    rtp.system.stop()
+}
+
+#[test]
+fn picture_and_sound_of_a_description_are_one_stream() -> Result<()> {
+    let (video, sound) = (free_udp_port()?, free_udp_port()?);
+    let sdp = format!(
+        "v=0\\no=- 0 0 IN IP4 127.0.0.1\\ns=-\\nc=IN IP4 127.0.0.1\\nt=0 0\\n\
+         m=video {video} RTP/AVP 96\\na=rtpmap:96 H264/90000\\n\
+         a=fmtp:96 packetization-mode=1\\na=rtcp-mux\\n\
+         m=audio {sound} RTP/AVP 97\\na=rtpmap:97 opus/48000/2\\na=rtcp-mux\\n"
+    );
+    let rtp = Rtp::start(&format!(", sessions: [{{id: av, sdp: \"{sdp}\"}}]"))?;
+    let url = |port| format!("rtp://127.0.0.1:{port}?rtcpport={port}&pkt_size=1200");
+    let opus = ["-map", "1:a", "-c:a", "libopus", "-ac", "2"];
+    let (video, sound) = (url(video), url(sound));
+    let outputs: [(&[&str], &str, &str); 2] = [(&VIDEO, "rtp", &video), (&opus, "rtp", &sound)];
+    let mut sender = rtp.ffmpeg_to(&outputs)?;
+    rtp.only_stream("active", |stream| {
+        stream["status"] == "active" && counter(stream, "frames_audio") > 0
+    })?;
+    sender.succeed(penstock_tests::system::PATIENCE)?;
+    let lost = rtp.only_stream("lost", |stream| stream["status"] == "lost")?;
+    let codecs: Vec<_> = lost["tracks"].as_array().into_iter().flatten().collect();
+    assert_eq!((&codecs[0]["codec"], &codecs[1]["codec"]), (&"h264".into(), &"opus".into()));
+    let pictures = counter(&lost, "frames_published") - counter(&lost, "frames_audio");
+    assert_eq!(pictures, 75, "{lost}");
+    ensure!(counter(&lost, "frames_audio") >= 145, "{lost}");
+    ensure!(counter(&lost, "sender_reports") > 0, "{lost}");
+    assert_balanced(&lost);
+    rtp.system.stop()
+}
+
+/// Sends what comes at a port on to two others, each without every tenth packet, never the same.
+fn two_lossy_paths(from: UdpSocket, to: [u16; 2], stop: Arc<AtomicBool>) -> Result<()> {
+    let paths =
+        [UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?];
+    from.set_read_timeout(Some(Duration::from_millis(20)))?;
+    let mut packet = [0; 2_048];
+    let mut number = 0_u32;
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(len) = from.recv(&mut packet) else { continue };
+        number += 1;
+        for (path, lost) in [(0, 3), (1, 8)] {
+            if number % 10 != lost {
+                paths[path].send_to(&packet[..len], (Ipv4Addr::LOCALHOST, to[path]))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn two_legs_with_losses_of_their_own_make_one_whole_stream() -> Result<()> {
+    let (first, second) = (free_udp_port()?, free_udp_port()?);
+    let relay = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let rtp = Rtp::start(&format!(
+        ", sessions: [{{id: twice, port: {first}, second_leg: {{port: {second}}}}}]"
+    ))?;
+    let url = format!("rtp://127.0.0.1:{}?pkt_size=1200", relay.local_addr()?.port());
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let paths = std::thread::spawn(move || two_lossy_paths(relay, [first, second], stopped));
+    let mut sender = rtp.ffmpeg_to(&[(&VIDEO, "rtp", &url)])?;
+    sender.succeed(penstock_tests::system::PATIENCE)?;
+    let lost = rtp.only_stream("lost", |stream| stream["status"] == "lost")?;
+    stop.store(true, Ordering::Relaxed);
+    paths.join().map_err(|_| anyhow::anyhow!("the relay panicked"))??;
+    assert_whole(&lost, 75);
+    assert_eq!(counter(&lost, "frames_damaged"), 0);
+    let legs = &lost["stats"]["connection_stats"]["legs"];
+    for leg in 0..2 {
+        ensure!(legs[leg]["packets_lost"].as_u64() > Some(5), "{legs}");
+    }
+    ensure!(counter(&lost, "packets_redundant") > 50, "{lost}");
     rtp.system.stop()
 }

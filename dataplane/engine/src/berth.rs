@@ -27,7 +27,8 @@ pub(crate) struct Berth {
 pub(crate) struct Guest<'a> {
     pub(crate) kind: StreamKind,
     pub(crate) id: &'a str,
-    pub(crate) peer: SocketAddr,
+    /// `None` while it is waited for.
+    pub(crate) peer: Option<SocketAddr>,
     pub(crate) peer_version: u32,
     pub(crate) worker: u16,
     /// The stream was lost and goes on.
@@ -44,13 +45,17 @@ impl Berth {
         let mut info = if guest.resumed { self.info } else { StreamInfo::default() };
         info.id = shm::StreamId::new(guest.id).expect("an id that was examined fits");
         info.kind = guest.kind;
-        info.state = StreamState::Connecting;
-        info.end = EndReason::None;
-        info.source = Some(guest.peer);
+        // One that is waited for stays lost.
+        let lost = guest.resumed && guest.peer.is_none();
+        if !lost {
+            info.state = StreamState::Connecting;
+            info.end = EndReason::None;
+            info.ended_unix_ns = 0;
+        }
+        info.source = guest.peer;
         info.worker = guest.worker;
         info.created_unix_ns = if guest.resumed { info.created_unix_ns } else { unix_ns };
         info.connected_unix_ns = unix_ns;
-        info.ended_unix_ns = 0;
         info.ring = Some(ring.ring());
         info.ring_generation = ring.start_generation();
         info.peer_version = guest.peer_version;
@@ -66,6 +71,9 @@ impl Berth {
         } else {
             self.pressure_set = None;
             self.slot.open(&info);
+        }
+        if guest.peer.is_none() {
+            return;
         }
         self.slot.add(StreamCounter::Connections, 1);
         // From here on silence counts.

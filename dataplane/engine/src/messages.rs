@@ -17,7 +17,7 @@ use uring::SocketIndex;
 
 use crate::berth::Berth;
 use crate::conductor::placement::Place;
-use crate::config::{OverBandwidth, SourceMode, StreamOptions};
+use crate::config::{Access, OverBandwidth, Purpose, SourceMode, StreamOptions};
 use crate::worker::attempts::AttemptKey;
 
 /// Who asked for a connection.
@@ -113,15 +113,26 @@ pub(crate) struct Sender {
     pub(crate) peer: SocketAddr,
 }
 
+/// How a session of RTP came about.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// A sender at the shared port was admitted, by this ticket.
+    Sender { ticket: u32, sender: Sender },
+    /// It is given, with sockets of its own.
+    Given {
+        access: Access,
+        /// It takes a transport stream without RTP.
+        is_ts: bool,
+    },
+}
+
 /// A session of RTP on its way to its worker, there, and on its way back.
 #[derive(Debug)]
 pub(crate) struct RtpTenancy {
     pub(crate) place: Place,
     /// Names the session in orders, as a socket id does with SRT.
     pub(crate) id: u32,
-    /// The ticket it was admitted by.
-    pub(crate) ticket: u32,
-    pub(crate) sender: Sender,
+    pub(crate) admission: Admission,
     /// Where reports to the sender leave, unless it sends its own to another socket.
     pub(crate) rtcp_socket: SocketIndex,
     pub(crate) config: SessionConfig,
@@ -152,6 +163,12 @@ pub(crate) enum Role {
     SharedRtp,
     /// The same of the port of their RTCP.
     SharedRtcp,
+    /// A socket of one session that is given.
+    Given {
+        /// The session's place.
+        session: u16,
+        purpose: Purpose,
+    },
 }
 
 /// Conductor to worker.
@@ -260,6 +277,8 @@ pub(crate) enum Report {
     Proven(Sender),
     /// The session of RTP of this ticket is open; not when its sender's packets are no longer kept.
     RtpInstalled { ticket: u32 },
+    /// The sender of a session that is given has come, or comes from elsewhere now.
+    RtpHeard { id: u32, peer: SocketAddr },
     /// A session of RTP is over.
     RtpEnded(Box<RtpTenancy>),
     /// A secured session received key material.

@@ -52,6 +52,8 @@ pub(crate) struct RtpPlan {
     pub(crate) session: RtpSizes,
     /// Sockets of one worker that are there as long as it is.
     pub(crate) sockets: u16,
+    /// Sockets of sessions that are given.
+    session_sockets: u16,
 }
 
 impl RtpPlan {
@@ -63,6 +65,10 @@ impl RtpPlan {
             session: RtpSizes { room: rtp.room, program: config.program, media },
             // RTP and RTCP of the shared port.
             sockets: 2,
+            session_sockets: {
+                let sockets: usize = rtp.sessions.iter().map(|it| it.sockets.len()).sum();
+                u16::try_from(sockets).unwrap_or(u16::MAX)
+            },
         }
     }
 }
@@ -107,7 +113,8 @@ impl Plan {
             ring: RingConfig {
                 buffer_entries: config.buffer_entries,
                 send_slots,
-                sockets_max: sockets_max(srt) + rtp.map_or(0, |rtp| rtp.sockets),
+                sockets_max: rtp.map_or(0, |rtp| rtp.sockets + rtp.session_sockets)
+                    + sockets_max(srt),
                 ..RingConfig::default()
             },
             session: session::Sizes {

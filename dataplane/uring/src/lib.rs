@@ -46,6 +46,7 @@ mod config;
 mod counters;
 mod error;
 mod message;
+mod multicast;
 mod name;
 mod pages;
 mod recvmmsg;

@@ -57,13 +57,11 @@ fn index_of(name: &str) -> io::Result<u32> {
 
 fn storage(ip: IpAddr) -> libc::sockaddr_storage {
     let address = SockAddr::from(SocketAddr::new(ip, 0));
-    // SAFETY: zeroes are a storage of no family, and the address, which is never longer, is copied
-    // over them.
-    unsafe {
-        let mut storage: libc::sockaddr_storage = std::mem::zeroed();
-        let to = (&raw mut storage).cast::<u8>();
-        let from = address.as_ptr().cast::<u8>();
-        std::ptr::copy_nonoverlapping(from, to, address.len() as usize);
-        storage
-    }
+    // SAFETY: zeroes are a storage of no family.
+    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let to = (&raw mut storage).cast::<u8>();
+    let from = address.as_ptr().cast::<u8>();
+    // SAFETY: an address is never longer than a storage, and the two are apart.
+    unsafe { std::ptr::copy_nonoverlapping(from, to, address.len() as usize) };
+    storage
 }

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub use crate::multicast::Membership;
+use crate::multicast::join;
 use crate::{Error, Steering};
 
 /// How long a held port is tried again: the kernel tears the sockets of a killed process down some
@@ -60,6 +62,24 @@ pub fn open(address: SocketAddr, receive_buffer_bytes: usize) -> Result<Opened, 
 pub fn try_open(address: SocketAddr, receive_buffer_bytes: usize) -> Result<Opened, Error> {
     let socket = prepare(address, receive_buffer_bytes)?;
     socket.bind(&address.into()).map_err(step(address, "bind"))?;
+    opened(socket, address)
+}
+
+/// Opens a socket that hears a multicast group on a port: bound to the group, so that it hears
+/// nothing else, beside others on this host that hear it too.
+///
+/// # Errors
+/// [`Error::Socket`].
+pub fn try_open_multicast(
+    port: u16,
+    membership: &Membership,
+    receive_buffer_bytes: usize,
+) -> Result<Opened, Error> {
+    let address = SocketAddr::new(membership.group, port);
+    let socket = prepare(address, receive_buffer_bytes)?;
+    socket.set_reuse_address(true).map_err(step(address, "sharing the port"))?;
+    socket.bind(&address.into()).map_err(step(address, "bind"))?;
+    join(socket.as_fd(), membership).map_err(step(address, "joining the group"))?;
     opened(socket, address)
 }
 

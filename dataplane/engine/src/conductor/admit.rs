@@ -115,7 +115,7 @@ impl Conductor {
         if self.streams.is_blocked(&ticket.id, now) {
             return self.refuse_ticket(number, &Refusal::Blocked, now);
         }
-        if self.sources.owns(&ticket.id) {
+        if self.sources.owns(&ticket.id) || self.given.owns(&ticket.id) {
             return self.refuse_ticket(number, &Refusal::Conflict, now);
         }
         if let Err(limit) = self.within_limits(ticket) {

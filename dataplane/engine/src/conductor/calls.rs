@@ -52,11 +52,11 @@ impl SocketPlaces {
         self.first
     }
 
-    fn take(&mut self, worker: u16) -> Option<SocketIndex> {
+    pub(super) fn take(&mut self, worker: u16) -> Option<SocketIndex> {
         self.free[usize::from(worker)].pop().map(SocketIndex::new)
     }
 
-    fn give_back(&mut self, worker: usize, socket: SocketIndex) {
+    pub(super) fn give_back(&mut self, worker: usize, socket: SocketIndex) {
         if let Ok(index) = u16::try_from(socket.index()) {
             self.free[worker].push(index);
         }

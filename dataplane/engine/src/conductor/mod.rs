@@ -26,6 +26,7 @@ pub(crate) mod breaker;
 mod calls;
 mod desk;
 mod events;
+mod given;
 mod hook;
 mod keys;
 mod log_limit;
@@ -52,6 +53,7 @@ use uring::SocketIndex;
 
 use self::calls::SocketPlaces;
 use self::events::Events;
+use self::given::GivenSessions;
 use self::keys::{KeyRoom, Rekey};
 use self::log_limit::LogLimit;
 use self::options::Settings;
@@ -135,6 +137,7 @@ pub(crate) struct Conductor {
     derived: DerivedIds,
     refusals: LogLimit,
     senders: Senders,
+    given: GivenSessions,
     sources: Sources,
     resolver: Resolver,
     /// Indexes for the sockets of calls, by worker.
@@ -154,6 +157,9 @@ impl Conductor {
         }
         Self {
             senders: Senders::default(),
+            given: GivenSessions::configured(
+                parts.rtp.as_ref().map(|rtp| rtp.sessions.as_slice()).unwrap_or_default(),
+            ),
             sources: Sources::configured(&parts.srt.sources),
             resolver: Resolver::new(parts.waker.clone()),
             socket_places: SocketPlaces::new(
@@ -203,6 +209,7 @@ impl Conductor {
         self.decide_waiting(now);
         self.decide_waiting_senders(now);
         self.tend_sources(now);
+        self.tend_given(now);
         self.expire(now);
         self.serve_link(now);
         self.tell_waiting();
@@ -229,6 +236,7 @@ impl Conductor {
                 self.sender_proven(worker, sender, now);
             }
             Report::RtpInstalled { ticket } => self.sender_installed(ticket, now),
+            Report::RtpHeard { id, peer } => self.given_heard(id, peer, now),
             Report::RtpEnded(tenancy) => self.rtp_ended(*tenancy, now),
             Report::SocketClosed { socket } => self.socket_closed(worker, socket),
             Report::Connected { socket_id } => self.connected(socket_id, now),

@@ -32,7 +32,7 @@ use super::streams::{Claim, Newcomer, State, Stream};
 use super::{Conductor, TICKET_LIFE, TICKETS_MAX};
 use crate::berth::Guest;
 use crate::config::{RtpConfig, SecondPublisher};
-use crate::messages::{Order, RtpTenancy, Sender};
+use crate::messages::{Admission, Order, RtpTenancy, Sender};
 
 /// What the shared port is called in events and logs.
 pub(super) const LISTENER: &str = "rtp";
@@ -186,7 +186,7 @@ impl Conductor {
         if self.streams.is_blocked(&ticket.id, now) {
             return self.refuse_ticket_of_sender(number, &Refusal::Blocked, now);
         }
-        if self.sources.owns(&ticket.id) {
+        if self.sources.owns(&ticket.id) || self.given.owns(&ticket.id) {
             return self.refuse_ticket_of_sender(number, &Refusal::Conflict, now);
         }
         if let Err(limit) = self.sender_within_limits(ticket) {
@@ -278,8 +278,7 @@ impl Conductor {
         let tenancy = RtpTenancy {
             place,
             id: session_id,
-            ticket: number,
-            sender,
+            admission: Admission::Sender { ticket: number, sender },
             rtcp_socket: self.parts.shared_rtcp,
             config,
             max_bandwidth_bps: terms.0,
@@ -320,8 +319,12 @@ impl Conductor {
 
     /// A session of RTP is over.
     pub(super) fn rtp_ended(&mut self, tenancy: RtpTenancy, now: Time) {
+        let ticket = match tenancy.admission {
+            Admission::Sender { ticket, .. } => ticket,
+            Admission::Given { .. } => return self.given_ended(tenancy, now),
+        };
         self.parts.rtp_placement.release(tenancy.place);
-        self.senders.tickets.remove(&tenancy.ticket);
+        self.senders.tickets.remove(&ticket);
         self.lost(tenancy.berth, tenancy.end, now);
     }
 
@@ -353,7 +356,7 @@ const fn refusal(full: Full) -> Refusal {
 
 const fn guest(id: &str, peer: SocketAddr, place: Place, resumed: bool) -> Guest<'_> {
     let (kind, worker) = (StreamKind::Rtp, place.worker);
-    Guest { kind, id, peer, peer_version: 0, worker, resumed, suite: None }
+    Guest { kind, id, peer: Some(peer), peer_version: 0, worker, resumed, suite: None }
 }
 
 fn question(number: u32, id: &str, source: SocketAddr) -> Question {

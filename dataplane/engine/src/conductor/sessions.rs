@@ -56,7 +56,7 @@ impl Conductor {
         let guest = Guest {
             kind: StreamKind::Srt,
             id: &id,
-            peer: ticket.request.peer,
+            peer: Some(ticket.request.peer),
             peer_version: ticket.request.capabilities.version,
             worker: place.worker,
             resumed,

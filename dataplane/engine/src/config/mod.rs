@@ -22,7 +22,7 @@ use serde_json::Value;
 pub use self::check::Error;
 pub use self::options::{OverBandwidth, SecondPublisher, StreamOptions, StreamOverrides};
 pub use self::pattern::Pattern;
-pub use self::rtp::{RtpConfig, SenderRule, SharedPort};
+pub use self::rtp::{Purpose, RtpConfig, SenderRule, SessionSetup, SharedPort, SocketSetup};
 pub use self::runtime::RuntimeOptions;
 pub use self::schema::{
     DamagedFrames, File, SourceMode, StreamKeys, Unavailable, Unlisted, Workers,

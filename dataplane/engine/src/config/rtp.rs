@@ -6,6 +6,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rtp::session::{Room, SessionConfig};
 
+use uring::socket::Membership;
+
 use super::options::OverBandwidth;
 use super::srt::Access;
 
@@ -32,6 +34,56 @@ pub struct RtpConfig {
     pub session: SessionConfig,
     /// What every session's memory is made for.
     pub room: Room,
+    /// Those whose sockets and formats are given.
+    pub sessions: Vec<SessionSetup>,
+}
+
+/// One of `ingestion.rtp.sessions`.
+#[derive(Debug, Clone)]
+pub struct SessionSetup {
+    /// The public id of its stream.
+    pub id: String,
+    /// Where its packets come.
+    pub sockets: Vec<SocketSetup>,
+    /// What it is granted.
+    pub config: SessionConfig,
+    /// Its socket takes a transport stream without RTP.
+    pub is_ts: bool,
+    /// Who may send.
+    pub access: Access,
+    /// Highest media rate, bits per second.
+    pub max_bandwidth_bps: u64,
+    /// What happens above it.
+    pub over_bandwidth: OverBandwidth,
+}
+
+/// One socket of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketSetup {
+    /// Where it is bound.
+    pub listen: SocketAddr,
+    /// The group that it hears.
+    pub membership: Option<Membership>,
+    /// What comes there.
+    pub purpose: Purpose,
+}
+
+/// What comes at a session's socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// RTP of a track, and its RTCP where both are multiplexed.
+    Rtp {
+        /// The track.
+        track: u8,
+        /// 1 for the second path of SMPTE ST 2022-7.
+        leg: u8,
+    },
+    /// RTCP.
+    Rtcp,
+    /// Error correction of SMPTE ST 2022-1 for the first track.
+    Fec,
+    /// A transport stream without RTP.
+    TransportStream,
 }
 
 /// The ports that all workers share.
@@ -78,7 +130,8 @@ impl RtpConfig {
     /// order is not known yet.
     pub(crate) fn slots(&self) -> u32 {
         let pieces = u32::try_from(self.room.pieces).unwrap_or(u32::MAX);
-        self.session.slots_max.saturating_add(pieces)
+        let tracks = u32::try_from(self.room.tracks).unwrap_or(u32::MAX);
+        self.session.slots_max.saturating_add(pieces).saturating_mul(tracks)
     }
 
     /// Places of one worker. Which worker a sender comes to is its SSRC's matter: there is room for

@@ -159,6 +159,17 @@ fn what_is_wrong_with_rtp_is_named() {
         ("{streams: [{id: a, payload_type: 128}]}", "ingestion.rtp.streams[0].payload_type"),
         ("{streams: [{id: a, source: 10.0.0.0/40}]}", "ingestion.rtp.streams[0].source"),
         ("{ssrc: 1}", "ingestion.rtp"),
+        ("{sessions: [{port: 6000}]}", "ingestion.rtp.sessions[0].id"),
+        ("{sessions: [{id: a}]}", "ingestion.rtp.sessions[0].port"),
+        ("{sessions: [{id: a, port: 5004}]}", "ingestion.rtp.sessions[0].port"),
+        ("{sessions: [{id: a, port: 1}, {id: a, port: 9}]}", "ingestion.rtp.sessions[1].id"),
+        ("{sessions: [{id: a, port: 1}, {id: b, port: 2}]}", "ingestion.rtp.sessions[1].port"),
+        ("{sessions: [{id: a, sdp: x, port: 1}]}", "ingestion.rtp.sessions[0].sdp"),
+        ("{sessions: [{id: a, port: 1, group: 10.0.0.1}]}", "ingestion.rtp.sessions[0].group"),
+        ("{sessions: [{id: a, port: 1, listen_addr: 0.0.0.0}]}", "sessions[0].listen_addr"),
+        ("{sessions: [{id: a, port: 1, codec: vp8, payload_type: 96}]}", "sessions[0].codec"),
+        ("{sessions: [{id: a, port: 1, latency: 1s}]}", "sessions[0].latency"),
+        ("{sessions: [{id: a, tracks: [{port: 1}, {port: 3}]}]}", "tracks[0].codec"),
     ] {
         let text = refusal(&format!("ingestion: {{rtp: {yaml}}}"));
         assert!(text.contains(key), "{yaml}: {text}");

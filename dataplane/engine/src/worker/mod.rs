@@ -213,6 +213,9 @@ impl<N: Network> Worker<N> {
         {
             return self.receive_shared(role, (socket, peer), arrival, datagram, now);
         }
+        if let Some(Role::Given { session, purpose }) = self.parts.roles[socket.index()] {
+            return self.receive_given(session, purpose, (socket, peer), arrival, datagram, now);
+        }
         let Some(id) = srt::packet::destination(payload) else {
             return self.count(WorkerCounter::DroppedShort);
         };
@@ -222,9 +225,8 @@ impl<N: Network> Worker<N> {
                 Some(Role::Rendezvous { session }) => {
                     self.wave(session, (socket, peer), arrival, datagram, now);
                 }
-                Some(Role::Caller | Role::SharedRtp | Role::SharedRtcp) | None => {
-                    self.count(WorkerCounter::DroppedUnknownSession)
-                }
+                // A call's socket, or none of SRT's.
+                _ => self.count(WorkerCounter::DroppedUnknownSession),
             };
         }
         let owner = self.parts.ids.worker(id);
@@ -311,10 +313,10 @@ impl<N: Network> Worker<N> {
     /// What outlives the session (slab, timers, ring) is never inside the fence in a half-changed
     /// state: slots go back when their handles drop, sends are queued whole.
     fn guarded(&mut self, place: u16, now: Time, f: impl FnOnce(&mut Session, &mut Wire<'_, N>)) {
-        let Parts { sessions, ring, block, .. } = &mut self.parts;
+        let Parts { sessions, ring, slab, block, .. } = &mut self.parts;
         let session = &mut sessions[usize::from(place)];
         let (pressure, precedence) = (self.pressure, &self.precedence);
-        let mut wire = Wire { ring, pressure, precedence, latency: block.latency() };
+        let mut wire = Wire { ring, pressure, precedence, slab, latency: block.latency() };
         if catch_unwind(AssertUnwindSafe(|| f(session, &mut wire))).is_err() {
             // What it left half changed may fail once more; then its place rests as it is until a
             // next session opens it anew.

@@ -37,6 +37,8 @@ pub(crate) struct Publication {
     published_at: Time,
     /// When the next finished frame is due.
     publish_at: Time,
+    /// What the stream is until something comes.
+    waiting: StreamState,
     flushed: Time,
 }
 
@@ -57,6 +59,7 @@ impl Publication {
             published: 0,
             published_at: Time::ZERO,
             publish_at: Time::NEVER,
+            waiting: StreamState::Connecting,
             flushed: Time::ZERO,
         }
     }
@@ -79,7 +82,10 @@ impl Publication {
         self.published_at = now;
         self.publish_at = Time::NEVER;
         self.flushed = now;
-        berth.info.set_tracks(&[]);
+        self.waiting = berth.info.state;
+        if self.waiting != StreamState::Lost {
+            berth.info.set_tracks(&[]);
+        }
         berth.slot.set_info(&berth.info);
     }
 
@@ -167,7 +173,9 @@ impl Publication {
 
     fn show_info(&mut self, berth: &mut Berth, no_media: Option<NoMediaReason>, now: Time) {
         let state = self.state(no_media, now);
-        let tracks_changed = self.stream.tracks_changed();
+        // A lost stream keeps its tracks until there are others.
+        let keeps = self.waiting == StreamState::Lost && self.stream.tracks().is_empty();
+        let tracks_changed = self.stream.tracks_changed() && !keeps;
         let info = &mut berth.info;
         if tracks_changed {
             let tracks = self.stream.tracks();
@@ -185,13 +193,12 @@ impl Publication {
 
     fn state(&self, no_media: Option<NoMediaReason>, now: Time) -> (StreamState, NoMediaReason) {
         if now.since(self.published_at) < MEDIA_PATIENCE {
-            let state =
-                if self.published > 0 { StreamState::Active } else { StreamState::Connecting };
+            let state = if self.published > 0 { StreamState::Active } else { self.waiting };
             return (state, NoMediaReason::None);
         }
         match no_media {
             // Nothing has come, or too little to tell.
-            None => (StreamState::Connecting, NoMediaReason::None),
+            None => (self.waiting, NoMediaReason::None),
             Some(reason) => (StreamState::NoMedia, reason),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use memory::{Datagram, Time};
+use memory::{Datagram, Slab, Time};
 use mpegts::Demuxer;
 use shm::counters::StreamCounter;
 use shm::{EndReason, Histogram, StreamKind};
@@ -60,6 +60,7 @@ pub(crate) struct Wire<'a, N> {
     pub(crate) pressure: u16,
     /// Which of its streams yield first.
     pub(crate) precedence: &'a Precedence,
+    pub(crate) slab: &'a Slab,
     /// How late frames are published.
     pub(crate) latency: &'a mut Histogram,
 }
@@ -230,7 +231,7 @@ impl Session {
         let guest = Guest {
             kind: StreamKind::Srt,
             id: &call.id,
-            peer: call.peer,
+            peer: Some(call.peer),
             peer_version: connected.peer_version,
             worker: place.worker,
             resumed: call.resumed,

@@ -94,6 +94,8 @@ pub struct SessionConfig {
     pub limits: Limits,
     /// The session ends after so long without RTP and RTCP.
     pub timeout: Duration,
+    /// But waits for its first packets as long as it takes.
+    pub patient: bool,
     /// Another address may take a track over after so long a silence.
     pub relatch_after: Duration,
     /// Most bits a second, `None` for any.
@@ -122,6 +124,7 @@ impl Default for SessionConfig {
             slots_max: 1_024,
             limits: Limits::default(),
             timeout: Duration::from_secs(30),
+            patient: false,
             relatch_after: Duration::from_secs(5),
             rate_limit_bps: None,
             feedback: Feedback::default(),
@@ -305,7 +308,7 @@ impl Session {
     ) {
         let bytes = datagram.len();
         match Packet::new(datagram, arrival) {
-            Ok(packet) => self.handle_packet(now, leg, source, packet, out),
+            Ok(packet) => self.handle_packet(now, None, leg, source, packet, out),
             Err(_) => {
                 self.stats.packets_received += 1;
                 self.stats.bytes_received += crate::bytes::count(bytes);
@@ -314,10 +317,11 @@ impl Session {
         }
     }
 
-    /// The same for a packet whose header has been read.
+    /// The same for a packet whose header has been read, at a socket of that track if of one.
     pub fn handle_packet<O: Output>(
         &mut self,
         now: Time,
+        track: Option<usize>,
         leg: usize,
         source: SocketAddr,
         packet: Packet,
@@ -333,7 +337,7 @@ impl Session {
             self.stats.packets_dropped_rate += 1;
             return;
         }
-        self.route(now, leg.min(LEGS_MAX - 1), source, packet, out);
+        self.route(now, track, leg.min(LEGS_MAX - 1), source, packet, out);
         self.settle(now);
     }
 
@@ -396,7 +400,7 @@ impl Session {
             self.with(index, now, out, |track, cx| track.run(cx));
         }
         self.settle(now);
-        if now >= self.heard_at + self.config.timeout {
+        if now >= self.ends_at() {
             return self.end(EndReason::Timeout, now, out);
         }
         self.ask_again(now, out);
@@ -411,12 +415,25 @@ impl Session {
         if self.ended.is_some() {
             return Time::NEVER;
         }
-        let mut next = (self.heard_at + self.config.timeout).min(self.report_at);
+        let mut next = self.ends_at().min(self.report_at);
         next = next.min(self.key_request_at);
         for track in self.tracks.iter().take(self.tracks_len) {
             next = next.min(track.reorder.next_timeout()).min(track.nacks.next_timeout());
         }
         next
+    }
+
+    /// When silence ends it.
+    fn ends_at(&self) -> Time {
+        match (self.config.patient, self.media_at) {
+            (true, None) => Time::NEVER,
+            _ => self.heard_at + self.config.timeout,
+        }
+    }
+
+    /// Where its packets come from, once a source is proven.
+    pub fn source(&self) -> Option<SocketAddr> {
+        self.legs().find_map(|leg| leg.address)
     }
 
     /// Ends the session from this side; says goodbye to the sender.
@@ -458,24 +475,23 @@ impl Session {
     fn route<O: Output>(
         &mut self,
         now: Time,
+        only: Option<usize>,
         leg: usize,
         source: SocketAddr,
         packet: Packet,
         out: &mut O,
     ) {
         let (ssrc, payload_type) = (packet.header.ssrc, packet.header.payload_type);
-        if let Some(index) = self.repeats(&packet) {
+        if let Some(index) = self.repeats(only, &packet) {
             return self.again(index, now, source, packet, out);
         }
-        let known = self.track_where(|track| matches!(track.rank(ssrc), Rank::Known));
+        let find = |test: &dyn Fn(&Track) -> bool| self.track_among(only, test);
+        let known = find(&|track| matches!(track.rank(ssrc), Rank::Known));
         let index = known.or_else(|| {
-            self.track_where(|track| track.setup.ssrc == Some(ssrc))
-                .or_else(|| {
-                    self.track_where(|track| {
-                        track.ssrc.is_none() && track.is_free_for(ssrc, payload_type)
-                    })
-                })
-                .or_else(|| self.track_where(|track| track.is_free_for(ssrc, payload_type)))
+            let free = |track: &Track| track.is_free_for(ssrc, payload_type);
+            find(&|track| track.setup.ssrc == Some(ssrc))
+                .or_else(|| find(&|track| track.ssrc.is_none() && free(track)))
+                .or_else(|| find(&free))
         });
         let Some(index) = index
             .filter(|index| self.tracks.get(*index).is_some_and(|track| track.takes(payload_type)))
@@ -535,11 +551,18 @@ impl Session {
         self.tracks.iter().take(self.tracks_len).position(test)
     }
 
+    /// The same, of one track where a socket is that track's.
+    fn track_among(&self, only: Option<usize>, test: impl Fn(&Track) -> bool) -> Option<usize> {
+        let tracks = self.tracks.iter().take(self.tracks_len).enumerate();
+        let mut tracks = tracks.filter(|(index, _)| only.is_none_or(|only| only == *index));
+        tracks.find(|(_, track)| test(track)).map(|(index, _)| index)
+    }
+
     /// The track whose retransmission the packet is: by payload type, or by the low bit of the SSRC
     /// (RIST simple profile).
-    fn repeats(&self, packet: &Packet) -> Option<usize> {
+    fn repeats(&self, only: Option<usize>, packet: &Packet) -> Option<usize> {
         let header = &packet.header;
-        self.track_where(|track| {
+        self.track_among(only, |track| {
             let rtx = track.setup.rtx.is_some_and(|rtx| rtx.payload_type == header.payload_type);
             let rist = track.setup.rist
                 && header.ssrc & 1 == 1

@@ -4,6 +4,7 @@ mod authorization;
 mod backpressure;
 mod options;
 mod rtp;
+mod rtp_sessions;
 mod sources;
 mod srt;
 mod streams;

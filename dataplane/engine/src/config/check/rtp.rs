@@ -9,9 +9,9 @@ use rtp::session::{Room, SessionConfig};
 
 use super::options::BANDWIDTH_BPS;
 use super::srt::{address, derived_id, must_be_meant, network, networks};
-use super::{Error, MS, SECOND, lasting, optional, refuse, streams, within};
-use crate::config::rtp::{RtpConfig, SenderRule, SharedPort, packets};
-use crate::config::schema::{Ingestion, Rtp, RtpSender};
+use super::{Error, MS, SECOND, lasting, optional, refuse, rtp_sessions, streams, within};
+use crate::config::rtp::{Purpose, RtpConfig, SenderRule, SessionSetup, SharedPort, packets};
+use crate::config::schema::{Ingestion, Rtp, RtpSender, RtpSession, Span};
 use crate::config::srt::Access;
 
 const RTP: &str = "ingestion.rtp";
@@ -35,7 +35,8 @@ pub(super) fn rtp(
     }
     let max_bandwidth_bps =
         within(&key("max_bandwidth"), rtp.max_bandwidth, bandwidth_default_bps, BANDWIDTH_BPS)?;
-    let window = window(rtp)?;
+    let standard = Window::default();
+    let window = window(RTP, (rtp.latency, rtp.latency_max, rtp.reorder_packets), standard)?;
     let slots = packets(max_bandwidth_bps, window.time * 3 / 2).max(SLOTS_LEAST);
     let pieces = packets(max_bandwidth_bps, UNIT_SPAN).max(PIECES_LEAST);
     let access = Access {
@@ -45,7 +46,7 @@ pub(super) fn rtp(
     let shared = shared(rtp)?;
     must_be_meant(RTP, shared.rtp.ip(), &access, rtp.open.unwrap_or(false))?;
     let template = rtp.derived_id.as_deref().unwrap_or(DERIVED_ID_DEFAULT);
-    Ok(Some(RtpConfig {
+    let config = RtpConfig {
         shared,
         access,
         rules: rules(rtp.streams.as_deref().unwrap_or_default())?,
@@ -84,7 +85,46 @@ pub(super) fn rtp(
             pieces: pieces as usize,
             fec: false,
         },
-    }))
+        sessions: Vec::new(),
+    };
+    with_sessions(config, rtp.sessions.as_deref().unwrap_or_default()).map(Some)
+}
+
+/// Adds the sessions that are given, and makes every place fit for the largest of them.
+fn with_sessions(mut config: RtpConfig, keys: &[RtpSession]) -> Result<RtpConfig, Error> {
+    if keys.len() > usize::from(config.sessions_max) {
+        return refuse(
+            &key("sessions"),
+            format!(
+                "{} sessions; {} allows {}",
+                keys.len(),
+                key("max_sessions"),
+                config.sessions_max
+            ),
+        );
+    }
+    let mut sessions: Vec<SessionSetup> = Vec::new();
+    for (place, keys) in keys.iter().enumerate() {
+        let at = format!("{RTP}.sessions[{place}]");
+        let session = rtp_sessions::session(&at, keys, &config)?;
+        if sessions.iter().any(|other| other.id == session.id) {
+            return refuse(&format!("{at}.id"), format!("`{}` is used twice", session.id));
+        }
+        let twice = session.sockets.iter().find(|socket| {
+            let mut others = sessions.iter().flat_map(|other| &other.sockets);
+            others.any(|other| other.listen == socket.listen)
+        });
+        if let Some(socket) = twice {
+            return refuse(&format!("{at}.port"), format!("{} is used twice", socket.listen));
+        }
+        sessions.push(session);
+    }
+    let tracks = |session: &SessionSetup| session.config.tracks.iter().flatten().count();
+    config.room.tracks = sessions.iter().map(tracks).max().unwrap_or(1).max(1);
+    let mut sockets = sessions.iter().flat_map(|session| &session.sockets);
+    config.room.fec = sockets.any(|socket| socket.purpose == Purpose::Fec);
+    config.sessions = sessions;
+    Ok(config)
 }
 
 fn key(name: &str) -> String {
@@ -107,17 +147,18 @@ fn shared(rtp: &Rtp) -> Result<SharedPort, Error> {
     Ok(SharedPort { rtp: SocketAddr::new(ip, port), rtcp: SocketAddr::new(ip, rtcp_port) })
 }
 
-fn window(rtp: &Rtp) -> Result<Window, Error> {
-    let standard = Window::default();
-    let time = lasting(&key("latency"), rtp.latency, standard.time, Duration::ZERO..=10 * SECOND)?;
-    let time_max = lasting(
-        &key("latency_max"),
-        rtp.latency_max,
-        standard.time_max.max(time),
-        time..=20 * SECOND,
-    )?;
+/// `latency`, `latency_max` and `reorder_packets` of the section `at`.
+pub(super) fn window(
+    at: &str,
+    (latency, latency_max, packets): (Option<Span>, Option<Span>, Option<u64>),
+    standard: Window,
+) -> Result<Window, Error> {
+    let key = |name: &str| format!("{at}.{name}");
+    let time = lasting(&key("latency"), latency, standard.time, Duration::ZERO..=10 * SECOND)?;
+    let time_max =
+        lasting(&key("latency_max"), latency_max, standard.time_max.max(time), time..=20 * SECOND)?;
     let default = u64::from(standard.packets);
-    let packets = within(&key("reorder_packets"), rtp.reorder_packets, default, 0..=4_096)?;
+    let packets = within(&key("reorder_packets"), packets, default, 0..=4_096)?;
     Ok(Window { packets, time, time_max })
 }
 

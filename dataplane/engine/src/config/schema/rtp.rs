@@ -27,7 +27,94 @@ section! {
         over_bandwidth: Option<OverBandwidth>,
         rate_limit: Option<u64>,
         streams: Option<Vec<RtpSender>>,
+        sessions: Option<Vec<RtpSession>>,
     }
+}
+
+section! {
+    /// One of `ingestion.rtp.sessions`: a stream with sockets of its own. The keys of its only track
+    /// stand with it.
+    RtpSession {
+        id: Option<String>,
+        transport: Option<RtpTransport>,
+        sdp: Option<String>,
+        tracks: Option<Vec<RtpTrack>>,
+        listen_addr: Option<String>,
+        port: Option<u64>,
+        rtcp_port: Option<u64>,
+        payload_type: Option<u64>,
+        codec: Option<String>,
+        fmtp: Option<String>,
+        ssrc: Option<u64>,
+        rtx_payload_type: Option<u64>,
+        group: Option<String>,
+        source: Option<String>,
+        interface: Option<String>,
+        second_leg: Option<RtpLeg>,
+        fec: Option<bool>,
+        feedback: Option<Vec<FeedbackKey>>,
+        open: Option<bool>,
+        allow: Option<Vec<String>>,
+        deny: Option<Vec<String>>,
+        session_timeout: Option<Span>,
+        latency: Option<Span>,
+        latency_max: Option<Span>,
+        reorder_packets: Option<u64>,
+        max_bandwidth: Option<u64>,
+        over_bandwidth: Option<OverBandwidth>,
+        rate_limit: Option<u64>,
+    }
+}
+
+section! {
+    /// One of a session's `tracks`.
+    RtpTrack {
+        listen_addr: Option<String>,
+        port: Option<u64>,
+        rtcp_port: Option<u64>,
+        payload_type: Option<u64>,
+        codec: Option<String>,
+        fmtp: Option<String>,
+        ssrc: Option<u64>,
+        rtx_payload_type: Option<u64>,
+        group: Option<String>,
+        source: Option<String>,
+        interface: Option<String>,
+    }
+}
+
+section! {
+    /// A session's `second_leg`: where the same packets come a second time.
+    RtpLeg {
+        listen_addr: Option<String>,
+        port: Option<u64>,
+        group: Option<String>,
+        source: Option<String>,
+        interface: Option<String>,
+    }
+}
+
+/// What a session's sockets take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RtpTransport {
+    /// RTP.
+    #[default]
+    Rtp,
+    /// A transport stream over UDP, without RTP.
+    Ts,
+}
+
+/// What the sender of a session lets itself be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedbackKey {
+    /// Lost packets.
+    Nack,
+    /// Key pictures (RFC 4585).
+    Pli,
+    /// Key pictures (RFC 5104).
+    Fir,
 }
 
 section! {

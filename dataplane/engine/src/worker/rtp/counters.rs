@@ -84,15 +84,13 @@ pub(super) fn show_tracks(
             (C::PayloadsInvalid, invalid),
             (C::Leg1Received, received[0]),
             (C::Leg2Received, received[1]),
+            (C::Leg1Lost, lost[0]),
+            (C::Leg2Lost, lost[1]),
         ],
     );
-    for (gauge, value) in [
-        (C::JitterUs, jitter_us),
-        (C::Leg1Lost, lost[0]),
-        (C::Leg2Lost, lost[1]),
-        (C::LegSkewUs, skew_us),
-        (C::LegSkewMaxUs, skew_max_us),
-    ] {
+    for (gauge, value) in
+        [(C::JitterUs, jitter_us), (C::LegSkewUs, skew_us), (C::LegSkewMaxUs, skew_max_us)]
+    {
         slot.set(gauge, value);
     }
 }

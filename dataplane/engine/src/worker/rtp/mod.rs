@@ -9,6 +9,7 @@
 //! ```
 
 mod counters;
+mod given;
 pub(crate) mod rooms;
 pub(crate) mod session;
 
@@ -28,7 +29,7 @@ use self::session::RtpSession;
 use super::handover::Handover;
 use super::session::Wire;
 use super::{Parts, Worker};
-use crate::messages::{Report, Role, Room, RtpTenancy, Sender};
+use crate::messages::{Admission, Report, Role, Room, RtpTenancy, Sender};
 use crate::network::Network;
 
 /// Sources that are known by their first packet only.
@@ -181,7 +182,9 @@ impl<N: Network> Worker<N> {
 
     fn give_to_rtp(&mut self, place: u16, peer: SocketAddr, packet: Packet, now: Time) {
         self.count(WorkerCounter::DatagramsToSessions);
-        self.guarded_rtp(place, now, |session, wire| session.receive(now, peer, packet, wire));
+        self.guarded_rtp(place, now, |session, wire| {
+            session.receive(now, (None, 0), peer, packet, wire)
+        });
         self.touch(place);
     }
 
@@ -228,10 +231,15 @@ impl<N: Network> Worker<N> {
     // ---- orders ----
 
     pub(super) fn install_rtp(&mut self, tenancy: Box<RtpTenancy>, now: Time) {
-        let (place, ticket, sender) = (tenancy.place.session, tenancy.ticket, tenancy.sender);
+        let place = tenancy.place.session;
+        let admitted = match &tenancy.admission {
+            Admission::Sender { ticket, sender } => Some((*ticket, *sender)),
+            Admission::Given { .. } => None,
+        };
         let at = usize::from(place) - self.parts.sessions.len();
         self.parts.rtp_sessions[at].open(tenancy, now);
         self.parts.block.add(WorkerCounter::Sessions, 1);
+        let Some((ticket, sender)) = admitted else { return self.touch(place) };
         let entered = self.enter(&sender, place);
         if !entered {
             self.finish_rtp(place, EndReason::Protocol, now);
@@ -281,11 +289,11 @@ impl<N: Network> Worker<N> {
         now: Time,
         f: impl FnOnce(&mut RtpSession, &mut Wire<'_, N>),
     ) {
-        let Parts { sessions, rtp_sessions, ring, block, .. } = &mut self.parts;
+        let Parts { sessions, rtp_sessions, ring, slab, block, .. } = &mut self.parts;
         let at = usize::from(place).checked_sub(sessions.len());
         let Some(session) = at.and_then(|at| rtp_sessions.get_mut(at)) else { return };
         let (pressure, precedence) = (self.pressure, &self.precedence);
-        let mut wire = Wire { ring, pressure, precedence, latency: block.latency() };
+        let mut wire = Wire { ring, pressure, precedence, slab, latency: block.latency() };
         if catch_unwind(AssertUnwindSafe(|| f(session, &mut wire))).is_err() {
             let _ = catch_unwind(AssertUnwindSafe(|| session.abort(now)));
             self.count(WorkerCounter::SessionsPanicked);
@@ -310,8 +318,10 @@ impl<N: Network> Worker<N> {
         self.wheel.cancel(place.into());
         let sessions = self.parts.block.value(WorkerCounter::Sessions);
         self.parts.block.set(WorkerCounter::Sessions, sessions.saturating_sub(1));
-        if let Some(shared) = &mut self.shared {
-            let Sender { ssrc, peer, .. } = tenancy.sender;
+        if let (Some(shared), Admission::Sender { sender, .. }) =
+            (&mut self.shared, &tenancy.admission)
+        {
+            let Sender { ssrc, peer, .. } = *sender;
             for address in [peer, host(peer)] {
                 if shared.table.find(ssrc, address) == Some(place.into()) {
                     shared.table.remove(ssrc, address);
@@ -328,6 +338,9 @@ impl<N: Network> Worker<N> {
             && self.has_room_to_report()
         {
             self.report(Report::OverBandwidth { socket_id, rate_bps });
+        }
+        if let Some((id, peer)) = self.rtp_session(place).and_then(RtpSession::take_news) {
+            self.report_heard(id, peer);
         }
         let Some(session) = self.rtp_session(place) else { return };
         match session.over(now) {

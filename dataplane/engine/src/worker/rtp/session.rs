@@ -1,7 +1,7 @@
 //! One sender's way from RTP packets to frames: session, demultiplexer for a transport stream, frame
 //! assembly.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use codec::sink::{Sink, Timestamps, TrackConfig};
@@ -10,12 +10,14 @@ use mpegts::Demuxer;
 use rtp::packet::Packet;
 use rtp::session::{Room, Session, SessionConfig, State};
 use shm::counters::StreamCounter;
-use shm::{EndReason, NoMediaReason};
+use shm::{EndReason, NoMediaReason, StreamSlotWriter};
 use uring::SocketIndex;
 
 use super::counters;
-use crate::messages::{Control, RtpTenancy};
+use crate::clock;
+use crate::messages::{Admission, Control, RtpTenancy};
 use crate::network::Network;
+use crate::worker::counters::Base;
 use crate::worker::publication::{FLUSH_EVERY, Publication};
 use crate::worker::session::Wire;
 
@@ -42,8 +44,65 @@ pub(crate) struct RtpSession {
     media_bytes: u64,
     /// It carries a transport stream.
     is_ts: bool,
+    /// What comes without RTP.
+    raw: Raw,
+    /// A host that may send.
+    admitted: Option<IpAddr>,
+    /// Whom the stream shows as its sender.
+    shown: Option<SocketAddr>,
+    /// That has changed, and the conductor does not know yet.
+    news: bool,
     /// Something has come since the figures were shown.
     unshown: bool,
+}
+
+/// A transport stream without RTP: of one sender at a time, as with a leg of RTP.
+#[derive(Debug, Clone, Copy, Default)]
+struct Raw {
+    is_used: bool,
+    address: Option<SocketAddr>,
+    heard_at: Time,
+    received: u64,
+    received_bytes: u64,
+    dropped_source: u64,
+    timeout: Duration,
+    relatch_after: Duration,
+}
+
+impl Raw {
+    /// Whether a datagram is of the stream's sender.
+    fn takes(&mut self, peer: SocketAddr, bytes: u64, now: Time) -> bool {
+        self.received += 1;
+        self.received_bytes += bytes;
+        let free = self.address.is_none() || now.since(self.heard_at) >= self.relatch_after;
+        if self.address != Some(peer) && !free {
+            self.dropped_source += 1;
+            return false;
+        }
+        self.address = Some(peer);
+        self.heard_at = now;
+        true
+    }
+
+    fn show(&self, slot: &mut StreamSlotWriter, base: &Base) {
+        let delivered = self.received - self.dropped_source;
+        base.show(
+            slot,
+            [
+                (StreamCounter::DatagramsReceived, self.received),
+                (StreamCounter::BytesReceived, self.received_bytes),
+                (StreamCounter::PacketsReceived, self.received),
+                (StreamCounter::PacketsUnique, delivered),
+                (StreamCounter::PacketsDelivered, delivered),
+                (StreamCounter::PacketsDroppedSource, self.dropped_source),
+            ],
+        );
+    }
+
+    /// When silence ends it; it waits for its first datagram as long as it takes.
+    fn ends_at(&self) -> Time {
+        if self.address.is_some() { self.heard_at + self.timeout } else { Time::NEVER }
+    }
 }
 
 /// Where a session's output goes: reports to the ring, media to the stream, a transport stream
@@ -144,6 +203,10 @@ impl RtpSession {
             rtcp_socket: SocketIndex::new(0),
             media_bytes: 0,
             is_ts: false,
+            raw: Raw::default(),
+            admitted: None,
+            shown: None,
+            news: false,
             unshown: false,
         }
     }
@@ -161,8 +224,16 @@ impl RtpSession {
     /// Opens a session.
     pub(crate) fn open(&mut self, mut tenancy: Box<RtpTenancy>, now: Time) {
         let bandwidth = (tenancy.max_bandwidth_bps, tenancy.over_bandwidth);
-        let RtpTenancy { config, berth, rtcp_socket, .. } = &mut *tenancy;
+        let RtpTenancy { config, berth, rtcp_socket, admission, .. } = &mut *tenancy;
         self.session.open(config, now);
+        let is_used = matches!(admission, Admission::Given { is_ts: true, .. });
+        let (timeout, relatch_after) = (config.timeout, config.relatch_after);
+        self.raw = Raw { is_used, timeout, relatch_after, ..Raw::default() };
+        (self.admitted, self.news) = (None, false);
+        self.shown = match admission {
+            Admission::Sender { sender, .. } => Some(sender.peer),
+            Admission::Given { .. } => None,
+        };
         self.rtcp_socket = *rtcp_socket;
         (self.media_bytes, self.is_ts, self.unshown) = (0, false, true);
         berth.info.latency_ms = latency_ms(config);
@@ -187,13 +258,100 @@ impl RtpSession {
     pub(crate) fn receive<N: Network>(
         &mut self,
         now: Time,
+        (track, leg): (Option<usize>, usize),
         peer: SocketAddr,
         packet: Packet,
         wire: &mut Wire<'_, N>,
     ) {
         self.heard(packet.arrival);
         let (session, mut path) = self.path(wire);
-        session.handle_packet(now, 0, peer, packet, &mut path);
+        session.handle_packet(now, track, leg, peer, packet, &mut path);
+        if self.shown.is_none() {
+            self.show_source(self.session.source());
+        }
+    }
+
+    /// A datagram of a transport stream without RTP.
+    pub(crate) fn receive_ts(
+        &mut self,
+        now: Time,
+        arrival: Time,
+        peer: SocketAddr,
+        datagram: &[u8],
+    ) {
+        self.heard(arrival);
+        if !self.raw.takes(peer, datagram.len() as u64, now) {
+            return;
+        }
+        self.is_ts = true;
+        self.media_bytes += datagram.len() as u64;
+        let Publication { demuxer, stream, .. } = &mut self.publication;
+        stream.input(arrival, now);
+        demuxer.push(datagram, stream);
+        self.show_source(self.raw.address);
+    }
+
+    /// A packet of error correction.
+    pub(crate) fn receive_fec<N: Network>(
+        &mut self,
+        now: Time,
+        arrival: Time,
+        datagram: &[u8],
+        wire: &mut Wire<'_, N>,
+    ) {
+        self.heard(arrival);
+        let slab = wire.slab;
+        let (session, mut path) = self.path(wire);
+        session.handle_fec(now, datagram, slab, &mut path);
+    }
+
+    /// Whether a host may send to the session.
+    pub(crate) fn admits(&mut self, peer: SocketAddr) -> bool {
+        let ip = peer.ip().to_canonical();
+        if self.admitted == Some(ip) {
+            return true;
+        }
+        let admits = match self.tenancy.as_ref().map(|tenancy| &tenancy.admission) {
+            Some(Admission::Given { access, .. }) => access.admits(ip),
+            _ => true,
+        };
+        if admits {
+            self.admitted = Some(ip);
+        }
+        admits
+    }
+
+    /// A datagram of a host that may not send.
+    pub(crate) fn wrong_source(&mut self) {
+        if let Some(tenancy) = &mut self.tenancy {
+            tenancy.berth.slot.add(StreamCounter::WrongSource, 1);
+        }
+    }
+
+    /// Shows where a session that is given is sent from.
+    fn show_source(&mut self, source: Option<SocketAddr>) {
+        let given = |it: &&mut Box<RtpTenancy>| matches!(it.admission, Admission::Given { .. });
+        let Some(tenancy) = self.tenancy.as_mut().filter(given) else { return };
+        if source.is_none() || source == self.shown {
+            return;
+        }
+        let berth = &mut tenancy.berth;
+        if self.shown.is_none() {
+            berth.slot.add(StreamCounter::Connections, 1);
+            berth.info.connected_unix_ns = clock::unix_nanos();
+            (berth.info.end, berth.info.ended_unix_ns) = (EndReason::None, 0);
+        }
+        self.shown = source;
+        self.news = true;
+        berth.info.source = source;
+        berth.slot.set_info(&berth.info);
+    }
+
+    /// Id and sender of a session that is given, when its sender has come since the last call.
+    pub(crate) fn take_news(&mut self) -> Option<(u32, SocketAddr)> {
+        let news = std::mem::take(&mut self.news);
+        let id = self.tenancy.as_ref().filter(|_| news)?.id;
+        Some((id, self.shown?))
     }
 
     /// RTCP of the session's sender; it is answered on the socket that it came on.
@@ -220,7 +378,7 @@ impl RtpSession {
 
     /// The session's timer.
     pub(crate) fn timeout<N: Network>(&mut self, now: Time, wire: &mut Wire<'_, N>) {
-        if self.tenancy.is_some() && self.session.next_timeout() <= now {
+        if self.tenancy.is_some() && !self.raw.is_used && self.session.next_timeout() <= now {
             self.unshown = true;
             let (session, mut path) = self.path(wire);
             session.handle_timeout(now, &mut path);
@@ -234,6 +392,9 @@ impl RtpSession {
         }
         self.publication.publish(now, wire.latency);
         if now >= self.flush_at() {
+            if !self.raw.is_used {
+                self.show_source(self.session.source());
+            }
             self.publication.watch_rate(now, self.media_bytes);
             self.flush(now);
         }
@@ -266,12 +427,17 @@ impl RtpSession {
         if self.tenancy.is_none() {
             return Time::NEVER;
         }
-        self.session.next_timeout().min(self.publication.publish_at()).min(self.flush_at())
+        let session =
+            if self.raw.is_used { self.raw.ends_at() } else { self.session.next_timeout() };
+        session.min(self.publication.publish_at()).min(self.flush_at())
     }
 
     /// Why the session is over, once it is.
     pub(crate) fn over(&self, now: Time) -> Option<EndReason> {
         self.tenancy.as_ref()?;
+        if self.raw.is_used && self.raw.ends_at() <= now {
+            return Some(EndReason::Idle);
+        }
         match self.session.state(now) {
             State::Ended(rtp::session::EndReason::Goodbye) => Some(EndReason::Shutdown),
             State::Ended(rtp::session::EndReason::Timeout) => Some(EndReason::Idle),
@@ -325,6 +491,9 @@ impl RtpSession {
         base.show(slot, [(StreamCounter::BytesDelivered, self.media_bytes)]);
         slot.set(StreamCounter::PacketsHeld, stats.packets_held);
         counters::show_tracks(slot, base, self.session.track_stats());
+        if self.raw.is_used {
+            self.raw.show(slot, base);
+        }
         self.unshown = false;
         self.publication.show(&mut tenancy.berth, self.media_bytes, no_media, now);
     }

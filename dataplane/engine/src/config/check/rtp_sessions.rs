@@ -1,0 +1,373 @@
+//! `ingestion.rtp.sessions`: streams whose sockets and formats are given.
+
+use std::net::{IpAddr, SocketAddr};
+
+use rtp::format::Format;
+use rtp::rtx::Association;
+use rtp::sdp::{Description, Medium};
+use rtp::session::{Feedback, SessionConfig, TRACKS_MAX, TrackSetup};
+use uring::socket::Membership;
+
+use super::options::BANDWIDTH_BPS;
+use super::rtp::window;
+use super::srt::{address, must_be_meant, networks};
+use super::{Error, SECOND, lasting, optional, refuse, streams, within};
+use crate::config::rtp::{Purpose, RtpConfig, SessionSetup, SocketSetup};
+use crate::config::schema::{FeedbackKey, RtpLeg, RtpSession, RtpTrack, RtpTransport};
+use crate::config::srt::Access;
+
+/// Ports of SMPTE ST 2022-1 behind that of the media: columns and rows.
+const FEC_OFFSETS: [u16; 2] = [2, 4];
+
+/// One session of the section `at`.
+pub(super) fn session(at: &str, keys: &RtpSession, rtp: &RtpConfig) -> Result<SessionSetup, Error> {
+    let key = |name: &str| format!("{at}.{name}");
+    let Some(id) = keys.id.as_deref() else {
+        return refuse(&key("id"), "missing; it is the id of the stream");
+    };
+    let access = Access {
+        allow: networks(&key("allow"), keys.allow.as_deref().unwrap_or_default())?,
+        deny: networks(&key("deny"), keys.deny.as_deref().unwrap_or_default())?,
+    };
+    let is_ts = keys.transport == Some(RtpTransport::Ts);
+    let mut plan = Plan { sockets: Vec::new(), config: rtp.session };
+    plan.config.tracks = [None; TRACKS_MAX];
+    plan.config.patient = true;
+    match (keys.sdp.as_deref(), keys.tracks.as_deref(), is_ts) {
+        (Some(text), None, false) => plan.describe(at, text, keys, rtp)?,
+        (None, Some(tracks), false) => plan.list(at, tracks, keys, rtp)?,
+        (None, None, false) => plan.list(at, &[alone(keys)], keys, rtp)?,
+        (None, None, true) => {
+            plan.push(at, &Place::of_track(&alone(keys)), keys, rtp, Purpose::TransportStream)?;
+        }
+        _ => {
+            return refuse(at, "give one of sdp, tracks, and port; transport: ts goes with port");
+        }
+    }
+    for socket in plan.sockets.iter().filter(|socket| socket.membership.is_none()) {
+        must_be_meant(at, socket.listen.ip(), &access, keys.open.unwrap_or(false))?;
+    }
+    plan.terms(at, keys, rtp)?;
+    let max_bandwidth_bps =
+        within(&key("max_bandwidth"), keys.max_bandwidth, rtp.max_bandwidth_bps, BANDWIDTH_BPS)?;
+    if max_bandwidth_bps > rtp.max_bandwidth_bps {
+        return refuse(
+            &key("max_bandwidth"),
+            format!(
+                "{max_bandwidth_bps} is above ingestion.rtp.max_bandwidth {}, by which memory is taken",
+                rtp.max_bandwidth_bps
+            ),
+        );
+    }
+    Ok(SessionSetup {
+        id: streams::text(&key("id"), id)?,
+        sockets: plan.sockets,
+        config: plan.config,
+        is_ts,
+        access,
+        max_bandwidth_bps,
+        over_bandwidth: keys.over_bandwidth.unwrap_or(rtp.over_bandwidth),
+    })
+}
+
+/// The keys of a session's only track, which stand with the session.
+fn alone(keys: &RtpSession) -> RtpTrack {
+    RtpTrack {
+        listen_addr: keys.listen_addr.clone(),
+        port: keys.port,
+        rtcp_port: keys.rtcp_port,
+        payload_type: keys.payload_type,
+        codec: keys.codec.clone(),
+        fmtp: keys.fmtp.clone(),
+        ssrc: keys.ssrc,
+        rtx_payload_type: keys.rtx_payload_type,
+        group: keys.group.clone(),
+        source: keys.source.clone(),
+        interface: keys.interface.clone(),
+    }
+}
+
+/// Where packets come.
+#[derive(Debug, Clone, Default)]
+struct Place {
+    listen_addr: Option<String>,
+    port: Option<u64>,
+    group: Option<String>,
+    source: Option<String>,
+    interface: Option<String>,
+}
+
+impl Place {
+    fn of_track(keys: &RtpTrack) -> Self {
+        Self {
+            listen_addr: keys.listen_addr.clone(),
+            port: keys.port,
+            group: keys.group.clone(),
+            source: keys.source.clone(),
+            interface: keys.interface.clone(),
+        }
+    }
+
+    fn of_leg(keys: &RtpLeg) -> Self {
+        Self {
+            listen_addr: keys.listen_addr.clone(),
+            port: keys.port,
+            group: keys.group.clone(),
+            source: keys.source.clone(),
+            interface: keys.interface.clone(),
+        }
+    }
+
+    fn of_medium(medium: &Medium, keys: &RtpSession) -> Self {
+        let group = medium.address.filter(IpAddr::is_multicast);
+        Self {
+            listen_addr: keys.listen_addr.clone(),
+            port: Some(medium.port.into()),
+            group: group.map(|group| group.to_string()),
+            source: medium.source.filter(|_| group.is_some()).map(|source| source.to_string()),
+            interface: keys.interface.clone(),
+        }
+    }
+
+    fn with_port(&self, port: u16) -> Self {
+        Self { port: Some(port.into()), ..self.clone() }
+    }
+}
+
+/// What a session comes to be.
+struct Plan {
+    sockets: Vec<SocketSetup>,
+    config: SessionConfig,
+}
+
+impl Plan {
+    /// A socket at a place, and the port it has.
+    fn push(
+        &mut self,
+        at: &str,
+        place: &Place,
+        session: &RtpSession,
+        rtp: &RtpConfig,
+        purpose: Purpose,
+    ) -> Result<u16, Error> {
+        let key = |name: &str| format!("{at}.{name}");
+        let Some(port) = place.port else {
+            return refuse(&key("port"), "missing; where the packets come");
+        };
+        let port: u16 = within(&key("port"), Some(port), port, 1..=65_535)?;
+        let membership = membership(at, place, session)?;
+        let ip = match (&membership, place.listen_addr.as_ref().or(session.listen_addr.as_ref())) {
+            (Some(membership), _) => membership.group,
+            (None, Some(text)) => address(at, text)?,
+            (None, None) => rtp.shared.rtp.ip(),
+        };
+        let listen = SocketAddr::new(ip, port);
+        let shared = [rtp.shared.rtp, rtp.shared.rtcp].contains(&listen);
+        if shared || self.sockets.iter().any(|socket| socket.listen == listen) {
+            return refuse(&key("port"), format!("{listen} is used twice"));
+        }
+        self.sockets.push(SocketSetup { listen, membership, purpose });
+        Ok(port)
+    }
+
+    fn list(
+        &mut self,
+        at: &str,
+        tracks: &[RtpTrack],
+        session: &RtpSession,
+        rtp: &RtpConfig,
+    ) -> Result<(), Error> {
+        if tracks.is_empty() || tracks.len() > TRACKS_MAX {
+            return refuse(
+                &format!("{at}.tracks"),
+                format!("{} tracks; allowed are 1 to {TRACKS_MAX}", tracks.len()),
+            );
+        }
+        for (index, keys) in tracks.iter().enumerate() {
+            let at = match session.tracks {
+                Some(_) => format!("{at}.tracks[{index}]"),
+                None => at.to_owned(),
+            };
+            let setup = setup(&at, keys, tracks.len() == 1)?;
+            self.config.tracks[index] = Some(setup);
+            let track = u8::try_from(index).expect("tracks are few");
+            let place = Place::of_track(keys);
+            let port = self.push(&at, &place, session, rtp, Purpose::Rtp { track, leg: 0 })?;
+            let default = u64::from(port) + 1;
+            let key = format!("{at}.rtcp_port");
+            let rtcp_port: u16 = within(&key, keys.rtcp_port, default, 1..=65_535)?;
+            // On the same port it is told apart by its packet type.
+            if rtcp_port != port {
+                self.push(&at, &place.with_port(rtcp_port), session, rtp, Purpose::Rtcp)?;
+            }
+        }
+        self.redundancy(at, session, rtp)
+    }
+
+    fn describe(
+        &mut self,
+        at: &str,
+        text: &str,
+        session: &RtpSession,
+        rtp: &RtpConfig,
+    ) -> Result<(), Error> {
+        let key = format!("{at}.sdp");
+        let description = match Description::parse(text) {
+            Ok(description) => description,
+            Err(error) => return refuse(&key, error.to_string()),
+        };
+        let mut track_of = Vec::new();
+        for medium in &description.media {
+            let place = Place::of_medium(medium, session);
+            if let Some(track) = medium.leg_of.and_then(|first| track_of.get(first).copied()) {
+                track_of.push(track);
+                self.push(&key, &place, session, rtp, Purpose::Rtp { track, leg: 1 })?;
+                continue;
+            }
+            let index = track_of.iter().map(|track| track + 1).max().unwrap_or(0);
+            let Some(free) = self.config.tracks.get_mut(usize::from(index)) else {
+                return refuse(&key, format!("more than {TRACKS_MAX} media"));
+            };
+            *free = Some(medium.setup);
+            track_of.push(index);
+            let purpose = Purpose::Rtp { track: index, leg: 0 };
+            self.push(&key, &place, session, rtp, purpose)?;
+            if medium.rtcp_port != medium.port {
+                let place = place.with_port(medium.rtcp_port);
+                self.push(&key, &place, session, rtp, Purpose::Rtcp)?;
+            }
+            let Feedback { nack, pli, fir } = &mut self.config.feedback;
+            *nack |= medium.feedback.nack;
+            *pli |= medium.feedback.pli;
+            *fir |= medium.feedback.fir;
+        }
+        self.redundancy(at, session, rtp)
+    }
+
+    /// The second path of SMPTE ST 2022-7 and the error correction of ST 2022-1, of the first track.
+    fn redundancy(&mut self, at: &str, session: &RtpSession, rtp: &RtpConfig) -> Result<(), Error> {
+        let first = self.sockets.first().map(|socket| socket.listen.port()).unwrap_or_default();
+        if let Some(leg) = &session.second_leg {
+            let at = format!("{at}.second_leg");
+            let purpose = Purpose::Rtp { track: 0, leg: 1 };
+            self.push(&at, &Place::of_leg(leg), session, rtp, purpose)?;
+        }
+        if session.fec.unwrap_or(false) {
+            let place = Place { port: Some(first.into()), ..Place::of_track(&alone(session)) };
+            for offset in FEC_OFFSETS {
+                let port = first.saturating_add(offset);
+                self.push(
+                    &format!("{at}.fec"),
+                    &place.with_port(port),
+                    session,
+                    rtp,
+                    Purpose::Fec,
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the session says of itself beside its sockets.
+    fn terms(&mut self, at: &str, keys: &RtpSession, rtp: &RtpConfig) -> Result<(), Error> {
+        let key = |name: &str| format!("{at}.{name}");
+        for feedback in keys.feedback.iter().flatten() {
+            match feedback {
+                FeedbackKey::Nack => self.config.feedback.nack = true,
+                FeedbackKey::Pli => self.config.feedback.pli = true,
+                FeedbackKey::Fir => self.config.feedback.fir = true,
+            }
+        }
+        let standard = rtp.session.window;
+        self.config.window =
+            window(at, (keys.latency, keys.latency_max, keys.reorder_packets), standard)?;
+        if self.config.window.time > standard.time {
+            return refuse(
+                &key("latency"),
+                format!(
+                    "above ingestion.rtp.latency {:?}, by which memory is taken",
+                    standard.time
+                ),
+            );
+        }
+        self.config.timeout = lasting(
+            &key("session_timeout"),
+            keys.session_timeout,
+            rtp.session.timeout,
+            SECOND..=3_600 * SECOND,
+        )?;
+        let limit = optional(&key("rate_limit"), keys.rate_limit, BANDWIDTH_BPS)?;
+        self.config.rate_limit_bps = limit.or(rtp.session.rate_limit_bps);
+        Ok(())
+    }
+}
+
+fn membership(at: &str, place: &Place, session: &RtpSession) -> Result<Option<Membership>, Error> {
+    let key = |name: &str| format!("{at}.{name}");
+    let Some(text) = place.group.as_ref().or(session.group.as_ref()) else {
+        for (name, given) in [("source", &place.source), ("interface", &place.interface)] {
+            if given.is_some() {
+                return refuse(&key(name), "goes with group: it is about multicast");
+            }
+        }
+        return Ok(None);
+    };
+    let ip = |name: &str, text: &str| match text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(ip) => Ok(ip),
+        Err(_) => refuse(&key(name), format!("`{text}` is not an IP address")),
+    };
+    let group = ip("group", text)?;
+    if !group.is_multicast() {
+        return refuse(&key("group"), format!("{group} is no multicast address"));
+    }
+    let source = place.source.as_ref().or(session.source.as_ref());
+    let source = source.map(|text| ip("source", text)).transpose()?;
+    if source.is_some_and(|source| source.is_ipv4() != group.is_ipv4()) {
+        return refuse(&key("source"), format!("is not of the family of {group}"));
+    }
+    let interface = place.interface.clone().or_else(|| session.interface.clone());
+    Ok(Some(Membership { group, source, interface }))
+}
+
+/// A track as the keys describe it; the only one of a session may be found out instead.
+fn setup(at: &str, keys: &RtpTrack, alone: bool) -> Result<TrackSetup, Error> {
+    let key = |name: &str| format!("{at}.{name}");
+    let payload_type: Option<u8> = optional(&key("payload_type"), keys.payload_type, 0..=127)?;
+    let format = match (payload_type, keys.codec.as_deref()) {
+        (Some(payload_type), Some(codec)) => {
+            match rtp::sdp::format(payload_type, codec, keys.fmtp.as_deref().unwrap_or_default()) {
+                Ok(format) => Some(format),
+                Err(error) => return refuse(&key("codec"), error.to_string()),
+            }
+        }
+        (Some(payload_type), None) => match Format::of_static(payload_type) {
+            Some(format) => Some(format),
+            None => {
+                return refuse(
+                    &key("codec"),
+                    "missing; the payload type does not say it by itself",
+                );
+            }
+        },
+        (None, Some(_)) => return refuse(&key("payload_type"), "missing; it goes with codec"),
+        (None, None) => None,
+    };
+    if format.is_none() && !alone {
+        return refuse(
+            &key("codec"),
+            "missing; only of a session's single track it is found out from its packets",
+        );
+    }
+    let rtx: Option<u8> = optional(&key("rtx_payload_type"), keys.rtx_payload_type, 0..=127)?;
+    let rtx = match (rtx, format) {
+        (Some(payload_type), Some(format)) if payload_type != format.payload_type => {
+            Some(Association { payload_type, original: format.payload_type })
+        }
+        (Some(_), _) => {
+            return refuse(&key("rtx_payload_type"), "goes with payload_type, and is another one");
+        }
+        (None, _) => None,
+    };
+    let ssrc = optional(&key("ssrc"), keys.ssrc, 0..=u32::MAX.into())?;
+    Ok(TrackSetup { format, ssrc, rtx, rist: false })
+}
