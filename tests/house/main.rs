@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "penstock-codec",
             "penstock-shm",
             "penstock-srt",
+            "penstock-rtp",
             "penstock-mpegts",
             "penstock-media",
             "penstock-uring",

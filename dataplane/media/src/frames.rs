@@ -320,7 +320,8 @@ impl Frames {
         let Some(decoding) = &mut self.decoding else { return as_it_is };
         let field_ticks = settled(unit.field_ticks, self.rate.field_ticks());
         let field_ticks = field_ticks.unwrap_or(FIELD_TICKS_UNKNOWN);
-        // Both fields of a frame may have its time (RFC 6184, 5.1), in one unit or two.
+        // Both fields of a frame may have its time (RFC 6184, 5.1), in one unit or two. FFmpeg leaves
+        // it to both; here the second comes half a frame later, marked as derived.
         let second = unit.structure == Structure::SecondField;
         let shares = second && own.pts.is_none_or(|pts| Some(pts) == last);
         let pts = match last.filter(|_| shares) {

@@ -41,7 +41,7 @@ impl Held {
 
     /// Bytes that room for so many pieces takes.
     pub(crate) const fn room(pieces_max: usize) -> usize {
-        pieces_max * size_of::<Piece>()
+        pieces_max * size_of::<Piece>() + Waiting::room(pieces_max)
     }
 
     /// Keeps `len` bytes of the packet's payload from `start` on. False when there is no room.

@@ -137,6 +137,12 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
+    /// Bytes that it takes where so many pieces may wait.
+    pub(crate) const fn room(pieces_max: usize) -> usize {
+        let room = if pieces_max < PARTS_MAX { pieces_max } else { PARTS_MAX };
+        room * (size_of::<Option<(Packet, u16)>>() + size_of::<Part>())
+    }
+
     /// Room for interleaved streams, or none.
     pub(crate) fn new(pieces_max: usize) -> Self {
         let room = pieces_max.min(PARTS_MAX);

@@ -149,6 +149,10 @@ impl<N> Sink for Path<'_, N> {
         self.stream.unit_start(track, stamps);
     }
 
+    fn field(&mut self, track: usize, field: codec::sink::Field) {
+        self.stream.field(track, field);
+    }
+
     fn unit_data(&mut self, track: usize, bytes: &[u8]) {
         *self.media_bytes += bytes.len() as u64;
         self.stream.unit_data(track, bytes);
