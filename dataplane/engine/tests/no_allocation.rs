@@ -14,7 +14,7 @@ use penstock_tests::senders::SrtLiveTransmit;
 use penstock_tests::system::{PATIENCE, free_udp_port};
 use serde_json::json;
 use shm::StreamState;
-use shm::counters::StreamCounter;
+use shm::counters::{StreamCounter, WorkerCounter};
 use shm::link::BackpressureAction;
 use srt::handshake::extension;
 
@@ -108,6 +108,72 @@ fn sources_that_are_called_met_lost_and_had_again_allocate_nothing_on_workers() 
     running.wait_frames("met")?;
     link.restart_source("met")?;
     link.remove_source("called")?;
+    running.stop()
+}
+
+/// FFmpeg sends two seconds of pictures over RTP.
+fn sending(port: u16, rtcp_port: u16, ssrc: u32) -> Result<Process> {
+    let mut command = std::process::Command::new("ffmpeg");
+    command.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-re", "-f", "lavfi"]);
+    command.args(["-i", "testsrc2=size=320x180:rate=25", "-t", "2", "-c:v", "libx264"]);
+    command.args(["-preset", "ultrafast", "-g", "12", "-f", "rtp", "-ssrc", &ssrc.to_string()]);
+    command.arg(format!("rtp://127.0.0.1:{port}?rtcpport={rtcp_port}&pkt_size=1200"));
+    command.stdout(std::process::Stdio::null());
+    Process::start("ffmpeg", &mut command)
+}
+
+/// A sender report whose bytes 8 to 11, where RTP has its SSRC, are `seconds`.
+fn sender_report(ssrc: u32, seconds: u32) -> Vec<u8> {
+    let mut report = vec![0x80, 200, 0, 6];
+    for word in [ssrc, seconds, 0, 0, 1, 1] {
+        report.extend_from_slice(&word.to_be_bytes());
+    }
+    report
+}
+
+#[test]
+fn senders_of_rtp_come_go_and_come_again_on_their_ssrcs_worker_and_allocate_nothing() -> Result<()>
+{
+    let running = Running::start("[0, 1]", watched)?;
+    let (port, rtcp_port) = running.rtp_ports();
+    let junk = std::net::UdpSocket::bind(("127.0.0.1", 0))?;
+    for round in 1..=2 {
+        let senders = [
+            sending(port, rtcp_port, 2)?,
+            sending(port, rtcp_port, 3)?,
+            sending(running.given_port(), free_udp_port()?, 4)?,
+        ];
+        for len in [0, 1, 7, 11, 12, 200, 1_472] {
+            for (port, first) in [(port, 0x80), (rtcp_port, 0x81), (running.given_port(), 0xff)] {
+                let datagram = vec![first; len];
+                junk.send_to(&datagram, ("127.0.0.1", port))?;
+            }
+        }
+        for (id, worker) in [("two", Some(0)), ("three", Some(1)), ("given", None)] {
+            let stream = running.wait_stream(id, |stream| {
+                stream.info.state == StreamState::Active
+                    && stream.counter(StreamCounter::Connections) == round
+            })?;
+            assert!(worker.is_none_or(|worker| stream.info.worker == worker), "{id}");
+        }
+        // RTCP at the port of RTP is steered by what is no SSRC: one of two goes to the wrong worker.
+        for seconds in 0..2 {
+            junk.send_to(&sender_report(2, seconds), ("127.0.0.1", port))?;
+        }
+        let table = running.table()?;
+        eventually("a hand-over", PATIENCE, || {
+            let over = table.workers().into_iter().map(|worker| {
+                let count = |counter| worker.counter(counter);
+                (count(WorkerCounter::HandedOver), count(WorkerCounter::TakenOver))
+            });
+            let (handed, taken) = over.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+            Ok((handed >= round && taken == handed).then_some(()))
+        })?;
+        drop(senders);
+        for id in ["two", "three", "given"] {
+            running.wait_stream(id, |stream| stream.info.state == StreamState::Lost)?;
+        }
+    }
     running.stop()
 }
 

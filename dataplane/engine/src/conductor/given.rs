@@ -179,7 +179,7 @@ impl Conductor {
             id,
             admission: Admission::Given { access: setup.access.clone(), is_ts: setup.is_ts },
             rtcp_socket: rtcp.and_then(|at| sockets.get(at).copied()).unwrap_or(listener),
-            config: setup.config,
+            config: self.reporting(setup.config),
             max_bandwidth_bps: setup.max_bandwidth_bps,
             over_bandwidth: setup.over_bandwidth,
             berth,

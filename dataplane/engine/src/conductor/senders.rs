@@ -20,6 +20,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use memory::Time;
+use rtp::rtcp::write::CNAME_BYTES_MAX;
 use rtp::session::{SessionConfig, TrackSetup};
 use shm::counters::ConductorCounter;
 use shm::link::{Event, EventKind, Question};
@@ -31,7 +32,7 @@ use super::sessions::last_received;
 use super::streams::{Claim, Newcomer, State, Stream};
 use super::{Conductor, TICKET_LIFE, TICKETS_MAX};
 use crate::berth::Guest;
-use crate::config::{RtpConfig, SecondPublisher};
+use crate::config::SecondPublisher;
 use crate::messages::{Admission, Order, RtpTenancy, Sender};
 
 /// What the shared port is called in events and logs.
@@ -250,8 +251,7 @@ impl Conductor {
             return;
         };
         let (from, sender, id) = (ticket.from, ticket.sender, ticket.id.clone());
-        let (config, terms) =
-            (self.session_config(rtp), (rtp.max_bandwidth_bps, rtp.over_bandwidth));
+        let (config, terms) = (rtp.session, (rtp.max_bandwidth_bps, rtp.over_bandwidth));
         let place = match self.parts.rtp_placement.take_on(from, rtp.slots()) {
             Ok(place) => place,
             Err(full) => return self.refuse_ticket_of_sender(number, &refusal(full), now),
@@ -275,6 +275,8 @@ impl Conductor {
                 ticket.arrival = EventKind::Reconnected;
             }
         }
+        let mut config = self.reporting(config);
+        config.tracks = [Some(TrackSetup::default()), None, None, None];
         let tenancy = RtpTenancy {
             place,
             id: session_id,
@@ -289,11 +291,16 @@ impl Conductor {
         self.order(place.worker, Order::InstallRtp(Box::new(tenancy)));
     }
 
-    /// One track whose format is found out.
-    fn session_config(&self, rtp: &RtpConfig) -> SessionConfig {
-        let mut config = rtp.session;
-        config.tracks = [Some(TrackSetup::default()), None, None, None];
-        config
+    /// With a source and a name of its own in reports: by chance, so that they tell nothing of this
+    /// host (RFC 3550, 8.1; RFC 7022).
+    pub(super) fn reporting(&mut self, config: SessionConfig) -> SessionConfig {
+        let [ssrc, high, low] = [(); 3].map(|()| self.parts.salts.next());
+        let text = format!("{high:08x}{low:08x}");
+        let mut name = [0; CNAME_BYTES_MAX];
+        name[..text.len()].copy_from_slice(text.as_bytes());
+        let len = u8::try_from(text.len()).expect("sixteen digits");
+        let seed = u64::from(high) << 32 | u64::from(low);
+        SessionConfig { ssrc, cname: (name, len), seed: seed.max(1), ..config }
     }
 
     /// A session of RTP is open.

@@ -23,6 +23,9 @@ use tempfile::TempDir;
 pub struct Running {
     port: u16,
     second_port: u16,
+    rtp_port: u16,
+    rtcp_port: u16,
+    given_port: u16,
     directory: TempDir,
     stop: Arc<AtomicBool>,
     wake: Box<dyn Fn()>,
@@ -34,12 +37,17 @@ impl Running {
     pub fn start(workers: &str, run: RunWorker) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let (port, second_port) = (free_udp_port()?, free_udp_port()?);
+        let (rtp_port, rtcp_port) = (free_udp_port()?, free_udp_port()?);
+        let given_port = free_udp_port()?;
         let config = Config::from_yaml_with(
             &format!(
                 "dataplane: {{workers: {workers}, socket: {}, min_wait: 200us}}\n\
                  ingestion:\n  max_connections: 8\n  reconnect_grace: 5s\n  \
                  srt: {{port: {port}, max_bandwidth: 20000000, listeners: [{{port: {second_port}}}]}}\n  \
-                 frame: {{max_frame_size: 1048576}}\n",
+                 frame: {{max_frame_size: 1048576}}\n  \
+                 rtp: {{port: {rtp_port}, rtcp_port: {rtcp_port}, max_sessions: 4, \
+                 session_timeout: 2s, streams: [{{ssrc: 2, id: two}}, {{ssrc: 3, id: three}}], \
+                 sessions: [{{id: given, port: {given_port}}}]}}\n",
                 directory.path().join("socket").display()
             ),
             |_| None,
@@ -50,7 +58,17 @@ impl Running {
         let wake = Box::new(dataplane.waker());
         let conductor =
             std::thread::spawn(move || dataplane.run(|| stopped.load(Ordering::Relaxed)));
-        Ok(Self { port, second_port, directory, stop, wake, conductor })
+        Ok(Self {
+            port,
+            second_port,
+            rtp_port,
+            rtcp_port,
+            given_port,
+            directory,
+            stop,
+            wake,
+            conductor,
+        })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -60,6 +78,16 @@ impl Running {
     /// The second listener.
     pub fn second_address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.second_port).into()
+    }
+
+    /// The shared port of RTP, and that of its RTCP.
+    pub fn rtp_ports(&self) -> (u16, u16) {
+        (self.rtp_port, self.rtcp_port)
+    }
+
+    /// The port of the session `given`.
+    pub fn given_port(&self) -> u16 {
+        self.given_port
     }
 
     pub fn link(&self) -> Result<Link> {
