@@ -291,3 +291,59 @@ fn our_caller_refuses_a_listener_that_would_have_it_without_the_right_key() -> R
     }
     Ok(())
 }
+
+/// The system, with a source that meets a peer in a rendezvous; the ports of both sides.
+fn meeting(passphrase: &str, more: &str) -> Result<(Penstock, u16, u16)> {
+    let (ours, theirs) = (free_udp_port()?, free_udp_port()?);
+    let srt = format!(
+        "    max_bandwidth: 10000000\n    sources:\n      - {{id: met, mode: rendezvous, address: \
+         '127.0.0.1:{theirs}', local_port: {ours}, passphrase: {passphrase}{more}}}\n"
+    );
+    Ok((Penstock::start(&Options { srt, ..Options::default() })?, ours, theirs))
+}
+
+fn meeting_url(ours: u16, theirs: u16, query: &str) -> String {
+    format!("srt://127.0.0.1:{ours}?mode=rendezvous&port={theirs}&adapter=127.0.0.1&{query}")
+}
+
+/// Who brings the keys is decided by chance: the cookies of both sides.
+#[test]
+fn a_rendezvous_with_libsrt_is_encrypted_whoever_brings_the_keys_and_follows_new_ones() -> Result<()>
+{
+    let clip = Clip::in_folder(env!("CARGO_TARGET_TMPDIR"))?;
+    for _ in 0..3 {
+        let (system, ours, theirs) = meeting(PASSPHRASE, ", key_length: 192")?;
+        let tap = system.frames_of("met")?;
+        let query =
+            format!("passphrase={PASSPHRASE}&pbkeylen=24&kmrefreshrate=200&kmpreannounce=80");
+        let url = meeting_url(ours, theirs, &query);
+        let mut sender = SrtLiveTransmit::start(&url, &system.path("said"))?;
+        system.wait_source("met", "connected", |source| source["state"] == "connected")?;
+        let stream = feed(&system, "met", &mut sender, &clip)?;
+        assert_eq!(stream["encryption"]["state"], "secured");
+        assert_eq!(stream["encryption"]["key_bits"], 192);
+        ensure!(stream["encryption"]["refreshes"].as_u64() >= Some(1), "no new key: {stream}");
+        all_decrypted(&stream)?;
+        sender.end()?;
+        clip.is_whole(&tap.frames()?)?;
+        system.stop()?;
+    }
+    Ok(())
+}
+
+/// libsrt as the responder says nothing of a secret that does not fit; as the initiator it is told.
+#[test]
+fn a_rendezvous_with_another_secret_or_none_comes_to_nothing() -> Result<()> {
+    for (query, code) in [("passphrase=another-secret&pbkeylen=16", 1_010), ("x=y", 1_011)] {
+        let (system, ours, theirs) = meeting(PASSPHRASE, ", connect_timeout: 300ms")?;
+        let url = meeting_url(ours, theirs, query);
+        let _sender = SrtLiveTransmit::start_again_and_again(&url, &system.path("said"))?;
+        let source = system
+            .wait_source("met", "two failures", |source| source["attempts"].as_u64() >= Some(3))?;
+        let last = &source["last_failure"];
+        ensure!(last["code"] == code || last["reason"] == "timeout", "{source}");
+        ensure!(source["connections"] == 0, "{source}");
+        system.stop()?;
+    }
+    Ok(())
+}

@@ -63,6 +63,18 @@ pub struct AddSource {
     /// Key length in bits: 128, 192 or 256
     #[arg(long, value_name = "BITS")]
     pub key_length: Option<u16>,
+    /// How payload is encrypted
+    #[arg(long, value_enum)]
+    pub crypto_mode: Option<CryptoMode>,
+}
+
+/// How payload is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CryptoMode {
+    /// AES in counter mode
+    Ctr,
+    /// AES in Galois/counter mode: authenticated
+    Gcm,
 }
 
 /// How a source is reached.
@@ -177,6 +189,10 @@ fn description(source: &AddSource) -> Result<Value, Failure> {
         SourceMode::Caller => "caller",
         SourceMode::Rendezvous => "rendezvous",
     });
+    let crypto_mode = source.crypto_mode.map(|mode| match mode {
+        CryptoMode::Ctr => "ctr",
+        CryptoMode::Gcm => "gcm",
+    });
     let mut object = json!({
         "id": source.id,
         "address": source.address,
@@ -188,6 +204,7 @@ fn description(source: &AddSource) -> Result<Value, Failure> {
         "connect_timeout": source.connect_timeout,
         "passphrase": passphrase.transpose()?,
         "key_length": source.key_length,
+        "crypto_mode": crypto_mode,
     });
     if let Some(object) = object.as_object_mut() {
         object.retain(|_, value| !value.is_null());
@@ -212,10 +229,10 @@ mod tests {
             connect_timeout: None,
             passphrase_env: None,
             key_length: None,
+            crypto_mode: Some(CryptoMode::Gcm),
         };
         let description = description(&source).unwrap();
-        let expected =
-            json!({"id": "cam", "address": "h:9", "mode": "rendezvous", "local_port": 7});
+        let expected = json!({"id": "cam", "address": "h:9", "mode": "rendezvous", "local_port": 7, "crypto_mode": "gcm"});
         assert_eq!(description, expected);
     }
 

@@ -64,6 +64,9 @@ pub(crate) struct Call {
     pub(crate) latency_max_ms: u16,
     /// The stream was lost and goes on.
     pub(crate) resumed: bool,
+    /// Keys that the peer of a rendezvous brought, as its initiator. Where ours are the ones in use,
+    /// or the other way round, these ride along and are wiped by the conductor.
+    pub(crate) their_keys: Option<Box<Keys>>,
     /// Why there is no connection.
     pub(crate) failure: Option<Failure>,
 }

@@ -8,7 +8,7 @@ use memory::{Datagram, Slab, Time};
 
 use crate::caller::{Caller, CallerConfig, CallerState, Failure};
 use crate::control::{Control, KMREQ_SUBTYPE, KMRSP_SUBTYPE, encode_handshake_header};
-use crate::crypto::{Initiator, KeySize, Keys, Mode, Passphrase, Refresh, Suite};
+use crate::crypto::{Initiator, KeyMaterial, KeySize, Keys, Mode, Passphrase, Refresh, Suite};
 use crate::handshake::{
     Capabilities, ExtensionWriter, Extensions, Handshake, INDUCTION_MAGIC, Kind, RejectReason,
     extension, field,
@@ -276,6 +276,10 @@ fn judge(side: &mut Rendezvous, secured: bool, whole: &[u8], content: &[u8], blo
     }
 }
 
+fn parsed(message: &[u8]) -> KeyMaterial {
+    KeyMaterial::parse(message).expect("it is right")
+}
+
 /// A responder that was greeted with the right message: while that is unwrapped, once it has
 /// answered, and once the peer has used the connection.
 fn greeted(keys: &Initiator, theirs: &[u8], steps: usize) -> (Rendezvous, u32) {
@@ -285,7 +289,7 @@ fn greeted(keys: &Initiator, theirs: &[u8], steps: usize) -> (Rendezvous, u32) {
     side.handle_datagram(START, &greeting, &mut |_| {});
     assert!(side.key_question().is_some());
     if steps > 0 {
-        side.answer_keys(START, Ok(()), &mut |_| {});
+        assert!(side.answer_keys(START, &parsed(theirs), Ok(()), &mut |_| {}));
         assert_eq!(side.state(), RendezvousState::Initiated);
     }
     if steps > 1 {
@@ -312,7 +316,7 @@ fn a_rendezvous_that_has_a_key_message_asks_about_no_other() {
             // Before the end a peer that makes no sense is refused; what is agreed stays agreed.
             let refused = matches!(side.state(), RendezvousState::Failed(Failure::Refused(_)));
             assert!(side.state() == before || refused && steps < 2, "{:?}", side.state());
-            side.answer_keys(START, Ok(()), &mut |_| {});
+            side.answer_keys(START, &parsed(&theirs), Ok(()), &mut |_| {});
             assert!(!refused || side.outcome().is_some_and(|it| it.is_err()), "an end is an end");
         }
     }

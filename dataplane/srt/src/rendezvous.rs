@@ -86,6 +86,8 @@ pub struct Rendezvous {
     theirs: Option<KeyMaterial>,
     /// It has not been asked about yet.
     question: bool,
+    /// A question is not answered yet.
+    asked: bool,
     start: Time,
     next_send: Time,
 }
@@ -104,6 +106,7 @@ impl Rendezvous {
             agreed: None,
             theirs: None,
             question: false,
+            asked: false,
             start: now,
             next_send: now,
         }
@@ -298,21 +301,29 @@ impl Rendezvous {
     }
 
     /// Key material of the initiator that is to be unwrapped, told once: answer it with
-    /// [`Self::answer_keys`].
+    /// [`Self::answer_keys`]. Nothing is told before that, however often the initiator starts anew:
+    /// unwrapping costs others time.
     pub fn key_question(&mut self) -> Option<KeyMaterial> {
-        let asked = std::mem::take(&mut self.question);
-        self.theirs.filter(|_| asked)
+        if !self.question || self.asked {
+            return None;
+        }
+        self.question = false;
+        self.asked = true;
+        self.theirs
     }
 
-    /// The key material was unwrapped, or not and why.
+    /// This key material was unwrapped, or not and why. False when it is not what is awaited: the
+    /// initiator has started anew, and what it brought then is the next [`Self::key_question`].
     pub fn answer_keys(
         &mut self,
         now: Time,
+        material: &KeyMaterial,
         answer: Result<(), RejectReason>,
         out: &mut impl FnMut(&[u8]),
-    ) {
-        if self.state != RendezvousState::Securing {
-            return;
+    ) -> bool {
+        self.asked = false;
+        if self.state != RendezvousState::Securing || self.theirs != Some(*material) {
+            return false;
         }
         match answer {
             Ok(()) => {
@@ -321,6 +332,7 @@ impl Rendezvous {
             }
             Err(reason) => self.refuse(now, reason, out),
         }
+        true
     }
 
     /// The greeting among the extensions. What cannot be served is an error with the reason to

@@ -79,6 +79,9 @@ fn meet(sides: &mut [Rendezvous; 2], starts: [Time; 2], link: &mut Link) {
     meet_with(sides, starts, link, &|_| Ok(()));
 }
 
+/// When key material is unwrapped, and what comes of it.
+type Unwrapped = (Time, KeyMaterial, Result<(), RejectReason>);
+
 /// The same, with what comes of unwrapping key material; that takes a while.
 fn meet_with(
     sides: &mut [Rendezvous; 2],
@@ -86,7 +89,7 @@ fn meet_with(
     link: &mut Link,
     unwrap: &dyn Fn(&KeyMaterial) -> Result<(), RejectReason>,
 ) {
-    let mut unwrapped: [Option<(Time, Result<(), RejectReason>)>; 2] = [None; 2];
+    let mut unwrapped: [Option<Unwrapped>; 2] = [None; 2];
     let ids = sides.each_ref().map(|side| side.config.socket_id);
     let mut now = START;
     while sides.iter().any(|side| side.outcome().is_none()) {
@@ -105,13 +108,15 @@ fn meet_with(
             }
             let mut said = Vec::new();
             if let Some(material) = sides[me].key_question() {
-                unwrapped[me] = Some((now + 40 * MS, unwrap(&material)));
+                unwrapped[me] = Some((now + 40 * MS, material, unwrap(&material)));
             }
-            if let Some((at, result)) = unwrapped[me]
+            if let Some((at, material, result)) = unwrapped[me]
                 && at <= now
             {
                 unwrapped[me] = None;
-                sides[me].answer_keys(now, result, &mut |m: &[u8]| said.push(m.to_vec()));
+                sides[me].answer_keys(now, &material, result, &mut |m: &[u8]| {
+                    said.push(m.to_vec());
+                });
             }
             sides[me].handle_timeout(now, &mut |m: &[u8]| said.push(m.to_vec()));
             if matches!(sides[me].outcome(), Some(Ok(_))) && now.micros() % 1_000_000 < 1_000 {
@@ -415,4 +420,30 @@ fn an_answer_to_other_keys_is_refused() {
     let unsecured = message(Kind::Conclusion, 5, Some(extension::HSRSP));
     let refused = [(Kind::Rejected(RejectReason::UNSECURE), 0)];
     assert_eq!(say(&mut side, START, &unsecured), refused);
+}
+
+#[test]
+fn of_an_initiator_that_starts_anew_only_the_last_keys_count_and_one_question_is_open() {
+    let mut responder = secured(7, 5, b"correct horse").0;
+    // The same initiator, twice: another socket id, other keys.
+    let greet = |id: u32| {
+        let (mut side, initiator) = secured(id, 9, b"correct horse");
+        let (mut said, mut wave) = (Vec::new(), message(Kind::WaveAHand, 5, None));
+        wave[12..16].fill(0);
+        side.handle_datagram(START, &wave, &mut |bytes: &[u8]| said = bytes.to_vec());
+        said[12..16].fill(0);
+        (said, initiator.material().unwrap())
+    };
+    let ((first, stale), (second, last)) = (greet(8), greet(9));
+    assert_eq!(say(&mut responder, START, &first), []);
+    assert_eq!(responder.key_question(), Some(stale));
+    assert_eq!(say(&mut responder, START, &second), []);
+    assert_eq!(responder.key_question(), None, "the first is not answered yet");
+    let mut said = 0;
+    let mut count = |_: &[u8]| said += 1;
+    assert!(!responder.answer_keys(START, &stale, Ok(()), &mut count));
+    assert_eq!(responder.state(), RendezvousState::Securing);
+    assert_eq!(responder.key_question(), Some(last));
+    assert!(responder.answer_keys(START, &last, Ok(()), &mut count));
+    assert_eq!((responder.state(), said), (RendezvousState::Initiated, 1));
 }

@@ -229,7 +229,7 @@ impl Conductor {
         let latency = config.options.latency;
         let slots = config.options.slots(latency);
         let session = connection(&config.options, &self.parts, socket_id, latency, slots);
-        let keys = self.keys.invent(socket_id, place, &config.options, peer.ip());
+        let keys = self.keys.invent(socket_id, place, config, peer.ip());
         let (material, keys) = keys.unzip();
         let call = Call {
             id: id.clone(),
@@ -242,6 +242,7 @@ impl Conductor {
             cookie: self.parts.salts.next(),
             latency_max_ms: millis(config.options.latency_max),
             resumed,
+            their_keys: None,
             failure: None,
         };
         let role = match config.mode {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  admission:  key material of the request ──derive, unwrap──▶ keys ──Install──▶ worker
-//!  refresh:    worker ──Rekey──▶ unwrap with the session's key ──Renew──▶ worker ──KeysSpent──▶ wiped
+//!  refresh:    worker ──Rekey──▶ unwrap with the session's key ──Renew──▶ worker ──Renewed──▶ wiped
+//!  source:     made here, ──Call──▶ worker; as responder of a rendezvous it brings Rekey, as above
 //! ```
 //!
 //! Deriving takes a good part of a millisecond and anybody with a good cookie can ask for it, so it
@@ -23,7 +24,7 @@ use zeroize::Zeroizing;
 use super::Conductor;
 use super::admission::Refusal;
 use super::placement::Place;
-use crate::config::{Passphrase, StreamOptions};
+use crate::config::{CryptoMode, Passphrase, SourceConfig};
 use crate::messages::{Order, Renewal};
 
 /// Derivations a second, and how many may come at once.
@@ -36,9 +37,38 @@ const MEMORY: Duration = Duration::from_secs(1);
 struct Secured {
     place: Place,
     passphrase: Passphrase,
+    wanted: Wanted,
     salt: [u8; SALT_BYTES],
     kek: Kek,
     source: IpAddr,
+}
+
+/// What a peer's keys must be for; `None`: anything.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wanted {
+    mode: Option<Mode>,
+    size: Option<KeySize>,
+}
+
+impl Wanted {
+    fn of(config: &SourceConfig) -> Self {
+        let size = config.options.key_bytes;
+        Self {
+            mode: config.crypto_mode.map(CryptoMode::mode),
+            size: size.and_then(|bytes| KeySize::from_bytes(bytes.into())),
+        }
+    }
+
+    /// What keys of ours are for. Without a word: what libsrt takes when it is not told; its
+    /// listeners have counter mode, built as usual.
+    fn suite(self) -> Suite {
+        Suite { mode: self.mode.unwrap_or(Mode::Ctr), size: self.size.unwrap_or(KeySize::Aes128) }
+    }
+
+    fn allows(self, suite: Suite) -> bool {
+        self.mode.is_none_or(|mode| mode == suite.mode)
+            && self.size.is_none_or(|size| size == suite.size)
+    }
 }
 
 /// Key material that a session received.
@@ -113,8 +143,9 @@ impl KeyRoom {
         unwrapped: Unwrapped,
     ) -> Box<Keys> {
         let Unwrapped { keys, kek } = unwrapped;
-        let (salt, passphrase) = (material.salt(), passphrase.clone());
-        self.by_socket.insert(socket_id, Secured { place, passphrase, salt, kek, source });
+        let (salt, passphrase, wanted) = (material.salt(), passphrase.clone(), Wanted::default());
+        let secured = Secured { place, passphrase, wanted, salt, kek, source };
+        self.by_socket.insert(socket_id, secured);
         keys
     }
 
@@ -124,18 +155,18 @@ impl KeyRoom {
         &mut self,
         socket_id: u32,
         place: Place,
-        options: &StreamOptions,
+        config: &SourceConfig,
         source: IpAddr,
     ) -> Option<(KeyMaterial, Box<Keys>)> {
-        let passphrase = options.passphrase.as_ref()?;
-        let size = options.key_bytes.and_then(|bytes| KeySize::from_bytes(bytes.into()));
-        // What libsrt takes when it is not told; its listeners have counter mode, built as usual.
-        let suite = Suite { mode: Mode::Ctr, size: size.unwrap_or(KeySize::Aes128) };
+        let passphrase = config.options.passphrase.as_ref()?;
+        let wanted = Wanted::of(config);
         let secret = srt::crypto::Passphrase::new(passphrase.expose())?;
-        let initiator = Initiator::new(&secret, suite, Refresh::default(), &random_seed())?;
+        let seed = random_seed();
+        let initiator = Initiator::new(&secret, wanted.suite(), Refresh::default(), &seed)?;
         let (material, keys) = (initiator.material()?, initiator.keys()?);
         let unwrapped = Unwrapped { keys, kek: initiator.kek().clone() };
         let keys = self.keep(socket_id, place, &material, passphrase, source, unwrapped);
+        self.by_socket.get_mut(&socket_id)?.wanted = wanted;
         Some((material, keys))
     }
 
@@ -164,6 +195,9 @@ impl KeyRoom {
     /// The session's new keys; `None` when a key has to be derived and its turn has not come.
     fn renew(&mut self, rekey: &Rekey, now: Time) -> Option<(Place, Result<Box<Keys>, KeyState>)> {
         let secured = self.by_socket.get_mut(&rekey.socket_id)?;
+        if !secured.wanted.allows(rekey.material.suite()) {
+            return Some((secured.place, Err(KeyState::BadMode)));
+        }
         // libsrt keeps its salt, so mostly the key is known.
         if let Ok(keys) = secured.kek.unwrap(&rekey.material)
             && secured.salt == rekey.material.salt()

@@ -25,7 +25,7 @@ pub use self::pattern::Pattern;
 pub use self::rtp::{Purpose, RtpConfig, SenderRule, SessionSetup, SharedPort, SocketSetup};
 pub use self::runtime::RuntimeOptions;
 pub use self::schema::{
-    DamagedFrames, File, SourceMode, StreamKeys, Unavailable, Unlisted, Workers,
+    CryptoMode, DamagedFrames, File, SourceMode, StreamKeys, Unavailable, Unlisted, Workers,
 };
 pub use self::secret::{Passphrase, PublishKey, SecretText};
 pub use self::sources::{PeerAddress, SourceConfig, SourcePolicy, Sources};

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Error;
 use super::options::StreamOptions;
-use super::schema::SourceMode;
+use super::schema::{CryptoMode, SourceMode};
 use crate::conductor::backoff::BackoffConfig;
 use crate::conductor::breaker::BreakerConfig;
 
@@ -78,6 +78,9 @@ pub struct SourceConfig {
     pub stream_id: String,
     /// How long a call may take.
     pub connect_timeout: Duration,
+    /// How payload is encrypted; `None`: in counter mode where we make the keys, as the peer likes where it
+    /// does.
+    pub crypto_mode: Option<CryptoMode>,
     /// What its stream has.
     pub options: StreamOptions,
 }
@@ -141,6 +144,7 @@ impl SourceConfig {
             local_port: None,
             stream_id: String::new(),
             connect_timeout: Duration::from_secs(3),
+            crypto_mode: None,
             options: StreamOptions::default(),
         }
     }

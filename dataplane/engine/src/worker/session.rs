@@ -12,7 +12,7 @@ use srt::handshake::RejectReason;
 use srt::{Answer, Connection};
 use uring::SocketIndex;
 
-use super::asking::Asking;
+use super::asking::{Asking, Input};
 use super::counters;
 use super::precedence::Precedence;
 use super::pressure::{self, Flow, Throttle};
@@ -188,18 +188,15 @@ impl Session {
         self.tenancy.as_ref().filter(|_| news).map(|tenancy| tenancy.config.local_id)
     }
 
-    /// Runs the handshake of a connection that we ask for, with a datagram and its arrival or by
-    /// its timer, and opens the connection when it is agreed.
-    fn ask<N: Network>(&mut self, now: Time, input: Option<(Time, &[u8])>, wire: &mut Wire<'_, N>) {
+    /// Runs the handshake of a connection that we ask for, and opens the connection when it is
+    /// agreed.
+    fn ask<N: Network>(&mut self, now: Time, input: Option<Input<'_>>, wire: &mut Wire<'_, N>) {
         let Some((socket, peer)) = self.path_to_peer() else { return };
-        let Some(asking) = &mut self.asking else { return };
-        let out = &mut |packet: &[u8]| {
+        let (Some(asking), Some(tenancy)) = (&mut self.asking, &mut self.tenancy) else { return };
+        let Origin::Called(call) = &mut tenancy.origin else { return };
+        asking.take(now, input, call, &mut |packet: &[u8]| {
             wire.ring.send(socket, peer, packet);
-        };
-        match input {
-            Some((arrival, datagram)) => asking.handle_datagram(arrival, datagram, out),
-            None => asking.handle_timeout(now, out),
-        }
+        });
         match asking.outcome() {
             Some(Ok(connected)) if !self.opened => self.agreed(&connected, now, wire),
             Some(Err(failure)) if !self.opened => self.fail(failure),
@@ -218,6 +215,9 @@ impl Session {
         let Some(mut tenancy) = self.tenancy.take() else { return };
         let Tenancy { origin, config, keys, place, berth, .. } = &mut *tenancy;
         let Origin::Called(call) = origin else { return };
+        if self.asking.as_ref().is_some_and(Asking::uses_their_keys) {
+            std::mem::swap(keys, &mut call.their_keys);
+        }
         self.connection.open_connected(connected, config, keys.take(), now);
         if connected.latency_ms > call.latency_max_ms {
             // There are no slots for so long a wait.
@@ -272,7 +272,7 @@ impl Session {
         if self.asking.is_some() {
             let handshake = srt::packet::is_handshake(datagram.payload());
             if handshake || !self.opened {
-                self.ask(now, Some((arrival, datagram.payload())), wire);
+                self.ask(now, Some(Input::Datagram(arrival, datagram.payload())), wire);
             }
             if handshake || !self.opened {
                 return;
@@ -288,8 +288,11 @@ impl Session {
 
     /// Key material that the peer sent and the conductor has to unwrap.
     pub(crate) fn take_key_request(&mut self) -> Option<(u32, KeyMaterial)> {
-        let material = self.connection.take_key_request()?;
-        Some((self.connection.local_id(), material))
+        let material = match (&mut self.asking, self.opened) {
+            (Some(asking), false) => asking.key_question(),
+            _ => self.connection.take_key_request(),
+        };
+        Some((self.tenancy.as_ref()?.config.local_id, material?))
     }
 
     /// Takes what the conductor made of key material; the box leaves with the keys that were
@@ -300,6 +303,9 @@ impl Session {
         now: Time,
         wire: &mut Wire<'_, N>,
     ) {
+        if !self.opened {
+            return self.ask(now, Some(Input::Keys(renewal)), wire);
+        }
         let Some((connection, mut path)) = self.path(wire) else { return };
         match &mut renewal.result {
             Ok(keys) => connection.renew_keys(&renewal.material, keys, now, &mut path),

@@ -10,7 +10,10 @@
 //! ```
 //!
 //! A packet that is dropped here moves nothing: its place stays missing, is asked for again, and is
-//! given up in its time. Keys are unwrapped elsewhere. Nothing that a peer sends takes a key away but
+//! given up in its time. libsrt takes the place of what it cannot decrypt for received: acknowledged,
+//! never asked for. Then one forged datagram would make a duplicate of the true packet, and what
+//! comes a moment before its key is unwrapped would be lost for good. The price is paid by a sender
+//! whose keys cannot be had: its packets go out again with each report until they are too late. Keys are unwrapped elsewhere. Nothing that a peer sends takes a key away but
 //! new ones of somebody who knows the passphrase: an old message that comes again, delayed or
 //! replayed, would put old keys in the place of those in use, and so it is answered and not taken.
 

@@ -148,15 +148,13 @@ pub(in crate::config) fn source(
         stream_id: stream_id(&key(at, "stream_id"), keys.stream_id.as_deref(), mode)?,
         connect_timeout: connect_timeout(at, keys.connect_timeout, sources.connect_timeout)?,
         options: sources.options.with(&overrides(at, &keys.options())?),
+        crypto_mode: keys.crypto_mode,
         mode,
         address,
         local_port,
     };
-    if source.options.passphrase.is_some() && mode == SourceMode::Rendezvous {
-        return refuse(
-            &key(at, "passphrase"),
-            "a rendezvous is not encrypted in this version; a passphrase goes with mode: caller",
-        );
+    if source.options.passphrase.is_none() && keys.crypto_mode.is_some() {
+        return refuse(&key(at, "crypto_mode"), "has no meaning without a passphrase");
     }
     Ok(source)
 }

@@ -1,6 +1,7 @@
 //! Sources: what is accepted and derived, and what is refused by which name.
 
 use super::*;
+use crate::config::schema::CryptoMode;
 use crate::config::{Config, Sources};
 
 fn sources(keys: &str) -> Result<Sources, Error> {
@@ -27,6 +28,18 @@ fn a_rendezvous_calls_from_the_port_it_calls_unless_told_otherwise() {
     let ports: Vec<_> =
         sources(keys).expect("accepted").list.iter().map(|it| it.local_port).collect();
     assert_eq!(ports, [Some(9), Some(7)]);
+}
+
+#[test]
+fn sources_of_either_mode_may_be_encrypted_and_say_how() {
+    let keys = "srt: {sources: [{id: a, address: 'h:9', passphrase: correct-horse}, \
+                {id: b, mode: rendezvous, address: 'h:9', passphrase: correct-horse, \
+                crypto_mode: gcm, key_length: 192}]}";
+    let list = sources(keys).expect("accepted").list;
+    let modes: Vec<_> = list.iter().map(|it| it.crypto_mode).collect();
+    assert_eq!(modes, [None, Some(CryptoMode::Gcm)]);
+    assert!(list.iter().all(|it| it.options.passphrase.is_some()));
+    assert_eq!(list[1].options.key_bytes, Some(24));
 }
 
 #[test]
@@ -68,6 +81,8 @@ fn what_is_wrong_is_named_by_its_key() {
         (source("id: a, address: 'h:9', second_publisher: refuse"), "second_publisher"),
         (source("id: a, address: 'h:9', connect_timeout: 1ms"), "sources[0].connect_timeout"),
         (source("id: a, address: 'h:9', latency: 61s"), "sources[0].latency"),
+        (source("id: a, address: 'h:9', crypto_mode: gcm"), "sources[0].crypto_mode"),
+        (source("id: a, address: 'h:9', crypto_mode: auto"), "`auto`"),
         ("srt: {sources: [{id: a, address: 'h:9'}, {id: a, address: 'g:9'}]}".into(), "used twice"),
         ("srt: {max_sources: 0, sources: [{id: a, address: 'h:9'}]}".into(), "max_sources"),
         (

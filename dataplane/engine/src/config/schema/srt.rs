@@ -1,6 +1,7 @@
 //! `ingestion.srt`, `ingestion.streams`, `ingestion.authorization`.
 
 use serde::{Deserialize, Serialize};
+use srt::crypto::Mode;
 
 use super::Span;
 use crate::config::options::{OverBandwidth, SecondPublisher};
@@ -129,6 +130,7 @@ section_with_options! {
         connect_timeout: Option<Span>,
         passphrase: Option<SecretText>,
         key_length: Option<u64>,
+        crypto_mode: Option<CryptoMode>,
     }
     passphrase: passphrase, key_length: key_length
 }
@@ -203,6 +205,26 @@ impl SourceMode {
         match self {
             Self::Caller => "caller",
             Self::Rendezvous => "rendezvous",
+        }
+    }
+}
+
+/// How a source's payload is encrypted; libsrt's SRTO_CRYPTOMODE without its `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CryptoMode {
+    /// AES in counter mode: every implementation has it.
+    Ctr,
+    /// AES in Galois/counter mode: authenticated; libsrt has it behind a build option.
+    Gcm,
+}
+
+impl CryptoMode {
+    /// As the protocol has it.
+    pub const fn mode(self) -> Mode {
+        match self {
+            Self::Ctr => Mode::Ctr,
+            Self::Gcm => Mode::Gcm,
         }
     }
 }
