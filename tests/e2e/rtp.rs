@@ -290,3 +290,97 @@ fn two_legs_with_losses_of_their_own_make_one_whole_stream() -> Result<()> {
     ensure!(counter(&lost, "packets_redundant") > 50, "{lost}");
     rtp.system.stop()
 }
+
+/// Sockets at a port, two and four above: media, and the columns and rows of error correction.
+fn three_ports() -> Result<[UdpSocket; 3]> {
+    penstock_tests::process::eventually("three ports", penstock_tests::system::PATIENCE, || {
+        let first = free_udp_port()?;
+        let bind = |above| UdpSocket::bind((Ipv4Addr::LOCALHOST, first.checked_add(above)?)).ok();
+        Ok(bind(0).zip(bind(2)).zip(bind(4)).map(|((media, columns), rows)| [media, columns, rows]))
+    })
+}
+
+/// Sends what comes at three ports on to those above `to`, without every 30th packet of media.
+fn lossy_with_correction(from: [UdpSocket; 3], to: u16, stop: Arc<AtomicBool>) -> Result<u32> {
+    let out = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    for socket in &from {
+        socket.set_nonblocking(true)?;
+    }
+    let (mut packet, mut number, mut lost) = ([0; 2_048], 0_u32, 0);
+    while !stop.load(Ordering::Relaxed) {
+        for (socket, above) in from.iter().zip([0, 2, 4]) {
+            let Ok(len) = socket.recv(&mut packet) else { continue };
+            number += u32::from(above == 0);
+            if above == 0 && number % 30 == 7 {
+                lost += 1;
+            } else {
+                out.send_to(&packet[..len], (Ipv4Addr::LOCALHOST, to + above))?;
+            }
+        }
+        std::thread::yield_now();
+    }
+    Ok(lost)
+}
+
+#[test]
+fn error_correction_of_ffmpeg_brings_single_losses_back() -> Result<()> {
+    let [media, columns, rows] = three_ports()?;
+    let port = media.local_addr()?.port();
+    drop((media, columns, rows));
+    let relay = three_ports()?;
+    let url = format!("rtp://127.0.0.1:{}?pkt_size=1328", relay[0].local_addr()?.port());
+    let rtp = Rtp::start(&format!(
+        ", latency: 200ms, sessions: [{{id: fec, port: {port}, rtcp_port: {port}, \
+         payload_type: 33, fec: true}}]"
+    ))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let path = std::thread::spawn(move || lossy_with_correction(relay, port, stopped));
+    let coding = [&VIDEO[..], &["-b:v", "1M", "-fec", "prompeg=l=5:d=5"]].concat();
+    let mut sender = rtp.ffmpeg_to(&[(&coding, "rtp_mpegts", &url)])?;
+    sender.succeed(penstock_tests::system::PATIENCE)?;
+    let ended = rtp.only_stream("lost", |stream| stream["status"] == "lost")?;
+    stop.store(true, Ordering::Relaxed);
+    let lost = path.join().map_err(|_| anyhow::anyhow!("the relay panicked"))??;
+    ensure!(lost > 3, "{lost}");
+    ensure!(counter(&ended, "fec_received") > 20, "{ended}");
+    // The last block's corrections may not have been sent.
+    let recovered = counter(&ended, "packets_recovered_fec");
+    ensure!((u64::from(lost) - 1..=u64::from(lost)).contains(&recovered), "{lost}: {ended}");
+    assert_balanced(&ended);
+    rtp.system.stop()
+}
+
+#[test]
+fn a_sender_that_returns_from_its_address_keeps_its_id_beside_another() -> Result<()> {
+    let rtp = Rtp::start("")?;
+    let (local, other) = (free_udp_port()?, free_udp_port()?);
+    let url = |local: u16| {
+        let Rtp { port, rtcp_port, .. } = rtp;
+        format!("rtp://127.0.0.1:{port}?rtcpport={rtcp_port}&localrtpport={local}&pkt_size=1200")
+    };
+    let (own, others) = (url(local), url(other));
+    let by_source = |port: u16, what: &str, condition: &dyn Fn(&Value) -> bool| {
+        let source = format!("127.0.0.1:{port}");
+        penstock_tests::process::eventually(what, penstock_tests::system::PATIENCE, || {
+            let list = rtp.system.get("/api/v1/streams")?;
+            let streams = list["streams"].as_array().cloned().unwrap_or_default();
+            let mut streams = streams.into_iter();
+            Ok(streams.find(|it| it["source_addr"] == source.as_str() && condition(it)))
+        })
+    };
+    let mut first = rtp.ffmpeg_to(&[(&VIDEO, "rtp", &own)])?;
+    let before = by_source(local, "a stream", &|stream| stream["status"] == "active")?;
+    first.kill();
+    let _other = rtp.ffmpeg_to(&[(&VIDEO, "rtp", &others)])?;
+    // Another SSRC from the same address: the silent stream goes on.
+    let _again = rtp.ffmpeg_to(&[(&VIDEO, "rtp", &own)])?;
+    let after = by_source(local, "the stream again", &|stream| {
+        stream["status"] == "active" && counter(stream, "connections") == 2
+    })?;
+    assert_eq!((&before["id"], &before["created_at"]), (&after["id"], &after["created_at"]));
+    let beside = by_source(other, "the other", &|stream| stream["status"] == "active")?;
+    assert_ne!(beside["id"], after["id"]);
+    assert_eq!(counter(&beside, "connections"), 1);
+    rtp.system.stop()
+}
