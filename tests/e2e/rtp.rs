@@ -384,3 +384,25 @@ fn a_sender_that_returns_from_its_address_keeps_its_id_beside_another() -> Resul
     assert_eq!(counter(&beside, "connections"), 1);
     rtp.system.stop()
 }
+
+#[test]
+fn what_is_not_recognised_is_said_to_be_so() -> Result<()> {
+    let rtp = Rtp::start("")?;
+    let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let mut noise = 1_u32;
+    for sequence in 0..150_u16 {
+        let [high, low] = sequence.to_be_bytes();
+        let mut packet = vec![0x80, 100, high, low, 0, 0, high, low, 0, 0, 0, 9];
+        packet.resize_with(600, || {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            noise.to_be_bytes()[0]
+        });
+        sender.send_to(&packet, (Ipv4Addr::LOCALHOST, rtp.port))?;
+    }
+    let stream = rtp.only_stream("no media", |stream| stream["status_reason"] != Value::Null)?;
+    assert_eq!(stream["status"], "connected, no media");
+    assert_eq!(stream["status_reason"], "unknown_format");
+    assert_eq!(counter(&stream, "packets_dropped_undetected"), 150, "{stream}");
+    assert_balanced(&stream);
+    rtp.system.stop()
+}

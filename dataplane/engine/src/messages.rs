@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use memory::Time;
+use rtp::detect::Detector;
 use rtp::session::SessionConfig;
 use shm::EndReason;
 use srt::caller::{CallerConfig, Failure};
@@ -282,6 +283,8 @@ pub(crate) enum Report {
     RtpInstalled { ticket: u32 },
     /// The sender of a session that is given has come, or comes from elsewhere now.
     RtpHeard { id: u32, peer: SocketAddr },
+    /// What a session's packets carry was not recognised; what was seen of each format.
+    Undetected { id: u32, seen: Detector },
     /// A session of RTP is over.
     RtpEnded(Box<RtpTenancy>),
     /// A secured session received key material.

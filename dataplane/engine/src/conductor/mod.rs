@@ -236,6 +236,7 @@ impl Conductor {
                 self.sender_proven(worker, sender, now);
             }
             Report::RtpInstalled { ticket } => self.sender_installed(ticket, now),
+            Report::Undetected { id, seen } => self.undetected(id, &seen, now),
             Report::RtpHeard { id, peer } => self.given_heard(id, peer, now),
             Report::RtpEnded(tenancy) => self.rtp_ended(*tenancy, now),
             Report::SocketClosed { socket } => self.socket_closed(worker, socket),

@@ -20,6 +20,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use memory::Time;
+use rtp::detect::Detector;
 use rtp::rtcp::write::CNAME_BYTES_MAX;
 use rtp::session::{SessionConfig, TrackSetup};
 use shm::counters::ConductorCounter;
@@ -333,6 +334,21 @@ impl Conductor {
         self.parts.rtp_placement.release(tenancy.place);
         self.senders.tickets.remove(&ticket);
         self.lost(tenancy.berth, tenancy.end, now);
+    }
+
+    /// What a session's packets carry was not recognised: says what was seen.
+    pub(super) fn undetected(&mut self, id: u32, seen: &Detector, now: Time) {
+        let Some(stream) = self.streams.with_session(id) else { return };
+        let looks = seen
+            .seen()
+            .filter(|(_, it)| it.score + it.strong > 0)
+            .map(|(format, it)| format!("{format:?} {} for, {} against", it.score, it.against));
+        let looks: Vec<String> = looks.collect();
+        let looks = if looks.is_empty() { "nothing known".into() } else { looks.join("; ") };
+        let packets = seen.packets();
+        self.refusals.allow(now, || {
+            tracing::warn!(stream, packets, "format not recognised; seen: {looks}");
+        });
     }
 
     pub(super) fn refuse_ticket_of_sender(&mut self, number: u32, refusal: &Refusal, now: Time) {

@@ -342,6 +342,11 @@ impl<N: Network> Worker<N> {
         if let Some((id, peer)) = self.rtp_session(place).and_then(RtpSession::take_news) {
             self.report_heard(id, peer);
         }
+        if self.has_room_to_report()
+            && let Some((id, seen)) = self.rtp_session(place).and_then(RtpSession::take_undetected)
+        {
+            self.report(Report::Undetected { id, seen });
+        }
         let Some(session) = self.rtp_session(place) else { return };
         match session.over(now) {
             Some(reason) => self.finish_rtp(place, reason, now),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use codec::sink::{Sink, Timestamps, TrackConfig};
 use memory::Time;
 use mpegts::Demuxer;
+use rtp::detect::Detector;
 use rtp::packet::Packet;
 use rtp::session::{Room, Session, SessionConfig, State};
 use shm::counters::StreamCounter;
@@ -52,6 +53,8 @@ pub(crate) struct RtpSession {
     shown: Option<SocketAddr>,
     /// That has changed, and the conductor does not know yet.
     news: bool,
+    /// What was seen of formats was told.
+    told_undetected: bool,
     /// Something has come since the figures were shown.
     unshown: bool,
 }
@@ -211,6 +214,7 @@ impl RtpSession {
             admitted: None,
             shown: None,
             news: false,
+            told_undetected: false,
             unshown: false,
         }
     }
@@ -233,7 +237,7 @@ impl RtpSession {
         let is_used = matches!(admission, Admission::Given { is_ts: true, .. });
         let (timeout, relatch_after) = (config.timeout, config.relatch_after);
         self.raw = Raw { is_used, timeout, relatch_after, ..Raw::default() };
-        (self.admitted, self.news) = (None, false);
+        (self.admitted, self.news, self.told_undetected) = (None, false, false);
         self.shown = match admission {
             Admission::Sender { sender, .. } => Some(sender.peer),
             Admission::Given { .. } => None,
@@ -424,6 +428,14 @@ impl RtpSession {
     pub(crate) fn take_over_rate(&mut self) -> Option<(u32, u64)> {
         let rate = self.publication.take_over_rate()?;
         Some((self.tenancy.as_ref()?.id, rate))
+    }
+
+    /// Id and what was seen, once it is clear that the packets' format was not recognised.
+    pub(crate) fn take_undetected(&mut self) -> Option<(u32, Detector)> {
+        let seen = self.session.undetected().filter(|_| !self.told_undetected)?;
+        let told = (self.tenancy.as_ref()?.id, *seen);
+        self.told_undetected = true;
+        Some(told)
     }
 
     /// When the session wants to be called again.
