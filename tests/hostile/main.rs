@@ -16,21 +16,18 @@ use penstock_tests::system::{Options, PATIENCE, Penstock};
 use penstock_tests::witness::Witness;
 use shm::counters::WorkerCounter;
 
-/// A system with time to recover what the kernel drops of the witness in a flood.
+/// A system, and what the witness sends.
 fn start() -> Result<(Penstock, Clip)> {
-    start_with("")
+    let system = Penstock::start(&patient())?;
+    Ok((system, Clip::busy_in_folder(env!("CARGO_TARGET_TMPDIR"))?))
 }
 
-/// The same with further lines of YAML under `ingestion.srt`.
-fn start_with(srt: &str) -> Result<(Penstock, Clip)> {
-    let clip = Clip::busy_in_folder(env!("CARGO_TARGET_TMPDIR"))?;
-    let options = Options {
-        srt: format!(
-            "    max_bandwidth: 10000000\n    latency: 800ms\n    peer_idle_timeout: 20s\n{srt}"
-        ),
+/// Time to recover what the kernel drops of the witness in a flood.
+fn patient() -> Options {
+    Options {
+        srt: "    max_bandwidth: 10000000\n    latency: 800ms\n    peer_idle_timeout: 20s\n".into(),
         ..Options::default()
-    };
-    Ok((Penstock::start(&options)?, clip))
+    }
 }
 
 /// One worker's counter; there is one worker.
