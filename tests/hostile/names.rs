@@ -72,7 +72,7 @@ fn a_stream_id_that_claims_any_length_costs_one_refusal() -> Result<()> {
             ensure!(refused <= all, "{refused} refusals of {all}");
             Ok((refused + dropped >= all).then_some(()))
         })?;
-        assert_eq!(counter(system, WorkerCounter::Sessions)?, 1);
+        assert!(counter(system, WorkerCounter::Sessions)? <= 1, "sessions beside the witness");
         Ok(())
     })
 }

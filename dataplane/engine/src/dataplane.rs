@@ -390,9 +390,11 @@ impl Team {
     /// All workers, still without a network, and the conductor's ends of their rings.
     pub(crate) fn recruits(&self, directory: &mut DirectoryWriter) -> Vec<(Recruit, Reins)> {
         let mesh = Neighbours::mesh(self.plan.cpus.len());
-        let capacity = worker::report_capacity(self.plan.places(), self.plan.ring.sockets_max);
+        let (places, sockets) = (self.plan.places(), self.plan.ring.sockets_max);
+        let capacity = worker::report_capacity(places, sockets);
+        let order_capacity = worker::order_capacity(places, sockets);
         let recruits = (0..).zip(mesh).map(|(worker, neighbours)| {
-            let (order_in, orders) = spsc::channel(capacity);
+            let (order_in, orders) = spsc::channel(order_capacity);
             let (reports, report_out) = spsc::channel(capacity);
             let block = directory.worker(worker);
             let team = self.clone();

@@ -58,9 +58,22 @@ const REPORTS_RESERVED_PER_SESSION: usize = 6;
 /// Requests that may wait for the conductor beside that reserve.
 pub(crate) const REQUESTS_WAITING: usize = 256;
 
-/// Room of the rings between the conductor and a worker with so many sessions and sockets.
+/// Verdicts that the conductor may owe beside: requests that it holds, whatever for.
+pub(crate) const VERDICTS_WAITING: usize = 1_024;
+
+/// Room of the ring to the conductor from a worker with so many sessions and sockets.
 pub(crate) fn report_capacity(sessions: u16, sockets: u16) -> usize {
-    usize::from(sockets) + usize::from(sessions) * REPORTS_RESERVED_PER_SESSION + REQUESTS_WAITING
+    reserved(sessions.into(), sockets.into()) + REQUESTS_WAITING
+}
+
+/// Room of the ring to the worker: verdicts on what was reported and on what is held, beside what
+/// it needs for its sessions.
+pub(crate) fn order_capacity(sessions: u16, sockets: u16) -> usize {
+    report_capacity(sessions, sockets) + REQUESTS_WAITING + VERDICTS_WAITING
+}
+
+const fn reserved(sessions: usize, sockets: usize) -> usize {
+    sessions * REPORTS_RESERVED_PER_SESSION + sockets
 }
 
 /// How a worker waits.
@@ -105,6 +118,9 @@ pub(crate) struct Worker<N> {
     /// The shared port of RTP.
     shared: Option<SharedPort>,
     wheel: Wheel,
+    /// Sent verdicts that wait for room among the reports; new requests wait behind them.
+    #[expect(clippy::vec_box, reason = "they go back in the boxes they came in")]
+    spent: Vec<Box<Verdict>>,
     /// Whether a place is among these.
     is_touched: Vec<bool>,
     /// Sessions to be settled in this cycle.
@@ -126,11 +142,15 @@ impl<N: Network> Worker<N> {
         let shared = shared.then(|| SharedPort::new(parts.rtp_sessions.len(), parts.rtp_key));
         let keys = u32::try_from(sessions).expect("places are numbered in 16 bits");
         let wheel = Wheel::new(keys, now);
+        // While one waits no request is put, so those on their way are all that can follow.
+        let spent_max =
+            VERDICTS_WAITING + 2 * (reserved(sessions, parts.roles.len()) + REQUESTS_WAITING);
         Self {
             parts,
             attempts: Attempts::new(),
             shared,
             wheel,
+            spent: Vec::with_capacity(spent_max),
             is_touched: vec![false; sessions],
             touched: Vec::with_capacity(sessions),
             pressure: 0,
@@ -181,6 +201,7 @@ impl<N: Network> Worker<N> {
             let Some(order) = self.parts.orders.pop() else { break };
             self.obey(order, now);
         }
+        self.return_spent();
         while let Some(socket) = self.parts.ring.next_closed() {
             self.report(Report::SocketClosed { socket });
         }
@@ -384,9 +405,25 @@ impl<N: Network> Worker<N> {
 
     /// Whether callers' doings fit beside what must be reported.
     fn has_room_to_report(&self) -> bool {
-        let reserved =
-            self.is_touched.len() * REPORTS_RESERVED_PER_SESSION + self.parts.roles.len();
+        // A conductor that is owed verdicts, or whose orders pile up, is not asked for more.
+        self.spent.is_empty()
+            && self.parts.orders.len() < REQUESTS_WAITING
+            && self.has_room_beside_the_reserve()
+    }
+
+    fn has_room_beside_the_reserve(&self) -> bool {
+        let reserved = reserved(self.is_touched.len(), self.parts.roles.len());
         self.parts.reports.free() > reserved
+    }
+
+    /// Gives sent verdicts back as far as there is room: the conductor may have sent more of them
+    /// than it has taken reports since, and the reserve is the sessions'.
+    fn return_spent(&mut self) {
+        while self.has_room_beside_the_reserve()
+            && let Some(verdict) = self.spent.pop()
+        {
+            self.report(Report::Spent(verdict));
+        }
     }
 
     fn send(&mut self, socket: SocketIndex, peer: std::net::SocketAddr, packet: &[u8]) {
@@ -465,7 +502,7 @@ impl<N: Network> Worker<N> {
         }
         self.attempts.decide(verdict.socket, &verdict.request, verdict.packet, now);
         self.send(verdict.socket, verdict.request.peer, verdict.packet.as_bytes());
-        self.report(Report::Spent(verdict));
+        self.spent.push(verdict);
     }
 
     fn renew(&mut self, mut renewal: Box<Renewal>, now: Time) {
