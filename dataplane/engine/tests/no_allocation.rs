@@ -6,16 +6,17 @@ use std::io::Write;
 
 use anyhow::Result;
 use assert_no_alloc::{AllocDisabler, assert_no_alloc};
-use common::{Running, transport_stream};
+use common::{PASSPHRASE, Running, transport_stream};
 use penstock_tests::process::{Process, eventually};
-use penstock_tests::publisher::Publisher;
+use penstock_tests::publisher::{Publisher, Secret};
 use penstock_tests::raw::{RawCaller, block, hello};
 use penstock_tests::senders::SrtLiveTransmit;
 use penstock_tests::system::{PATIENCE, free_udp_port};
 use serde_json::json;
-use shm::StreamState;
 use shm::counters::{StreamCounter, WorkerCounter};
 use shm::link::BackpressureAction;
+use shm::{StreamSnapshot, StreamState};
+use srt::crypto::{KeySize, Mode, Refresh, Suite};
 use srt::handshake::extension;
 
 /// Aborts the process when a worker allocates.
@@ -63,12 +64,54 @@ fn publishers_junk_and_reconnects_allocate_nothing_on_workers() -> Result<()> {
     running.stop()
 }
 
+#[test]
+fn secured_publishers_that_change_their_keys_and_are_held_back_allocate_nothing_on_workers()
+-> Result<()> {
+    let stream = transport_stream(2)?;
+    let running = Running::start("[0, 1]", watched)?;
+    let refresh = Refresh { every_packets: 60, announce_packets: 30 };
+    let mut publishers = Vec::new();
+    for (n, mode) in (0..).zip([Mode::Ctr, Mode::Gcm]) {
+        let suite = Suite { mode, size: KeySize::Aes256 };
+        let secret = Secret { passphrase: PASSPHRASE, suite, refresh };
+        let id = format!("secret/{n}");
+        publishers.push(Publisher::connect_with(running.address(), &id, 1 + n, Some(&secret))?);
+    }
+    // A caller that the conductor refuses for its secret.
+    let suite = Suite { mode: Mode::Ctr, size: KeySize::Aes128 };
+    let wrong = Secret { passphrase: "another-secret", suite, refresh };
+    let refused = Publisher::connect_with(running.address(), "secret/9", 9, Some(&wrong));
+    anyhow::ensure!(refused.is_err());
+    let mut link = running.link()?;
+    // Far below what comes: whole frames are left out.
+    let limit = json!({"max_bandwidth": 64_000, "over_bandwidth": "drop"});
+    link.set_options("secret/0", limit)?;
+    link.backpressure("secret/1", BackpressureAction::SetPressure { permille: 900 })?;
+    link.backpressure("secret/1", BackpressureAction::Reset)?;
+    for publisher in &mut publishers {
+        publisher.send_stream(&stream, 1_000_000)?;
+        anyhow::ensure!(publisher.stats().keys_confirmed >= 2, "{:?}", publisher.stats());
+    }
+    let renewed = |stream: &StreamSnapshot| stream.counter(StreamCounter::KeyRefreshes) >= 2;
+    running.wait_stream("secret/0", |stream| {
+        renewed(stream) && stream.counter(StreamCounter::BandwidthExceeded) > 0
+    })?;
+    running.wait_stream("secret/1", |stream| {
+        renewed(stream) && stream.counter(StreamCounter::FramesPublished) > 0
+    })?;
+    for publisher in publishers {
+        publisher.close()?;
+    }
+    running.stop()
+}
+
 /// FFmpeg as the other side: it listens, and sends the file in real time, over and over.
 fn listening(file: &std::path::Path, port: u16) -> Result<Process> {
     let mut command = std::process::Command::new("ffmpeg");
     command.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-re", "-stream_loop", "-1"]);
     command.arg("-i").arg(file).args(["-c", "copy", "-f", "mpegts"]);
-    command.arg(format!("srt://127.0.0.1:{port}?mode=listener&pkt_size=1316"));
+    command
+        .arg(format!("srt://127.0.0.1:{port}?mode=listener&pkt_size=1316&passphrase={PASSPHRASE}"));
     Process::start("ffmpeg", &mut command)
 }
 
@@ -82,11 +125,11 @@ fn sources_that_are_called_met_lost_and_had_again_allocate_nothing_on_workers() 
     let mut link = running.link()?;
     link.add_source(json!({
         "id": "called", "address": format!("127.0.0.1:{port}"), "connect_timeout": "300ms",
-        "peer_idle_timeout": "1s"
+        "peer_idle_timeout": "1s", "passphrase": PASSPHRASE, "key_length": 256
     }))?;
     link.add_source(json!({
         "id": "met", "mode": "rendezvous", "address": format!("127.0.0.1:{theirs}"),
-        "local_port": ours
+        "local_port": ours, "passphrase": PASSPHRASE
     }))?;
     eventually("calls that meet nobody", PATIENCE, || {
         let (sources, _) = link.sources(None)?;
@@ -101,7 +144,10 @@ fn sources_that_are_called_met_lost_and_had_again_allocate_nothing_on_workers() 
         peer.kill();
         running.wait_stream("called", |stream| stream.info.state == StreamState::Lost)?;
     }
-    let url = format!("srt://127.0.0.1:{ours}?mode=rendezvous&port={theirs}&adapter=127.0.0.1");
+    let url = format!(
+        "srt://127.0.0.1:{ours}?mode=rendezvous&port={theirs}&adapter=127.0.0.1&\
+         passphrase={PASSPHRASE}&pbkeylen=16&kmrefreshrate=60&kmpreannounce=25"
+    );
     let mut peer = SrtLiveTransmit::start(&url, &folder.path().join("said"))?;
     running.wait_stream("met", |_| true)?;
     peer.input().write_all(&stream)?;

@@ -19,6 +19,9 @@ use shm::link::Link;
 use shm::{Directory, StreamSnapshot};
 use tempfile::TempDir;
 
+/// Of the streams whose id begins with `secret/`.
+pub const PASSPHRASE: &str = "a-secret-of-ours";
+
 /// A dataplane that runs on a thread.
 pub struct Running {
     port: u16,
@@ -47,7 +50,8 @@ impl Running {
                  frame: {{max_frame_size: 1048576}}\n  \
                  rtp: {{port: {rtp_port}, rtcp_port: {rtcp_port}, max_sessions: 4, \
                  session_timeout: 2s, streams: [{{ssrc: 2, id: two}}, {{ssrc: 3, id: three}}], \
-                 sessions: [{{id: given, port: {given_port}}}]}}\n",
+                 sessions: [{{id: given, port: {given_port}}}]}}\n  \
+                 streams: [{{pattern: 'secret/*', passphrase: {PASSPHRASE}}}]\n",
                 directory.path().join("socket").display()
             ),
             |_| None,
