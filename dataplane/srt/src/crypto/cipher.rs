@@ -7,6 +7,12 @@
 //! ```
 //!
 //! These layouts are libsrt's: the formula of 6.2.2 shifts by 2 bits where it means 2 bytes.
+//!
+//! AES-GCM makes two passes, GHASH (with carry-less multiplication, four blocks a reduction) and then
+//! the counter mode; GHASH is the half of it. One run on an AMD EPYC with VAES, ns per 1,316 bytes,
+//! 128 / 192 / 256 bits: `aes-gcm` 648 / 684 / 729, `aws-lc-rs` 454 / 476 / 496, `ring` 285 / none /
+//! 315. A connection is within 1,050 of clear text with any (`examples/packet_cost.rs`: 818 against
+//! 24), so the one stays that is Rust alone, has all three lengths and wipes its keys.
 
 use std::fmt;
 
