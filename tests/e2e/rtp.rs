@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use penstock_tests::process::Process;
-use penstock_tests::system::{Options, Penstock, free_udp_port};
+use penstock_tests::system::{Options, Penstock, free_rtp_port, free_udp_port};
 use serde_json::Value;
 
 /// A Penstock that takes RTP too.
@@ -170,7 +170,7 @@ const VIDEO: [&str; 8] = ["-map", "0:v", "-c:v", "libx264", "-preset", "ultrafas
 
 #[test]
 fn a_session_that_is_given_waits_for_its_sender_and_for_the_next_one() -> Result<()> {
-    let port = free_udp_port()?;
+    let port = free_rtp_port()?;
     let rtp = Rtp::start(&format!(", sessions: [{{id: studio/own, port: {port}}}]"))?;
     let waiting = rtp.only_stream("listed", |_| true)?;
     assert_eq!((&waiting["id"], &waiting["type"]), (&"studio/own".into(), &"rtp".into()));
@@ -267,7 +267,7 @@ fn two_lossy_paths(from: UdpSocket, to: [u16; 2], stop: Arc<AtomicBool>) -> Resu
 
 #[test]
 fn two_legs_with_losses_of_their_own_make_one_whole_stream() -> Result<()> {
-    let (first, second) = (free_udp_port()?, free_udp_port()?);
+    let (first, second) = (free_rtp_port()?, free_rtp_port()?);
     let relay = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     let rtp = Rtp::start(&format!(
         ", sessions: [{{id: twice, port: {first}, second_leg: {{port: {second}}}}}]"
@@ -354,7 +354,7 @@ fn error_correction_of_ffmpeg_brings_single_losses_back() -> Result<()> {
 #[test]
 fn a_sender_that_returns_from_its_address_keeps_its_id_beside_another() -> Result<()> {
     let rtp = Rtp::start("")?;
-    let (local, other) = (free_udp_port()?, free_udp_port()?);
+    let (local, other) = (free_rtp_port()?, free_rtp_port()?);
     let url = |local: u16| {
         let Rtp { port, rtcp_port, .. } = rtp;
         format!("rtp://127.0.0.1:{port}?rtcpport={rtcp_port}&localrtpport={local}&pkt_size=1200")

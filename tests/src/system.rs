@@ -89,6 +89,16 @@ pub fn free_udp_port() -> Result<u16> {
     Ok(UdpSocket::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
+/// A UDP port that was free a moment ago, and so was the one above it: RTP's, with RTCP's.
+pub fn free_rtp_port() -> Result<u16> {
+    eventually("two UDP ports side by side", PATIENCE, || {
+        let rtp = UdpSocket::bind(("127.0.0.1", 0))?;
+        let port = rtp.local_addr()?.port();
+        let above = port.checked_add(1);
+        Ok(above.and_then(|above| UdpSocket::bind(("127.0.0.1", above)).ok()).map(|_| port))
+    })
+}
+
 fn free_tcp_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
