@@ -38,7 +38,7 @@ fn memory_stays_within_the_printed_sum_and_threads_stay_as_they_are() -> Result<
             publisher.send(payload)?;
         }
         if index % 64 == 0 {
-            most = most.max(system.dataplane.proportional_set_size()?);
+            most = most.max(system.dataplane.memory()?.all());
         }
     }
     for publisher in &mut publishers {
@@ -46,7 +46,7 @@ fn memory_stays_within_the_printed_sum_and_threads_stay_as_they_are() -> Result<
     }
     let streams = system.get("/api/v1/streams")?;
     assert_eq!(streams["count"], u64::from(PUBLISHERS), "{streams}");
-    most = most.max(system.dataplane.proportional_set_size()?);
+    most = most.max(system.dataplane.memory()?.all());
     eprintln!("the process holds {most} bytes, the sum is {budget}");
     ensure!(most <= budget, "the process holds {most} bytes, the sum is {budget}:\n{printed}");
 

@@ -47,7 +47,7 @@ fn a_flood_of_inductions_from_many_addresses_leaves_no_state_and_is_not_amplifie
     beside_a_witness(|system, _| {
         let lone = RawCaller::new(system.srt_address(), 1)?;
         let request = message(&lone.induction(), &[]);
-        let before = system.dataplane.proportional_set_size()?;
+        let before = system.dataplane.memory()?.own;
         let inductions = counter(system, WorkerCounter::Inductions)?;
         let (mut sent, mut answered) = (0, 0);
         let mut callers = VecDeque::new();
@@ -70,7 +70,7 @@ fn a_flood_of_inductions_from_many_addresses_leaves_no_state_and_is_not_amplifie
             answered += bytes_of(&done.receive_all()?);
         }
         ensure!(answered > 0 && answered <= sent, "{answered} bytes answer {sent}");
-        let after = system.dataplane.proportional_set_size()?;
+        let after = system.dataplane.memory()?.own;
         ensure!(after <= before + GROWTH_MAX, "{before} bytes before, {after} after");
         assert!(counter(system, WorkerCounter::Sessions)? <= 1, "sessions beside the witness");
         let directory = system.directory()?;

@@ -152,7 +152,7 @@ fn wrong_passphrases_from_many_addresses_cost_rationed_work_and_no_memory() -> R
             let conclusion = message(&conclusion, &[&hello(120, ""), &block[..]].concat());
             asked.push((caller, conclusion));
         }
-        let before = system.dataplane.proportional_set_size()?;
+        let before = system.dataplane.memory()?.own;
         // As callers do, they ask again until they are answered, only without a pause.
         let mut codes = Vec::new();
         eventually("all are refused", PATIENCE, || {
@@ -178,7 +178,7 @@ fn wrong_passphrases_from_many_addresses_cost_rationed_work_and_no_memory() -> R
         let reasons = [RejectReason::BAD_SECRET, RejectReason::OVERLOAD];
         let refused = |kind: &Kind| reasons.iter().any(|it| *kind == Kind::Rejected(*it));
         ensure!(codes.iter().all(refused), "{codes:?}");
-        let after = system.dataplane.proportional_set_size()?;
+        let after = system.dataplane.memory()?.own;
         ensure!(after <= before + GROWTH_MAX, "{before} bytes before, {after} after");
         // The witness's, if it has not come to its end.
         ensure!(counter(system, WorkerCounter::Sessions)? <= 1, "one of them was let in");

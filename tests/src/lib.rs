@@ -9,6 +9,7 @@
 
 pub mod clip;
 pub mod conservation;
+pub mod footprint;
 pub mod generate;
 pub mod hook;
 pub mod oracle;

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::footprint::Memory;
+
 /// A child that is killed when dropped.
 #[derive(Debug)]
 pub struct Process {
@@ -34,12 +36,9 @@ impl Process {
         self.child.id()
     }
 
-    /// Its proportional set size in bytes: memory that is mapped twice counts once.
-    pub fn proportional_set_size(&self) -> Result<u64> {
-        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.id()))?;
-        let line = text.lines().find(|line| line.starts_with("Pss:")).context("no Pss")?;
-        let kib: u64 = line.split_ascii_whitespace().nth(1).context("no figure")?.parse()?;
-        Ok(kib * 1_024)
+    /// The memory that it holds.
+    pub fn memory(&self) -> Result<Memory> {
+        Memory::of(self.id())
     }
 
     /// The child itself, for its pipes.
