@@ -383,9 +383,15 @@ fn step(session: &mut Session, bench: &mut Bench, script: &mut Script<'_>) {
             bench.last = bench.last.wrapping_add(u16::from(script.byte()) << 7);
             return;
         }
-        200..=215 => return session.handle_rtcp(bench.now, peer, script.take(), &mut bench.out),
+        200..=215 => {
+            // From the source's host, and from elsewhere.
+            let from = if kind < 212 { peer } else { other };
+            session.handle_rtcp(bench.now, from, script.take(), &mut bench.out);
+            return;
+        }
         216..=223 => {
-            session.handle_fec(bench.now, script.take(), &bench.slab, &mut bench.out);
+            let from = if kind < 222 { peer } else { other };
+            session.handle_fec(bench.now, from, script.take(), &bench.slab, &mut bench.out);
             return;
         }
         224..=247 => {

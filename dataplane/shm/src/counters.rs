@@ -187,6 +187,8 @@ counters! {
         SenderReports => "sender_reports",
         /// Sender reports not used: their clock went back.
         SenderReportsRefused => "sender_reports_refused",
+        /// Goodbyes (RTCP) after which their source went on.
+        GoodbyesVoid => "goodbyes_void",
         /// RTCP compounds sent.
         RtcpSent => "rtcp_sent",
         /// Packets asked for again (NACK).

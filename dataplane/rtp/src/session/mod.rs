@@ -8,8 +8,13 @@
 //!
 //! **Addresses.** A track's leg belongs to the address whose source proved itself there first. Packets
 //! of other addresses are dropped and counted, whatever their SSRC, until the leg has been silent for
-//! [`SessionConfig::relatch_after`]. RTCP is taken from the hosts of the legs only.
+//! [`SessionConfig::relatch_after`]. RTCP and error correction are taken from the hosts of the legs
+//! only; a report of who has not sent yet is used once that host has proven itself.
+//!
+//! **Goodbyes.** Anybody behind the sender's host can say goodbye in its name: it holds once the source
+//! has been silent for a moment after it, and is void when the source goes on.
 
+mod early;
 mod limit;
 mod stats;
 mod track;
@@ -19,6 +24,7 @@ use std::time::Duration;
 
 use memory::{Datagram, Slab, Time};
 
+use self::early::EarlyReports;
 use self::limit::RateLimit;
 pub use self::stats::{LegStats, Stats, TrackStats};
 use self::track::{Context, Leg, Listing, Rank, Track};
@@ -162,14 +168,6 @@ pub enum EndReason {
     Local,
 }
 
-/// A sender report that came before its source sent.
-#[derive(Debug, Clone, Copy)]
-struct EarlyReport {
-    ssrc: u32,
-    info: SenderInfo,
-    at: Time,
-}
-
 /// A session. Made once with its memory, opened anew for each sender; nothing is allocated after
 /// [`new`](Self::new).
 #[derive(Debug)]
@@ -190,7 +188,7 @@ pub struct Session {
     fir_number: u8,
     heard_at: Time,
     media_at: Option<Time>,
-    early: [Option<EarlyReport>; TRACKS_MAX],
+    early: EarlyReports,
     rtcp_peer: Option<SocketAddr>,
     listing: Listing,
     stats: Stats,
@@ -219,7 +217,7 @@ impl Session {
             fir_number: 0,
             heard_at: Time::ZERO,
             media_at: None,
-            early: [None; TRACKS_MAX],
+            early: EarlyReports::default(),
             rtcp_peer: None,
             listing: Listing::default(),
             stats: Stats::default(),
@@ -254,7 +252,7 @@ impl Session {
         self.keys_seen = 0;
         self.heard_at = now;
         self.media_at = None;
-        self.early = [None; TRACKS_MAX];
+        self.early = EarlyReports::default();
         self.rtcp_peer = None;
         self.stats = Stats::default();
     }
@@ -296,7 +294,7 @@ impl Session {
 
     /// A datagram came from `source` on `leg` of the session's sockets: 0, or 1 for the second path of
     /// SMPTE 2022-7. RTCP on the same port is for [`handle_rtcp`](Self::handle_rtcp): see
-    /// [`Kind`](crate::packet::Kind).
+    /// [`Kind`](crate::packet::Kind). True when it is of the session's sender.
     pub fn handle_rtp<O: Output>(
         &mut self,
         now: Time,
@@ -305,7 +303,7 @@ impl Session {
         source: SocketAddr,
         datagram: Datagram,
         out: &mut O,
-    ) {
+    ) -> bool {
         let bytes = datagram.len();
         match Packet::new(datagram, arrival) {
             Ok(packet) => self.handle_packet(now, None, leg, source, packet, out),
@@ -313,6 +311,7 @@ impl Session {
                 self.stats.packets_received += 1;
                 self.stats.bytes_received += crate::bytes::count(bytes);
                 self.stats.packets_invalid += 1;
+                false
             }
         }
     }
@@ -326,69 +325,79 @@ impl Session {
         source: SocketAddr,
         packet: Packet,
         out: &mut O,
-    ) {
+    ) -> bool {
         self.stats.packets_received += 1;
         self.stats.bytes_received += crate::bytes::count(packet.len());
         if self.ended.is_some() {
             self.stats.packets_discarded += 1;
-            return;
+            return false;
         }
-        if !self.limit.admits(packet.len(), now) {
-            self.stats.packets_dropped_rate += 1;
-            return;
-        }
-        self.route(now, track, leg.min(LEGS_MAX - 1), source, packet, out);
+        let ours = self.route(now, track, leg.min(LEGS_MAX - 1), source, packet, out);
         self.settle(now);
+        ours
     }
 
     /// A FEC packet of SMPTE 2022-1 for the first track came. What it restores takes slots of `slab`.
-    pub fn handle_fec<O: Output>(&mut self, now: Time, datagram: &[u8], slab: &Slab, out: &mut O) {
+    /// True when it is of the session's sender.
+    pub fn handle_fec<O: Output>(
+        &mut self,
+        now: Time,
+        source: SocketAddr,
+        datagram: &[u8],
+        slab: &Slab,
+        out: &mut O,
+    ) -> bool {
         if self.ended.is_some() {
-            return;
+            return false;
         }
         self.stats.fec_received += 1;
+        let ours = self.is_ours(source);
         let highest = self.tracks.first().map_or(0, Track::highest);
         let fec = self.tracks.first_mut().and_then(|track| track.fec.as_mut());
-        if !fec.is_some_and(|fec| fec.parity(datagram, highest)) {
+        if !ours || !fec.is_some_and(|fec| fec.parity(datagram, highest)) {
             self.stats.fec_invalid += 1;
-            return;
+            return ours;
         }
         self.restore(now, slab, out);
         self.settle(now);
+        ours
     }
 
-    /// RTCP came from `source`.
+    /// RTCP came from `source`. True when it is of the session's sender.
     pub fn handle_rtcp<O: Output>(
         &mut self,
         now: Time,
         source: SocketAddr,
         datagram: &[u8],
         out: &mut O,
-    ) {
+    ) -> bool {
         if self.ended.is_some() {
-            return;
+            return false;
         }
         self.stats.rtcp_received += 1;
-        let ours = self.legs().any(|leg| leg.address.is_some_and(|a| a.ip() == source.ip()));
+        let ours = self.is_ours(source);
         let anyone = self.legs().all(|leg| leg.address.is_none());
         let compound = Compound::parse(datagram);
         let (true, Ok(compound)) = (ours || anyone, compound) else {
             self.stats.rtcp_invalid += 1;
-            return;
+            return false;
         };
-        self.interval.packet(datagram.len());
         if ours {
+            self.interval.packet(datagram.len());
             self.heard_at = now;
             self.rtcp_peer = Some(source);
         }
         for packet in compound {
             match packet {
-                rtcp::Packet::SenderReport { ssrc, info, .. } => self.report(ssrc, info, now),
-                rtcp::Packet::Goodbye { sources, .. } if ours => self.goodbye(sources, now, out),
+                rtcp::Packet::SenderReport { ssrc, info, .. } => {
+                    self.report(ssrc, source, &info, now, out);
+                }
+                rtcp::Packet::Goodbye { sources, .. } if ours => self.goodbye(sources, now),
                 _ => {}
             }
         }
         self.settle(now);
+        ours
     }
 
     /// [`next_timeout`](Self::next_timeout) has come.
@@ -400,6 +409,9 @@ impl Session {
             self.with(index, now, out, |track, cx| track.run(cx));
         }
         self.settle(now);
+        if self.has_left(now, out) {
+            return self.end(EndReason::Goodbye, now, out);
+        }
         if now >= self.ends_at() {
             return self.end(EndReason::Timeout, now, out);
         }
@@ -419,6 +431,7 @@ impl Session {
         next = next.min(self.key_request_at);
         for track in self.tracks.iter().take(self.tracks_len) {
             next = next.min(track.reorder.next_timeout()).min(track.nacks.next_timeout());
+            next = next.min(track.leaves_at());
         }
         next
     }
@@ -447,6 +460,11 @@ impl Session {
         self.tracks.iter().take(self.tracks_len).flat_map(|track| &track.legs)
     }
 
+    /// Whether a host is that of a leg: its ports are many.
+    fn is_ours(&self, source: SocketAddr) -> bool {
+        self.legs().any(|leg| leg.address.is_some_and(|address| address.ip() == source.ip()))
+    }
+
     /// Runs `work` on a track with what it needs of the session.
     fn with<O: Output, R>(
         &mut self,
@@ -467,11 +485,12 @@ impl Session {
             slots_max: self.config.slots_max,
             asks: self.config.feedback.nack,
             listing: &mut self.listing,
+            early: &mut self.early,
         };
         Some(work(track, &mut cx))
     }
 
-    /// Finds the packet's track and gives it there.
+    /// Finds the packet's track and gives it there. True when it is of the track's sender.
     fn route<O: Output>(
         &mut self,
         now: Time,
@@ -480,7 +499,7 @@ impl Session {
         source: SocketAddr,
         packet: Packet,
         out: &mut O,
-    ) {
+    ) -> bool {
         let (ssrc, payload_type) = (packet.header.ssrc, packet.header.payload_type);
         if let Some(index) = self.repeats(only, &packet) {
             return self.again(index, now, source, packet, out);
@@ -497,53 +516,44 @@ impl Session {
             .filter(|index| self.tracks.get(*index).is_some_and(|track| track.takes(payload_type)))
         else {
             self.stats.packets_dropped_unmapped += 1;
-            return;
+            return false;
         };
         let relatch_after = self.config.relatch_after;
-        let Some(path) = self.tracks.get(index).and_then(|track| track.legs.get(leg)) else {
-            return;
-        };
-        let own = path.address == Some(source);
-        let free = path.address.is_none() || now.since(path.heard_at) >= relatch_after;
+        let path = self.tracks.get(index).and_then(|track| track.legs.get(leg));
+        let own = path.is_some_and(|path| path.address == Some(source));
+        let free = path.is_some_and(|path| path.is_free(now, relatch_after));
         if !own && !free {
             self.stats.packets_dropped_source += 1;
-            return;
+            return false;
         }
-        // The second leg of a known source needs no proof, a new address does.
-        let second_leg = known.is_some() && path.address.is_none();
-        if self.tracks.get(index).is_some_and(|track| track.ssrc.is_none()) {
-            // What came before the first packet places it in time.
-            self.use_early_report(index, ssrc);
+        // After the look at its address: what others send is none of the sender's rate.
+        if !self.limit.admits(packet.len(), now) {
+            self.stats.packets_dropped_rate += 1;
+            return own;
         }
-        self.with(index, now, out, |track, cx| {
-            if known.is_some() && (own || second_leg) {
-                track.settle_leg(leg, source);
+        let is_known = known.is_some() && own;
+        let ours = self.with(index, now, out, |track, cx| {
+            if is_known {
                 track.receive(packet, leg, cx);
+                true
             } else {
-                track.consider(packet, leg, source, cx);
+                track.consider(packet, leg, source, cx)
             }
         });
-        self.heard(index, now, ssrc);
+        let ours = ours.unwrap_or(false);
+        if ours {
+            self.heard(now);
+        }
+        ours
     }
 
-    /// Keeps the session alive when `index` is, and takes over a report that came before.
-    fn heard(&mut self, index: usize, now: Time, ssrc: u32) {
-        if self.tracks.get(index).is_none_or(|track| track.ssrc != Some(ssrc)) {
-            return;
-        }
+    /// A packet of the sender keeps the session alive.
+    fn heard(&mut self, now: Time) {
         self.heard_at = now;
         self.media_at = Some(now);
         if self.report_at == Time::NEVER {
             self.reported = (now, self.stats.bytes_received);
             self.report_at = now + self.interval.next(2, 1, 1_000_000);
-        }
-        self.use_early_report(index, ssrc);
-    }
-
-    fn use_early_report(&mut self, index: usize, ssrc: u32) {
-        let early = self.early.iter_mut().find(|early| early.is_some_and(|e| e.ssrc == ssrc));
-        if let Some(EarlyReport { info, at, .. }) = early.and_then(Option::take) {
-            self.use_report(index, &info, at);
         }
     }
 
@@ -579,12 +589,16 @@ impl Session {
         source: SocketAddr,
         packet: Packet,
         out: &mut O,
-    ) {
-        let Some(track) = self.tracks.get(index) else { return };
+    ) -> bool {
+        let Some(track) = self.tracks.get(index) else { return false };
         let ours = track.legs.iter().any(|leg| leg.address.is_some_and(|a| a.ip() == source.ip()));
         if !ours {
             self.stats.packets_dropped_source += 1;
-            return;
+            return false;
+        }
+        if !self.limit.admits(packet.len(), now) {
+            self.stats.packets_dropped_rate += 1;
+            return true;
         }
         self.stats.packets_retransmitted += 1;
         let (ssrc, association) = (track.ssrc.unwrap_or(0), track.setup.rtx);
@@ -594,10 +608,11 @@ impl Session {
         };
         let Ok(packet) = packet else {
             self.stats.packets_invalid += 1;
-            return;
+            return true;
         };
         let filled = self.with(index, now, out, |track, cx| track.insert_again(packet, cx));
         self.stats.packets_recovered_rtx += u64::from(filled == Some(true));
+        true
     }
 
     fn restore<O: Output>(&mut self, now: Time, slab: &Slab, out: &mut O) {
@@ -620,35 +635,35 @@ impl Session {
         }
     }
 
-    fn report(&mut self, ssrc: u32, info: SenderInfo, now: Time) {
+    fn report<O: Output>(
+        &mut self,
+        ssrc: u32,
+        source: SocketAddr,
+        info: &SenderInfo,
+        now: Time,
+        out: &mut O,
+    ) {
         match self.track_where(|track| track.ssrc == Some(ssrc)) {
-            Some(index) => self.use_report(index, &info, now),
-            None => {
-                // The source may not have sent yet. A repeat takes its own place.
-                let same = |early: &Option<EarlyReport>| early.is_none_or(|e| e.ssrc == ssrc);
-                if let Some(place) = self.early.iter_mut().find(|early| same(early)) {
-                    *place = Some(EarlyReport { ssrc, info, at: now });
-                }
+            Some(index) => {
+                self.with(index, now, out, |track, cx| track.use_report(info, now, cx));
+            }
+            // The source may not have sent yet.
+            None => self.early.keep(ssrc, source.ip(), *info, now),
+        }
+    }
+
+    fn goodbye(&mut self, sources: &[u8], now: Time) {
+        for ssrc in rtcp::sources(sources) {
+            if let Some(track) = self.tracks.iter_mut().find(|track| track.ssrc == Some(ssrc)) {
+                track.goodbye_at.get_or_insert(now);
             }
         }
     }
 
-    fn use_report(&mut self, index: usize, info: &SenderInfo, at: Time) {
-        let (Some(clock), Some(track)) = (self.clocks.get_mut(index), self.tracks.get_mut(index))
-        else {
-            return;
-        };
-        if clock.report(info) {
-            self.stats.sender_reports += 1;
-            track.report_at = Some(at);
-        } else {
-            self.stats.sender_reports_refused += 1;
-        }
-    }
-
-    fn goodbye<O: Output>(&mut self, sources: &[u8], now: Time, out: &mut O) {
-        for ssrc in rtcp::sources(sources) {
-            if let Some(index) = self.track_where(|track| track.ssrc == Some(ssrc)) {
+    /// Ends the sources whose goodbye holds; whether no other is left.
+    fn has_left<O: Output>(&mut self, now: Time, out: &mut O) -> bool {
+        for index in 0..self.tracks_len {
+            if self.tracks.get(index).is_some_and(|track| track.leaves_at() <= now) {
                 self.with(index, now, out, |track, cx| {
                     track.end_source(cx);
                     track.gone = true;
@@ -657,9 +672,7 @@ impl Session {
         }
         let tracks = self.tracks.iter().take(self.tracks_len);
         let mut proven = tracks.filter(|track| track.ssrc.is_some()).peekable();
-        if proven.peek().is_some() && proven.all(|track| track.gone) {
-            self.end(EndReason::Goodbye, now, out);
-        }
+        proven.peek().is_some() && proven.all(|track| track.gone)
     }
 
     /// After every change: what waits, and what is to be asked for.

@@ -73,6 +73,8 @@ pub struct Stats {
     pub sender_reports: u64,
     /// Sender reports whose clock went back.
     pub sender_reports_refused: u64,
+    /// Goodbyes after which their source went on.
+    pub goodbyes_void: u64,
     /// RTCP compounds sent.
     pub rtcp_sent: u64,
     /// Packets asked for again.

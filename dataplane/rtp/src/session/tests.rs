@@ -260,9 +260,152 @@ fn goodbye_ends_it_only_from_its_own_host() {
     bench.rtcp(peer(5_005), &goodbye(77));
     assert_eq!(bench.session.state(bench.now), State::Active);
     bench.rtcp(peer(5_005), &goodbye(8));
+    bench.pass(249);
+    assert_eq!(bench.session.state(bench.now), State::Active, "the source may go on");
+    bench.pass(1);
     assert_eq!(bench.session.state(bench.now), State::Ended(EndReason::Goodbye));
     assert_eq!(bench.pictures(), [1, 2, 4], "what waited is delivered");
     assert_eq!(bench.slab.free(), bench.slab.capacity());
+}
+
+#[test]
+fn a_goodbye_is_void_when_its_source_goes_on() {
+    let mut bench = Bench::new(&setup(Some(h264())));
+    bench.send([1, 2]);
+    bench.rtcp(peer(6_001), &goodbye(8));
+    for sequence in 3..30 {
+        bench.pass(40);
+        bench.send([sequence]);
+    }
+    bench.pass(1_000);
+    assert_eq!(bench.session.stats().goodbyes_void, 1);
+    assert_eq!(bench.session.state(bench.now), State::Active);
+    bench.rtcp(peer(5_005), &goodbye(8));
+    // Overtaken by the goodbye.
+    bench.pass(100);
+    bench.send([30]);
+    bench.pass(250);
+    assert_eq!(bench.session.state(bench.now), State::Ended(EndReason::Goodbye));
+    assert_eq!(bench.pictures(), (1..=30).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_track_that_left_while_others_stay_may_come_back() {
+    let opus = Format { payload_type: 97, clock_hz: 48_000, channels: 2, encoding: Encoding::Opus };
+    let mut config = setup(Some(h264()));
+    config.tracks[1] = Some(TrackSetup { format: Some(opus), ..TrackSetup::default() });
+    let mut bench = Bench::new(&config);
+    let sound = |bench: &mut Bench, sequence: u16| {
+        let header = Header { ssrc: 22, payload_type: 97, ..bench.header(sequence) };
+        bench.raw(0, peer(5_006), &[&header.encode()[..], &[0x78, 1, 2]].concat());
+    };
+    bench.send([1, 2]);
+    sound(&mut bench, 1);
+    sound(&mut bench, 2);
+    bench.rtcp(peer(5_007), &goodbye(22));
+    for sequence in 3..20 {
+        bench.pass(40);
+        bench.send([sequence]);
+    }
+    sound(&mut bench, 3);
+    bench.rtcp(peer(5_005), &goodbye(8));
+    for sequence in 4..40 {
+        bench.pass(20);
+        sound(&mut bench, sequence);
+    }
+    assert_eq!(bench.session.state(bench.now), State::Active, "sound goes on");
+    bench.rtcp(peer(5_007), &goodbye(22));
+    bench.pass(300);
+    assert_eq!(bench.session.state(bench.now), State::Ended(EndReason::Goodbye));
+}
+
+#[test]
+fn a_report_of_another_host_does_not_place_the_source_in_time() {
+    let opus = Format { payload_type: 97, clock_hz: 48_000, channels: 2, encoding: Encoding::Opus };
+    let mut config = setup(Some(h264()));
+    config.tracks[1] = Some(TrackSetup { format: Some(opus), ..TrackSetup::default() });
+    let mut bench = Bench::new(&config);
+    let elsewhere = SocketAddr::from(([198, 51, 100, 7], 5_005));
+    for ssrc in [8, 22, 1, 2, 3] {
+        bench.rtcp(elsewhere, &sender_report(ssrc, 99_000 + u64::from(ssrc), 0));
+    }
+    // One that does not prove itself uses none up.
+    bench.from(0, elsewhere, 500);
+    bench.rtcp(peer(5_005), &sender_report(8, 10_000, 30_000));
+    bench.rtcp(peer(5_007), &sender_report(22, 10_000, 500));
+    bench.send([10, 11]);
+    (bench.ssrc, bench.payload_type) = (22, 97);
+    for sequence in 0..3u16 {
+        let header =
+            Header { timestamp: 500 + u32::from(sequence) * 960, ..bench.header(sequence) };
+        bench.raw(0, peer(5_006), &[&header.encode()[..], &[0x78, 1, 2]].concat());
+    }
+    assert_eq!(bench.session.stats().sender_reports, 2);
+    bench.close();
+    let sound: Vec<u64> =
+        bench.out.units.iter().filter(|(track, _)| *track == 1).map(|(_, unit)| unit.pts).collect();
+    assert_eq!(sound, [30_000, 31_800, 33_600]);
+}
+
+#[test]
+fn what_others_send_is_none_of_the_senders_rate() {
+    let config = SessionConfig { rate_limit_bps: Some(22 * 8 * 10), ..setup(Some(h264())) };
+    let mut bench = Bench::new(&config);
+    bench.send([1, 2]);
+    for sequence in 0..100 {
+        bench.from(0, peer(6_000), sequence);
+    }
+    bench.send(3..11);
+    let stats = bench.session.stats();
+    assert_eq!((stats.packets_dropped_source, stats.packets_dropped_rate), (100, 0));
+    assert_eq!(stats.packets_delivered, 10);
+    bench.close();
+}
+
+#[test]
+fn only_what_is_of_the_sender_is_told_to_be() {
+    let mut bench = Bench::new(&setup(Some(h264())));
+    let told = |bench: &mut Bench, source: SocketAddr, ssrc: u32, sequence: u16| {
+        let header = Header { ssrc, ..bench.header(sequence) };
+        let bytes = [&header.encode()[..], &slice(sequence)].concat();
+        let datagram = Datagram::copy_from(&bench.slab, &bytes).unwrap();
+        bench.session.handle_rtp(bench.now, bench.now, 0, source, datagram, &mut bench.out)
+    };
+    let elsewhere = SocketAddr::from(([198, 51, 100, 7], 5_004));
+    assert!(!told(&mut bench, peer(5_004), 8, 1), "not proven");
+    assert!(told(&mut bench, peer(5_004), 8, 2));
+    assert!(!told(&mut bench, elsewhere, 8, 3));
+    assert!(!told(&mut bench, peer(5_004), 9, 500), "another source");
+    let report = sender_report(8, 1, 0);
+    let (now, out) = (bench.now, &mut bench.out);
+    assert!(!bench.session.handle_rtcp(now, elsewhere, &report, out));
+    assert!(!bench.session.handle_rtcp(now, peer(5_005), &report[..9], out), "cut");
+    assert!(bench.session.handle_rtcp(now, peer(5_005), &report, out));
+    assert!(!bench.session.handle_fec(now, elsewhere, &[0; 40], &bench.slab, out));
+    // Silence long enough for another address, which has not proven itself.
+    bench.pass(6_000);
+    assert!(!told(&mut bench, elsewhere, 8, 4));
+    assert!(told(&mut bench, elsewhere, 8, 5));
+    bench.close();
+}
+
+#[test]
+fn a_second_leg_far_from_the_first_is_none() {
+    let mut bench = Bench::new(&setup(Some(h264())));
+    bench.send(1..10);
+    let elsewhere = SocketAddr::from(([198, 51, 100, 7], 5_004));
+    bench.from(1, elsewhere, 10);
+    bench.from(1, elsewhere, 30_000);
+    bench.from(1, elsewhere, 30_001);
+    bench.send(10..20);
+    assert_eq!(bench.session.stats().packets_late, 0);
+    for sequence in 15..30 {
+        bench.from(1, peer(5_008), sequence);
+    }
+    bench.close();
+    assert_eq!(bench.pictures(), (1..30).collect::<Vec<_>>());
+    let stats = bench.session.stats();
+    assert_eq!((stats.packets_dropped_jump, stats.packets_dropped_probation), (2, 1));
 }
 
 #[test]
@@ -558,7 +701,7 @@ fn fec_restores_a_loss_of_a_transport_stream() {
     fec.extend(timestamp.to_be_bytes());
     fec.extend([0x40, 1, 5, 0]);
     fec.extend(xor);
-    bench.session.handle_fec(bench.now, &fec, &bench.slab, &mut bench.out);
+    bench.session.handle_fec(bench.now, peer(5_006), &fec, &bench.slab, &mut bench.out);
     bench.check();
     assert_eq!(
         bench.out.ts.chunks(188).map(|ts| ts[1]).collect::<Vec<_>>(),
@@ -566,7 +709,7 @@ fn fec_restores_a_loss_of_a_transport_stream() {
     );
     let stats = bench.session.stats();
     assert_eq!((stats.packets_recovered_fec, stats.packets_lost), (1, 0));
-    bench.session.handle_fec(bench.now, &fec[..20], &bench.slab, &mut bench.out);
+    bench.session.handle_fec(bench.now, peer(5_006), &fec[..20], &bench.slab, &mut bench.out);
     assert_eq!(bench.session.stats().fec_invalid, 1);
     bench.close();
     assert!(bench.out.tracks.is_empty(), "the demultiplexer lists its tracks");

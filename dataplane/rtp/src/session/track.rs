@@ -6,6 +6,7 @@ use std::time::Duration;
 use codec::sink::{Timestamps, TrackConfig, TrackKind};
 use memory::Time;
 
+use super::early::EarlyReports;
 use super::stats::{LegStats, Stats, TrackStats};
 use crate::clock::{Line, TrackClock};
 use crate::detect::{Detector, Verdict};
@@ -15,10 +16,13 @@ use crate::packet::Packet;
 use crate::payload::{Counters, Depacketizer, Held, Limits, Outlet};
 use crate::redundancy::fec::Fec;
 use crate::reorder::{Inserted, Ready, Reorder, Window};
+use crate::rtcp::SenderInfo;
 use crate::rtcp::nack::Nacks;
 use crate::rtx::Association;
 use crate::source::{self, Source};
 
+/// A goodbye holds once its source has been silent for so long after it.
+const GOODBYE_WAIT: Duration = Duration::from_millis(250);
 /// Legs of a track: two with SMPTE 2022-7.
 pub const LEGS_MAX: usize = 2;
 /// A leg may be this far from the other without being another sequence.
@@ -44,6 +48,13 @@ pub(super) struct Leg {
     pub(super) heard_at: Time,
     pub(super) source: Option<Source>,
     pub(super) stats: LegStats,
+}
+
+impl Leg {
+    /// Whether another address may have it.
+    pub(super) fn is_free(&self, now: Time, relatch_after: Duration) -> bool {
+        self.address.is_none() || now.since(self.heard_at) >= relatch_after
+    }
 }
 
 /// A source that has not proven itself.
@@ -82,7 +93,9 @@ pub(super) struct Track {
     pub(super) needs_key: bool,
     /// When the last sender report came.
     pub(super) report_at: Option<Time>,
-    /// The source said goodbye.
+    /// The source is said to go.
+    pub(super) goodbye_at: Option<Time>,
+    /// It went.
     pub(super) gone: bool,
 }
 
@@ -99,6 +112,7 @@ pub(super) struct Context<'a, O> {
     /// Missing packets are asked for.
     pub(super) asks: bool,
     pub(super) listing: &'a mut Listing,
+    pub(super) early: &'a mut EarlyReports,
 }
 
 /// The session's tracks as the sink is told of them.
@@ -186,6 +200,7 @@ impl Track {
             lost: 0,
             needs_key: false,
             report_at: None,
+            goodbye_at: None,
             gone: false,
         }
     }
@@ -207,7 +222,7 @@ impl Track {
         self.lost = 0;
         self.needs_key = false;
         self.report_at = None;
-        self.gone = false;
+        (self.goodbye_at, self.gone) = (None, false);
         if let Some(fec) = &mut self.fec {
             fec.reset();
         }
@@ -245,10 +260,29 @@ impl Track {
             && self.reorder.at(number).is_none()
     }
 
-    /// A leg of the track's source belongs to this address from now on.
-    pub(super) fn settle_leg(&mut self, leg: usize, address: SocketAddr) {
-        if let Some(path) = self.legs.get_mut(leg) {
-            path.address = Some(address);
+    /// When its source is gone, unless it goes on after its goodbye.
+    pub(super) fn leaves_at(&self) -> Time {
+        let Some(at) = self.goodbye_at.filter(|_| !self.gone) else { return Time::NEVER };
+        let heard = self.legs.iter().map(|leg| leg.heard_at).max();
+        heard.map_or(at, |heard| heard.max(at)) + GOODBYE_WAIT
+    }
+
+    /// A sender report of the track's source.
+    pub(super) fn use_report<O>(&mut self, info: &SenderInfo, at: Time, cx: &mut Context<'_, O>) {
+        let Some(clock) = cx.clocks.get_mut(cx.index) else { return };
+        if clock.report(info) {
+            cx.stats.sender_reports += 1;
+            self.report_at = Some(at);
+        } else {
+            cx.stats.sender_reports_refused += 1;
+        }
+    }
+
+    /// The source goes on: what said that it goes was not of it, or it has come back.
+    fn goes_on(&mut self, now: Time, stats: &mut Stats) {
+        if self.goodbye_at.is_some_and(|at| self.gone || now.since(at) >= GOODBYE_WAIT) {
+            stats.goodbyes_void += 1;
+            (self.goodbye_at, self.gone) = (None, false);
         }
     }
 
@@ -290,44 +324,78 @@ impl Track {
                 return;
             }
         }
+        self.goes_on(cx.now, cx.stats);
         self.put(nearest, packet, leg, cx);
     }
 
-    /// A packet of another source: it proves itself with a second one in a row.
+    /// A packet of another source: it proves itself with a second one in a row. Whether it has.
     pub(super) fn consider<O: Output>(
         &mut self,
         packet: Packet,
         leg: usize,
         address: SocketAddr,
         cx: &mut Context<'_, O>,
-    ) {
+    ) -> bool {
         let (ssrc, sequence) = (packet.header.ssrc, packet.header.sequence);
         let same = |other: &Candidate| other.ssrc == ssrc && other.address == address;
-        let Some(place) = self.candidates.get_mut(leg) else { return };
+        let Some(place) = self.candidates.get_mut(leg) else { return false };
         let Some(mut candidate) = place.take_if(|other| same(other)) else {
             let mut source = Source::new(sequence);
             source.update(sequence);
             let new = Candidate { ssrc, source, address, packet: Some(packet) };
             let before = place.replace(new).and_then(|other| other.packet);
             cx.stats.packets_dropped_probation += u64::from(before.is_some());
-            return;
+            return false;
         };
-        match candidate.source.update(sequence) {
-            source::Verdict::Valid(number) => {
-                let first = candidate.packet.take();
-                self.adopt(ssrc, candidate.source, number, leg, address, cx);
-                if let Some(first) = first {
-                    self.put(number - 1, first, leg, cx);
-                }
-                self.put(number, packet, leg, cx);
-                self.join_other_leg(ssrc, leg, cx);
-            }
-            _ => {
-                cx.stats.packets_dropped_probation += u64::from(candidate.packet.is_some());
-                candidate.packet = Some(packet);
-                *place = Some(candidate);
-            }
+        let source::Verdict::Valid(number) = candidate.source.update(sequence) else {
+            cx.stats.packets_dropped_probation += u64::from(candidate.packet.is_some());
+            candidate.packet = Some(packet);
+            *place = Some(candidate);
+            return false;
+        };
+        let first = candidate.packet.take();
+        if self.is_other_leg(ssrc, leg) {
+            return self.join(candidate, first, packet, leg, cx);
         }
+        self.adopt(ssrc, candidate.source, number, leg, address, cx);
+        if let Some(first) = first {
+            self.put(number - 1, first, leg, cx);
+        }
+        self.put(number, packet, leg, cx);
+        true
+    }
+
+    /// Whether the track's source has not come on this leg, but on another.
+    fn is_other_leg(&self, ssrc: u32, leg: usize) -> bool {
+        self.ssrc == Some(ssrc) && self.legs.get(leg).is_some_and(|path| path.address.is_none())
+    }
+
+    /// The track's source comes on this leg too. A leg that is far from the other is not its: one
+    /// packet of it would move the window beyond all that comes.
+    fn join<O: Output>(
+        &mut self,
+        candidate: Candidate,
+        first: Option<Packet>,
+        second: Packet,
+        leg: usize,
+        cx: &mut Context<'_, O>,
+    ) -> bool {
+        let nearest = near(self.highest, second.header.sequence);
+        let distance = nearest.cast_signed() - self.highest.cast_signed();
+        if distance.abs() > LEG_DISTANCE_MAX {
+            cx.stats.packets_dropped_jump += 1 + u64::from(first.is_some());
+            return false;
+        }
+        let Some(path) = self.legs.get_mut(leg) else { return false };
+        path.address = Some(candidate.address);
+        path.heard_at = cx.now;
+        path.source = Some(candidate.source);
+        path.stats.packets_received += 2;
+        if let Some(first) = first {
+            self.put(nearest.saturating_sub(1), first, leg, cx);
+        }
+        self.put(nearest, second, leg, cx);
+        true
     }
 
     /// A retransmission or a restored packet of the track's source.
@@ -376,17 +444,6 @@ impl Track {
         }
     }
 
-    /// The source that has just been adopted waits for its proof on the other leg too.
-    fn join_other_leg<O: Output>(&mut self, ssrc: u32, leg: usize, cx: &mut Context<'_, O>) {
-        let other = 1 - leg.min(1);
-        let waiting = self.candidates.get_mut(other);
-        let Some(candidate) = waiting.and_then(|c| c.take_if(|c| c.ssrc == ssrc)) else { return };
-        self.settle_leg(other, candidate.address);
-        if let Some(packet) = candidate.packet {
-            self.receive(packet, other, cx);
-        }
-    }
-
     pub(super) fn stats(&self, clock: &TrackClock) -> TrackStats {
         let source = self.legs.iter().find_map(|leg| leg.source);
         let jitter = u64::from(source.map_or(0, |source| source.jitter()));
@@ -426,7 +483,11 @@ impl Track {
             self.report_at = None;
         }
         self.ssrc = Some(ssrc);
-        self.gone = false;
+        (self.goodbye_at, self.gone) = (None, false);
+        if let Some((info, at)) = cx.early.take(ssrc, address.ip()) {
+            // What came before the first packet places it in time.
+            self.use_report(&info, at, cx);
+        }
         for (index, path) in self.legs.iter_mut().enumerate() {
             if index == leg {
                 let moved = path.address.is_some_and(|before| before != address);

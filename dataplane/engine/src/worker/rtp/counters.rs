@@ -8,7 +8,7 @@ use crate::worker::counters::Base;
 
 /// Totals of a session. What SRT counts too has its name; what is found missing and what is given up
 /// are told apart as there.
-pub(super) const fn session_totals(stats: &Stats) -> [(StreamCounter, u64); 36] {
+pub(super) const fn session_totals(stats: &Stats) -> [(StreamCounter, u64); 37] {
     use StreamCounter as C;
     [
         (C::DatagramsReceived, stats.packets_received + stats.rtcp_received + stats.fec_received),
@@ -45,6 +45,7 @@ pub(super) const fn session_totals(stats: &Stats) -> [(StreamCounter, u64); 36] 
         (C::RtcpInvalid, stats.rtcp_invalid),
         (C::SenderReports, stats.sender_reports),
         (C::SenderReportsRefused, stats.sender_reports_refused),
+        (C::GoodbyesVoid, stats.goodbyes_void),
         (C::RtcpSent, stats.rtcp_sent),
         (C::NacksSent, stats.nacks_sent),
         (C::KeyRequestsSent, stats.key_requests_sent),

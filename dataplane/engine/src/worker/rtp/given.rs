@@ -51,7 +51,7 @@ impl<N: Network> Worker<N> {
             }
             (Purpose::Rtp { .. } | Purpose::Rtcp, _) => self.count(WorkerCounter::DroppedInvalid),
             (Purpose::Fec, _) => self.pass_on(place, now, |session, wire| {
-                session.receive_fec(now, arrival, payload, wire);
+                session.receive_fec(now, arrival, from.1, payload, wire);
             }),
             (Purpose::TransportStream, _) => self.pass_on(place, now, |session, _| {
                 session.receive_ts(now, arrival, from.1, payload);

@@ -271,9 +271,10 @@ impl RtpSession {
         packet: Packet,
         wire: &mut Wire<'_, N>,
     ) {
-        self.heard(packet.arrival);
+        let arrival = packet.arrival;
         let (session, mut path) = self.path(wire);
-        session.handle_packet(now, track, leg, peer, packet, &mut path);
+        let ours = session.handle_packet(now, track, leg, peer, packet, &mut path);
+        self.heard(ours, arrival);
         if self.shown.is_none() {
             self.show_source(self.session.source());
         }
@@ -287,8 +288,9 @@ impl RtpSession {
         peer: SocketAddr,
         datagram: &[u8],
     ) {
-        self.heard(arrival);
-        if !self.raw.takes(peer, datagram.len() as u64, now) {
+        let ours = self.raw.takes(peer, datagram.len() as u64, now);
+        self.heard(ours, arrival);
+        if !ours {
             return;
         }
         self.is_ts = true;
@@ -304,13 +306,14 @@ impl RtpSession {
         &mut self,
         now: Time,
         arrival: Time,
+        peer: SocketAddr,
         datagram: &[u8],
         wire: &mut Wire<'_, N>,
     ) {
-        self.heard(arrival);
         let slab = wire.slab;
         let (session, mut path) = self.path(wire);
-        session.handle_fec(now, datagram, slab, &mut path);
+        let ours = session.handle_fec(now, peer, datagram, slab, &mut path);
+        self.heard(ours, arrival);
     }
 
     /// Whether a host may send to the session.
@@ -371,15 +374,18 @@ impl RtpSession {
         datagram: &[u8],
         wire: &mut Wire<'_, N>,
     ) {
-        self.heard(arrival);
-        self.rtcp_socket = socket;
         let (session, mut path) = self.path(wire);
-        session.handle_rtcp(now, peer, datagram, &mut path);
+        let ours = session.handle_rtcp(now, peer, datagram, &mut path);
+        if ours {
+            self.rtcp_socket = socket;
+        }
+        self.heard(ours, arrival);
     }
 
-    fn heard(&mut self, arrival: Time) {
+    /// Something has come. Only what is of the session's sender tells that this lives.
+    fn heard(&mut self, ours: bool, arrival: Time) {
         self.unshown = true;
-        if let Some(tenancy) = &mut self.tenancy {
+        if let Some(tenancy) = self.tenancy.as_mut().filter(|_| ours) {
             tenancy.berth.slot.set(StreamCounter::LastReceivedNs, arrival.nanos());
         }
     }
