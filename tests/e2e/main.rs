@@ -11,5 +11,6 @@ mod operation;
 mod options;
 mod placement;
 mod rtp;
+mod rtp_frames;
 mod rules;
 mod sources;

@@ -18,6 +18,7 @@ pub mod process;
 pub mod publisher;
 pub mod raw;
 pub mod relay;
+pub mod rtp;
 pub mod senders;
 pub mod system;
 pub mod wire;

@@ -9,8 +9,8 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -74,6 +74,15 @@ pub struct Totals {
     pub late_us_max: AtomicU64,
 }
 
+/// A datagram of an encoder, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passage {
+    /// Its payload.
+    pub bytes: Vec<u8>,
+    /// It was lost on purpose.
+    pub lost: bool,
+}
+
 /// A running relay; it ends when dropped.
 #[derive(Debug)]
 pub struct Relay {
@@ -81,6 +90,7 @@ pub struct Relay {
     totals: Arc<Totals>,
     watch: Arc<Watch>,
     every: Arc<AtomicU32>,
+    record: Option<Arc<Mutex<Vec<Passage>>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -88,6 +98,19 @@ pub struct Relay {
 impl Relay {
     /// Starts a relay on a port of its own towards `listener`.
     pub fn start(listener: SocketAddr, impairment: Impairment) -> Result<Self> {
+        Self::with(listener, impairment, None)
+    }
+
+    /// The same, and it keeps what encoders send, and what became of each datagram.
+    pub fn recording(listener: SocketAddr, impairment: Impairment) -> Result<Self> {
+        Self::with(listener, impairment, Some(Arc::default()))
+    }
+
+    fn with(
+        listener: SocketAddr,
+        impairment: Impairment,
+        record: Option<Arc<Mutex<Vec<Passage>>>>,
+    ) -> Result<Self> {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
@@ -107,6 +130,7 @@ impl Relay {
             totals: Arc::clone(&totals),
             watch: Arc::clone(&watch),
             every: Arc::clone(&every),
+            record: record.clone(),
         };
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -115,7 +139,7 @@ impl Relay {
                 std::thread::sleep(Duration::from_micros(200));
             }
         });
-        Ok(Self { address, totals, watch, every, stop, thread: Some(thread) })
+        Ok(Self { address, totals, watch, every, record, stop, thread: Some(thread) })
     }
 
     /// Where encoders send to.
@@ -132,6 +156,12 @@ impl Relay {
     /// What it did so far.
     pub fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    /// What encoders sent so far, in their order, when it is [recording](Self::recording).
+    pub fn record(&self) -> Vec<Passage> {
+        let record = self.record.iter().map(|it| it.lock().unwrap_or_else(PoisonError::into_inner));
+        record.flat_map(|record| record.clone()).collect()
     }
 
     /// What it saw of SRT so far.
@@ -188,6 +218,7 @@ struct Run {
     totals: Arc<Totals>,
     watch: Arc<Watch>,
     every: Arc<AtomicU32>,
+    record: Option<Arc<Mutex<Vec<Passage>>>>,
 }
 
 impl Run {
@@ -227,7 +258,13 @@ impl Run {
         self.data_packets += u64::from(is_data);
         let spared = self.impairment.spares_handshakes && datagram.starts_with(&HANDSHAKE)
             || self.data_packets > self.impairment.loses_until;
-        if self.random.permille(loss_permille) && !spared || self.is_lost_for_good(datagram) {
+        let lost =
+            self.random.permille(loss_permille) && !spared || self.is_lost_for_good(datagram);
+        if let Some(record) = self.record.as_ref().filter(|_| forth) {
+            let mut record = record.lock().unwrap_or_else(PoisonError::into_inner);
+            record.push(Passage { bytes: datagram.to_vec(), lost });
+        }
+        if lost {
             self.totals.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }

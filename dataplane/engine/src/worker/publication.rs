@@ -89,8 +89,10 @@ impl Publication {
         berth.slot.set_info(&berth.info);
     }
 
-    /// Publishes the frames that are due.
-    pub(crate) fn publish(&mut self, now: Time, latency: &mut Histogram) {
+    /// Publishes the frames that are due. Their tracks are listed before: whoever reads a frame finds
+    /// out what it is.
+    pub(crate) fn publish(&mut self, berth: &mut Berth, now: Time, latency: &mut Histogram) {
+        self.show_tracks(berth);
         let (published, published_at) = (&mut self.published, &mut self.published_at);
         let next = self.stream.publish_due_with(now, |frame: &Published| {
             latency.record(frame.published_ns.saturating_sub(frame.due_ns));
@@ -173,22 +175,42 @@ impl Publication {
 
     fn show_info(&mut self, berth: &mut Berth, no_media: Option<NoMediaReason>, now: Time) {
         let state = self.state(no_media, now);
-        // A lost stream keeps its tracks until there are others.
-        let keeps = self.waiting == StreamState::Lost && self.stream.tracks().is_empty();
-        let tracks_changed = self.stream.tracks_changed() && !keeps;
+        let tracks_changed = self.list_tracks(berth);
         let info = &mut berth.info;
-        if tracks_changed {
-            let tracks = self.stream.tracks();
-            let mut infos = [TrackInfo::default(); TRACKS_MAX];
-            for (info, track) in infos.iter_mut().zip(tracks) {
-                *info = track.info();
-            }
-            info.set_tracks(&infos[..tracks.len()]);
-        }
         if tracks_changed || (info.state, info.no_media) != state {
             (info.state, info.no_media) = state;
             berth.slot.set_info(info);
         }
+    }
+
+    /// Ends what is open and publishes everything, due or not.
+    pub(crate) fn finish(&mut self, berth: &mut Berth, now: Time) {
+        self.show_tracks(berth);
+        self.stream.finish(now);
+    }
+
+    fn show_tracks(&mut self, berth: &mut Berth) {
+        if self.list_tracks(berth) {
+            berth.slot.set_info(&berth.info);
+        }
+    }
+
+    /// Puts changed tracks into the berth's information, which is not shown yet; whether there were any.
+    fn list_tracks(&mut self, berth: &mut Berth) -> bool {
+        if !self.stream.tracks_changed() {
+            return false;
+        }
+        let tracks = self.stream.tracks();
+        // A lost stream keeps its tracks until there are others.
+        if self.waiting == StreamState::Lost && tracks.is_empty() {
+            return false;
+        }
+        let mut infos = [TrackInfo::default(); TRACKS_MAX];
+        for (info, track) in infos.iter_mut().zip(tracks) {
+            *info = track.info();
+        }
+        berth.info.set_tracks(&infos[..tracks.len()]);
+        true
     }
 
     fn state(&self, no_media: Option<NoMediaReason>, now: Time) -> (StreamState, NoMediaReason) {

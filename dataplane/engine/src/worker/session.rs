@@ -337,7 +337,8 @@ impl Session {
         if !self.opened {
             return;
         }
-        self.publication.publish(now, wire.latency);
+        let Some(tenancy) = &mut self.tenancy else { return };
+        self.publication.publish(&mut tenancy.berth, now, wire.latency);
         if self.kernel_drops.0.is_none() {
             self.count_kernel_drops(wire);
         }
@@ -448,7 +449,9 @@ impl Session {
             connection.close(now, &mut path);
             path.demuxer.finish(path.stream);
         }
-        self.publication.stream.finish(now);
+        if let Some(tenancy) = &mut self.tenancy {
+            self.publication.finish(&mut tenancy.berth, now);
+        }
     }
 
     /// Ends the session after a fault in its own code: what is open is thrown away, what was held

@@ -401,10 +401,8 @@ impl RtpSession {
 
     /// Publishes what is due and shows counters when it is time to.
     pub(crate) fn settle<N: Network>(&mut self, now: Time, wire: &mut Wire<'_, N>) {
-        if self.tenancy.is_none() {
-            return;
-        }
-        self.publication.publish(now, wire.latency);
+        let Some(tenancy) = &mut self.tenancy else { return };
+        self.publication.publish(&mut tenancy.berth, now, wire.latency);
         if now >= self.flush_at() {
             if !self.raw.is_used {
                 self.show_source(self.session.source());
@@ -483,7 +481,9 @@ impl RtpSession {
             }
             path.demuxer.finish(path.stream);
         }
-        self.publication.stream.finish(now);
+        if let Some(tenancy) = &mut self.tenancy {
+            self.publication.finish(&mut tenancy.berth, now);
+        }
     }
 
     /// Ends the session after a fault in its own code: what is open is thrown away, what was held
