@@ -1,8 +1,9 @@
 //! What is asked for again: a bounded list of missing packets (RFC 4585, 6.2.1).
 //!
-//! A number is asked for when it is found missing, again after a round trip, and given up after some
-//! tries or with its place in the window. When more are missing than the list holds, a picture is
-//! asked for instead.
+//! A number is asked for when it is found missing and again after a round trip, then more and more
+//! seldom until its place in the window is given up: the first requests may have gone to a sender
+//! that does not hear them yet. How long a round trip is shows when what was asked for comes. When
+//! more are missing than the list holds, a picture is asked for instead.
 
 use std::time::Duration;
 
@@ -10,15 +11,19 @@ use memory::Time;
 
 /// More missing packets than this are not asked for one by one.
 pub const MISSING_MAX: usize = 512;
-/// Times that one is asked for.
-const TRIES_MAX: u8 = 6;
-/// Times between two requests where the round trip is not known, and the least.
+/// Time between two requests where the round trip is not known.
 const REPEAT: Duration = Duration::from_millis(40);
+/// The least and the most that a measured round trip makes of it.
 const REPEAT_MIN: Duration = Duration::from_millis(10);
+const REPEAT_MAX: Duration = Duration::from_millis(400);
+/// From the third request on each waits twice as long as the one before, so many times.
+const DOUBLINGS_MAX: u8 = 8;
 
 #[derive(Debug, Clone, Copy)]
 struct Missing {
     number: u64,
+    /// First request.
+    asked: Time,
     next: Time,
     tries: u8,
 }
@@ -49,11 +54,6 @@ impl Nacks {
         self.round_trip = None;
     }
 
-    /// The round trip, when it becomes known.
-    pub const fn set_round_trip(&mut self, round_trip: Duration) {
-        self.round_trip = Some(round_trip);
-    }
-
     /// `first` to `end` (not included) are missing. False when they are too many.
     pub fn add(&mut self, first: u64, end: u64, now: Time) -> bool {
         let room = MISSING_MAX - self.missing.len();
@@ -62,14 +62,30 @@ impl Nacks {
             return false;
         }
         let next = now + self.tolerance;
-        self.missing.extend((first..end).map(|number| Missing { number, next, tries: 0 }));
+        self.missing.extend((first..end).map(|number| Missing {
+            number,
+            asked: now,
+            next,
+            tries: 0,
+        }));
         true
     }
 
     /// `number` has come.
-    pub fn found(&mut self, number: u64) {
-        if let Ok(at) = self.missing.binary_search_by_key(&number, |missing| missing.number) {
-            self.missing.remove(at);
+    pub fn found(&mut self, number: u64, now: Time) {
+        let Ok(at) = self.missing.binary_search_by_key(&number, |missing| missing.number) else {
+            return;
+        };
+        let missing = self.missing.remove(at);
+        match (self.round_trip, missing.tries) {
+            // Only out of order.
+            (_, 0) => {}
+            // Which of several requests was answered is not known.
+            (Some(before), 1) => {
+                self.round_trip = Some((before * 7 + now.since(missing.asked)) / 8);
+            }
+            (Some(_), _) => {}
+            (None, _) => self.round_trip = Some(now.since(missing.asked)),
         }
     }
 
@@ -87,13 +103,18 @@ impl Nacks {
 
     /// What is to be asked for now, in order.
     pub fn due(&mut self, now: Time) -> impl Iterator<Item = u16> {
-        let repeat = self.round_trip.map_or(REPEAT, |time| time.max(REPEAT_MIN));
+        // A round trip and a half: what comes a little later is not asked for twice.
+        let measured = self.round_trip.map(|time| (time * 3 / 2).clamp(REPEAT_MIN, REPEAT_MAX));
+        let repeat = measured.unwrap_or(REPEAT);
         self.missing.iter_mut().filter_map(move |missing| {
             if missing.next > now {
                 return None;
             }
-            missing.tries += 1;
-            missing.next = if missing.tries < TRIES_MAX { now + repeat } else { Time::NEVER };
+            if missing.tries == 0 {
+                missing.asked = now;
+            }
+            missing.next = now + repeat * (1 << missing.tries.saturating_sub(1).min(DOUBLINGS_MAX));
+            missing.tries = missing.tries.saturating_add(1);
             u16::try_from(missing.number & 0xffff).ok()
         })
     }
@@ -118,23 +139,46 @@ mod tests {
         assert_eq!(nacks.next_timeout(), ms(105));
         assert_eq!(due(&mut nacks, 104), []);
         assert_eq!(due(&mut nacks, 105), [0xffff, 0, 1]);
-        nacks.found(0x1_0000);
-        nacks.set_round_trip(Duration::from_millis(70));
+        // The round trip is 60 ms; a time and a half of it passes between later requests.
+        nacks.found(0x1_0000, ms(165));
         assert_eq!(due(&mut nacks, 144), []);
         assert_eq!(due(&mut nacks, 145), [0xffff, 1]);
-        assert_eq!(nacks.next_timeout(), ms(215));
+        assert_eq!(nacks.next_timeout(), ms(235));
     }
 
     #[test]
-    fn a_packet_is_given_up_after_six_tries_or_with_its_place() {
+    fn requests_become_seldom_and_end_with_the_packets_place() {
         let mut nacks = Nacks::new(Duration::ZERO);
         nacks.add(3, 5, ms(0));
-        let asked: usize = (0..100).map(|step| due(&mut nacks, step * 40).len()).sum();
-        assert_eq!(asked, 12);
-        assert_eq!(nacks.next_timeout(), Time::NEVER);
-        nacks.add(9, 11, ms(5_000));
+        let asked: Vec<u64> = (0..1_000).filter(|at| !due(&mut nacks, *at).is_empty()).collect();
+        assert_eq!(asked, [0, 40, 80, 160, 320, 640]);
+        nacks.add(9, 11, ms(1_000));
         nacks.passed(10);
-        assert_eq!(due(&mut nacks, 5_000), [10]);
+        assert_eq!(due(&mut nacks, 1_000), [10]);
+        nacks.passed(11);
+        assert_eq!(nacks.next_timeout(), Time::NEVER);
+    }
+
+    #[test]
+    fn the_round_trip_follows_what_was_asked_for_once_and_has_bounds() {
+        let mut nacks = Nacks::new(Duration::ZERO);
+        let mut repeat_after = |round_trip: u64, at: u64| {
+            nacks.add(at, at + 2, ms(at));
+            due(&mut nacks, at);
+            nacks.found(at, ms(at + round_trip));
+            due(&mut nacks, at + 10_000);
+            let repeat = nacks.next_timeout().since(ms(at + 10_000));
+            nacks.passed(at + 2);
+            u64::try_from(repeat.as_millis()).unwrap()
+        };
+        assert_eq!(repeat_after(80, 0), 120, "the first counts whole");
+        assert_eq!(repeat_after(160, 20_000), 135, "then by an eighth");
+        assert_eq!(repeat_after(9_000, 40_000), 400);
+        let mut last = 0;
+        for step in 3..60 {
+            last = repeat_after(0, step * 20_000);
+        }
+        assert_eq!(last, 10);
     }
 
     #[test]

@@ -601,7 +601,7 @@ impl Track {
                     self.needs_key = true;
                 }
                 if recovered {
-                    self.nacks.found(number);
+                    self.nacks.found(number, cx.now);
                 }
                 recovered
             }
