@@ -11,6 +11,7 @@ mod operation;
 mod options;
 mod placement;
 mod rtp;
+mod rtp_feedback;
 mod rtp_frames;
 mod rules;
 mod sources;

@@ -13,6 +13,7 @@ pub mod footprint;
 pub mod generate;
 pub mod hook;
 pub mod oracle;
+pub mod paths;
 pub mod peers;
 pub mod process;
 pub mod publisher;

@@ -197,7 +197,8 @@ impl Random {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    fn permille(&mut self, of_thousand: u32) -> bool {
+    /// Whether a chance of so many in a thousand comes true.
+    pub fn permille(&mut self, of_thousand: u32) -> bool {
         self.draw() >> 33 < u64::from(of_thousand) * ((1 << 31) / 1_000)
     }
 }
