@@ -252,3 +252,44 @@ impl Publication {
         counters::show_gauges(&mut berth.slot, counters::NOTHING_WAITS);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use codec::sink::{Carriage, Codec, Sink, Timestamps, TrackConfig};
+    use shm::{DirectoryConfig, DirectoryWriter, GopRing, Next, RingId, RingSpec, StreamInfo};
+
+    use super::*;
+
+    #[test]
+    fn a_reader_of_the_first_frame_finds_its_track_listed() {
+        let (memory_budget_bytes, software) = (0, "test");
+        let config = DirectoryConfig { workers: 1, stream_slots: 1, memory_budget_bytes, software };
+        let (mut writer, directory) = DirectoryWriter::in_process(&config).expect("a directory");
+        let spec = RingSpec {
+            ring: RingId(0),
+            video_bytes: 1 << 16,
+            side_bytes: 1 << 12,
+            descriptors: 8,
+            pending_frames: 8,
+        };
+        let (ring, mut reader) = GopRing::in_process(&spec).expect("a ring");
+        let id = shm::StreamId::new("first").expect("an id");
+        let info = StreamInfo { id, state: StreamState::Connecting, ..StreamInfo::default() };
+        let mut berth =
+            Berth { slot: writer.stream(0), ring: Some(ring), info, pressure_set: None };
+        berth.slot.open(&info);
+        let mut publication = Publication::new(None, media::Limits::default());
+        publication.open(&mut berth, (u64::MAX, OverBandwidth::Event), Time::ZERO);
+        // A picture is whole with its unit, and due at once.
+        let (codec, carriage) = (Codec::JpegXs, Carriage::AccessUnits);
+        let track = TrackConfig { codec, carriage, ..TrackConfig::default() };
+        Sink::tracks(&mut publication.stream, &[track]);
+        publication.stream.unit_start(0, Timestamps { pts: Some(0), dts: None });
+        publication.stream.unit_data(0, &[0xff, 0x10, 0xff, 0x11]);
+        publication.stream.unit_end(0);
+        publication.publish(&mut berth, Time::ZERO, writer.worker(0).latency());
+        assert!(matches!(reader.next(&mut Vec::new()), Ok(Next::Frame(_))));
+        let listed = directory.stream("first").expect("it is listed");
+        assert_eq!(listed.info.tracks().first().map(|track| track.codec), Some(shm::Codec::JpegXs));
+    }
+}
