@@ -12,8 +12,16 @@
 //! sizes (low-overhead format, AV1 5.2), so that the fragments of an OBU wait as slots until its
 //! length is known. Temporal delimiters, tile lists and padding are not handed on; all layers are.
 //!
-//! Nothing in a packet tells whether it is the first of its temporal unit, but N. A unit behind a
-//! loss is thus damaged unless it starts a coded video sequence.
+//! **Behind a loss** nothing in a packet tells whether it is the first of its temporal unit, but N, a
+//! delimiter or a sequence header. The packets before it tell as well:
+//!
+//! ```text
+//!  … A A·  ?  X …    one packet missing in an open unit: it had A's marker, and X is whole
+//!  … A A*  ?  X …    behind a marker, X a step later: it was X's first
+//!  … A A*  ?  X …    X two steps later: it was all of the unit between, and X is whole
+//! ```
+//!
+//! Steps are counted where units come at a steady pace. What is not settled so is damaged.
 
 use super::Shape;
 use super::held::Held;
@@ -27,6 +35,7 @@ const N: u8 = 0x08;
 /// OBU types (AV1, 6.2.2).
 const SEQUENCE_HEADER: u8 = 1;
 const TEMPORAL_DELIMITER: u8 = 2;
+const TILE_GROUP: u8 = 4;
 const TILE_LIST: u8 = 8;
 const PADDING: u8 = 15;
 const HAS_EXTENSION: u8 = 0x04;
@@ -41,12 +50,24 @@ pub struct Av1 {
     timestamp: u32,
     /// An OBU is being put together of what is held.
     open: bool,
-    lost: bool,
+    loss: Option<Loss>,
+    pace: Pace,
+    /// The sender ends units without a marker.
+    unmarked: bool,
+}
+
+/// What is missing before the next packet.
+#[derive(Debug, Clone, Copy)]
+struct Loss {
+    /// 0 when nobody knows.
+    packets: u64,
+    /// A unit was open.
+    inside: bool,
 }
 
 impl Av1 {
     pub(crate) fn new() -> Self {
-        Self { lost: true, ..Self::default() }
+        Self { loss: Some(Loss { packets: 0, inside: false }), ..Self::default() }
     }
 
     pub(crate) fn push<O: Output>(
@@ -57,12 +78,13 @@ impl Av1 {
     ) {
         let (timestamp, marker) = (packet.header.timestamp, packet.header.marker);
         if self.unit.is_open() && timestamp != self.timestamp {
+            self.unmarked |= self.loss.is_none();
             self.abandon(to, held);
             self.unit.end(to);
         }
         let Some((&head, elements)) = packet.payload().split_first() else { return };
         let starts_sequence = head & N != 0;
-        self.begin(to, timestamp, starts_sequence);
+        self.begin(to, timestamp, head, elements);
         let continues = head & Z != 0;
         if elements.is_empty() || (starts_sequence && continues) {
             to.counters.payloads_invalid += 1;
@@ -82,10 +104,23 @@ impl Av1 {
         }
     }
 
-    pub(crate) fn lost<O: Output>(&mut self, to: &mut Outlet<'_, O>, held: &mut Held) {
+    /// So many packets are missing here; 0 when nobody knows how many.
+    pub(crate) fn lost<O: Output>(
+        &mut self,
+        to: &mut Outlet<'_, O>,
+        packets: u64,
+        held: &mut Held,
+    ) {
         self.abandon(to, held);
-        self.lost = true;
-        if self.unit.is_open() {
+        let inside = self.unit.is_open();
+        self.loss = Some(match self.loss {
+            Some(before) if before.packets > 0 && packets > 0 => {
+                Loss { packets: before.packets.saturating_add(packets), ..before }
+            }
+            Some(before) => Loss { packets: 0, ..before },
+            None => Loss { packets, inside },
+        });
+        if inside {
             self.unit.damage(to);
         } else {
             to.out.skipped(to.track);
@@ -97,16 +132,47 @@ impl Av1 {
         self.unit.end(to);
     }
 
-    fn begin<O: Output>(&mut self, to: &mut Outlet<'_, O>, timestamp: u32, starts_sequence: bool) {
-        let lost = std::mem::take(&mut self.lost);
+    fn begin<O: Output>(
+        &mut self,
+        to: &mut Outlet<'_, O>,
+        timestamp: u32,
+        head: u8,
+        elements: &[u8],
+    ) {
+        let loss = self.loss.take();
         if self.unit.is_open() {
             return;
         }
+        let whole = loss.is_none_or(|loss| self.is_first(&loss, timestamp, head, elements));
+        self.pace.note(timestamp, loss.is_none());
         self.unit.start(to, to.stamps);
         self.timestamp = timestamp;
-        to.counters.keys += u64::from(starts_sequence);
-        if lost && !starts_sequence {
+        to.counters.keys += u64::from(head & N != 0);
+        if !whole {
             self.unit.damage(to);
+        }
+    }
+
+    /// Whether a packet behind a loss is surely the first of its unit.
+    fn is_first(&self, loss: &Loss, timestamp: u32, head: u8, elements: &[u8]) -> bool {
+        if head & Z != 0 {
+            return false;
+        }
+        match first_kind(head, elements) {
+            None | Some(TILE_GROUP) => return false,
+            Some(TEMPORAL_DELIMITER | SEQUENCE_HEADER) => return true,
+            Some(_) if head & N != 0 => return true,
+            Some(_) => {}
+        }
+        if loss.packets == 0 || self.unmarked {
+            return false;
+        }
+        let steps = self.pace.steps(timestamp);
+        if loss.inside {
+            // One at least had the open unit's marker, and each unit between has one at least.
+            loss.packets == 1 || steps == Some(loss.packets)
+        } else {
+            steps == loss.packets.checked_add(1)
         }
     }
 
@@ -231,6 +297,51 @@ impl Av1 {
     }
 }
 
+/// The steps between the timestamps of temporal units.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pace {
+    /// The last unit's timestamp.
+    last: u32,
+    step: u32,
+    /// How often in a row a step was like the one before.
+    alike: u8,
+}
+
+impl Pace {
+    /// So often makes a pace.
+    const STEADY: u8 = 2;
+
+    /// A unit begins; nothing is missing before it where `follows`.
+    const fn note(&mut self, timestamp: u32, follows: bool) {
+        let step = timestamp.wrapping_sub(self.last);
+        self.last = timestamp;
+        if !follows {
+            return;
+        }
+        // Clocks of milliseconds round.
+        if step.abs_diff(self.step) <= self.step / 8 {
+            self.alike = self.alike.saturating_add(1);
+        } else {
+            (self.step, self.alike) = (step, 0);
+        }
+    }
+
+    /// How many steps a timestamp is behind the last unit's, if the pace is steady and it keeps to
+    /// it.
+    fn steps(&self, timestamp: u32) -> Option<u64> {
+        let passed = timestamp.wrapping_sub(self.last);
+        let steps = passed.checked_add(self.step / 2)?.checked_div(self.step)?;
+        let off = passed.abs_diff(steps.checked_mul(self.step)?);
+        (self.alike >= Self::STEADY && off <= self.step / 4).then_some(steps.into())
+    }
+}
+
+/// The type of the OBU that a packet begins with, where it begins with one.
+fn first_kind(head: u8, elements: &[u8]) -> Option<u8> {
+    let skip = if head >> 4 & 3 == 1 { 0 } else { leb128(elements)?.1 };
+    elements.get(skip).map(|first| first >> 3 & 0x0f)
+}
+
 /// The header of an OBU (AV1, 5.3.2).
 #[derive(Debug, Clone, Copy)]
 struct Obu {
@@ -320,6 +431,8 @@ pub(crate) fn looks_right(payload: &[u8], goes_on: Option<bool>) -> Option<(Shap
     }
     let count = usize::from(head >> 4 & 3);
     let (mut at, mut number, mut sequence) = (0, 0, false);
+    // Only what stands at the start of a unit came so far.
+    let mut at_start = !continues;
     while at < elements.len() {
         number += 1;
         let rest = elements.get(at..)?;
@@ -329,13 +442,17 @@ pub(crate) fn looks_right(payload: &[u8], goes_on: Option<bool>) -> Option<(Shap
         if number > 1 || !continues {
             let first = *element.first()?;
             let kind = first >> 3 & 0x0f;
-            if first & 0x81 != 0 || !matches!(kind, 1 | 3..=6) {
+            let fits = match kind {
+                // Senders should take it out; some do not.
+                TEMPORAL_DELIMITER => at_start && number == 1 && element.len() <= 2,
+                SEQUENCE_HEADER => at_start,
+                3..=6 => true,
+                _ => false,
+            };
+            if first & 0x81 != 0 || !fits {
                 return None;
             }
-            // One, and first of all.
-            if kind == SEQUENCE_HEADER && number > 1 {
-                return None;
-            }
+            at_start &= kind == TEMPORAL_DELIMITER;
             sequence |= kind == SEQUENCE_HEADER && element.len() > 5;
         }
         at += skip + len;
@@ -382,9 +499,9 @@ mod tests {
             self
         }
 
-        fn lose(&mut self) -> &mut Self {
+        fn lose(&mut self, packets: u64) -> &mut Self {
             let (format, mut to) = self.bench.parts(0);
-            format.lost(&mut to, &mut self.held);
+            format.lost(&mut to, packets, &mut self.held);
             self
         }
 
@@ -471,14 +588,87 @@ mod tests {
     #[test]
     fn losses_damage_and_are_never_joined_over() {
         let mut bench = Av1Bench::new();
-        bench.packet(5, false, &[0x58, 0x30, 3]).lose().packet(5, true, &[0x90, 4, 5]);
+        bench.packet(5, false, &[0x58, 0x30, 3]).lose(1).packet(5, true, &[0x90, 4, 5]);
         bench.packet(6, true, &[&[0x10][..], &FRAME].concat());
-        bench.lose().packet(7, true, &[&[0x10][..], &FRAME].concat());
-        bench.lose().packet(8, true, &[&[0x18][..], &FRAME].concat());
+        bench.lose(1).packet(7, true, &[&[0x10][..], &FRAME].concat());
+        bench.lose(1).packet(8, true, &[&[0x18][..], &FRAME].concat());
         let frame = &WRITTEN[4..];
         let expected = [damaged(5, &[]), unit(6, frame), damaged(7, frame), unit(8, frame)];
         assert_eq!(bench.done(), expected);
         assert_eq!(bench.bench.skipped, 2);
+    }
+
+    /// A frame in one packet.
+    fn plain() -> Vec<u8> {
+        [&[0x10][..], &FRAME].concat()
+    }
+
+    impl Av1Bench {
+        /// Units at a steady pace, the last one at 300 and, where `open`, without its end.
+        fn paced(open: bool) -> Self {
+            let mut bench = Self::new();
+            for at in [0, 100, 200] {
+                bench.packet(at, true, &[&[0x18][..], &FRAME].concat());
+            }
+            bench.packet(300, false, &plain());
+            if !open {
+                bench.packet(300, true, &plain());
+            }
+            bench
+        }
+
+        /// Whether the unit behind so many missing packets is told as damaged.
+        fn tears(mut self, missing: u64, at: u32, payload: &[u8]) -> bool {
+            let out = self.lose(missing).packet(at, true, payload).done();
+            out.last().unwrap().damaged
+        }
+    }
+
+    #[test]
+    fn a_unit_behind_another_one_whose_end_is_missing_is_whole() {
+        assert!(!Av1Bench::paced(true).tears(1, 400, &plain()));
+        assert!(!Av1Bench::paced(true).tears(1, 777, &plain()), "whatever its time");
+        assert!(!Av1Bench::paced(true).tears(2, 500, &plain()), "its end, and the unit between");
+        assert!(Av1Bench::paced(true).tears(2, 400, &plain()), "its end, or the next one's start");
+        assert!(Av1Bench::paced(true).tears(0, 400, &plain()), "nobody knows");
+        assert!(Av1Bench::paced(true).tears(1, 400, &[0x90, 1]), "it goes on with what is missing");
+        assert!(Av1Bench::paced(true).tears(1, 400, &[0x10, 0x20, 1]), "tiles have a header");
+    }
+
+    #[test]
+    fn a_unit_behind_others_that_are_missing_whole_is_whole() {
+        assert!(!Av1Bench::paced(false).tears(1, 500, &plain()));
+        assert!(!Av1Bench::paced(false).tears(2, 601, &plain()));
+        assert!(Av1Bench::paced(false).tears(1, 400, &plain()), "its own start");
+        assert!(
+            Av1Bench::paced(false).tears(2, 500, &plain()),
+            "that has two packets, or its start"
+        );
+        assert!(Av1Bench::paced(false).tears(1, 560, &plain()), "out of pace");
+    }
+
+    #[test]
+    fn what_begins_a_unit_is_whole_behind_any_loss() {
+        let sequence = [&[0x20, 3][..], &SEQUENCE, &FRAME].concat();
+        let delimiter = [&[0x20, 1, 0x10][..], &FRAME].concat();
+        for payload in [&sequence, &delimiter, &[&[0x18][..], &FRAME].concat()] {
+            assert!(!Av1Bench::paced(false).tears(1, 400, payload));
+            assert!(!Av1Bench::paced(true).tears(9, 400, payload));
+        }
+    }
+
+    #[test]
+    fn a_sender_without_markers_leaves_the_unit_behind_a_loss_in_doubt() {
+        let mut bench = Av1Bench::new();
+        bench.packet(0, false, &[&[0x18][..], &FRAME].concat());
+        for at in [100, 200, 300] {
+            bench.packet(at, false, &plain());
+        }
+        let out = bench.lose(1).packet(400, false, &plain()).done();
+        assert_eq!(
+            out.iter().map(|unit| unit.damaged).collect::<Vec<_>>(),
+            [false, false, false, true, true]
+        );
     }
 
     #[test]
@@ -526,6 +716,16 @@ mod tests {
     }
 
     #[test]
+    fn a_delimiter_in_front_says_nothing_against_the_format() {
+        let sequence = [0x08, 0, 0, 0, 1, 2, 3];
+        let first = [&[0x38, 1, 0x10, 7][..], &sequence, &FRAME].concat();
+        assert_eq!(looks_right(&first, None), Some((Shape::Proof, false)));
+        assert_eq!(looks_right(&[0x20, 1, 0x10, 0x30, 3], None), Some((Shape::Weak, false)));
+        assert_eq!(looks_right(&[0x20, 2, 0x30, 3, 0x10], None), None, "behind a frame");
+        assert_eq!(looks_right(&[0x20, 3, 0x10, 1, 2, 0x30], None), None, "with content");
+    }
+
+    #[test]
     fn leb128_borders() {
         for (bytes, value) in [
             (&[0x7f][..], Some((127, 1))),
@@ -548,7 +748,7 @@ mod tests {
     fn every_truncation_is_survived() {
         let packet = [&[0x28, 3][..], &SEQUENCE, &FRAME].concat();
         for len in 0..packet.len() {
-            Av1Bench::new().packet(5, true, &packet[..len]).lose().done();
+            Av1Bench::new().packet(5, true, &packet[..len]).lose(1).done();
         }
     }
 }

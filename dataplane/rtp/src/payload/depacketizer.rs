@@ -70,7 +70,7 @@ impl Depacketizer {
         }
     }
 
-    /// So many packets are missing here.
+    /// So many packets are missing here; 0 when nobody knows how many.
     pub(crate) fn lost<O: Output>(
         &mut self,
         to: &mut Outlet<'_, O>,
@@ -80,7 +80,7 @@ impl Depacketizer {
         match self {
             Self::H264(format) => format.lost_packets(to, held),
             Self::Hevc(format) => format.lost_packets(to, held),
-            Self::Av1(format) => format.lost(to, held),
+            Self::Av1(format) => format.lost(to, packets, held),
             Self::JpegXs(format) => format.lost(to),
             Self::TransportStream => to.out.ts_lost(u32::try_from(packets).unwrap_or(u32::MAX)),
             Self::Aac(format) => format.lost(to),
