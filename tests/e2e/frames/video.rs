@@ -1,12 +1,11 @@
 //! The other codings of pictures.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::{Context, Result, ensure};
+use penstock_tests::generate::AccessUnit;
+use penstock_tests::generate::av1;
 use penstock_tests::generate::clips::{self, AAC, Shape, run};
 use penstock_tests::generate::mux::Stream;
 use penstock_tests::generate::pack::{Packing, mux, pack};
-use penstock_tests::generate::{AccessUnit, sha256};
 use penstock_tests::oracle::Frame;
 use penstock_tests::system::Penstock;
 use serde_json::Value;
@@ -44,31 +43,6 @@ fn mpeg2_and_mpeg1_are_framed_as_ffmpeg_finds_them() -> Result<()> {
     system.stop()
 }
 
-/// AV1 in Matroska, and the temporal units that FFmpeg stores of it.
-fn av1(folder: &Path, coder: &[&str]) -> Result<(PathBuf, Vec<AccessUnit>)> {
-    let coder = [coder, &["-pix_fmt", "yuv420p", "-an"]].concat();
-    let path = clips::make(folder, "av1.mkv", SHAPE, &coder)?;
-    let text = path.to_string_lossy();
-    let show = ["-show_packets", "-show_data_hash", "sha256", "-of", "json", &text];
-    let json: Value = serde_json::from_slice(&run("ffprobe", &show)?)?;
-    let arguments = ["-i", &text, "-map", "0:v", "-c", "copy", "-f", "data", "-"];
-    let bytes = run("ffmpeg", &arguments)?;
-    let mut rest = bytes.as_slice();
-    let packets = json["packets"].as_array().context("no packets")?.iter().enumerate();
-    let unit = |(number, packet): (usize, &Value)| {
-        let size = packet["size"].as_str().context("no size")?.parse()?;
-        let (bytes, behind) = rest.split_at(size);
-        rest = behind;
-        ensure!(packet["data_hash"] == format!("SHA256:{}", sha256(bytes)), "other bytes");
-        let key = packet["flags"].as_str().is_some_and(|flags| flags.contains('K'));
-        let time = 90_000 + 3_600 * u64::try_from(number)?;
-        let class = if key { "idr" } else { "inter" };
-        Ok(AccessUnit { bytes: bytes.to_vec(), pts: time, dts: time, key, class, field: None })
-    };
-    let units = packets.map(unit).collect::<Result<Vec<_>>>()?;
-    Ok((path, units))
-}
-
 fn is_each_unit(frames: &[Frame], units: &[AccessUnit], first_pts: u64) -> Result<()> {
     ensure!(frames.len() == units.len(), "{} frames of {}", frames.len(), units.len());
     for (frame, unit) in frames.iter().zip(units) {
@@ -85,12 +59,8 @@ fn is_each_unit(frames: &[Frame], units: &[AccessUnit], first_pts: u64) -> Resul
 fn av1_is_stored_as_in_matroska_whatever_carries_it() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let system = Penstock::start(&options())?;
-    let encoders = [
-        ("svt", &["-c:v", "libsvtav1", "-preset", "10"][..]),
-        ("aom", &["-c:v", "libaom-av1", "-cpu-used", "8", "-b:v", "300k"]),
-    ];
-    for (name, coder) in encoders {
-        let (source, units) = av1(folder.path(), coder)?;
+    for (name, coder) in [("svt", &av1::SVT[..]), ("aom", &av1::AOM)] {
+        let (source, units) = av1::units(folder.path(), SHAPE, coder)?;
         // FFmpeg's multiplexer gives AV1 no name.
         let unnamed = folder.path().join("unnamed.ts");
         let text = (source.to_string_lossy(), unnamed.to_string_lossy());

@@ -10,8 +10,10 @@
 //! Nothing here is fast or complete: only what the tests need, written apart from the product's
 //! parsers, so that a mistake there is not repeated here.
 
+pub mod av1;
 pub mod clips;
 pub mod h264;
+pub mod jpegxs;
 pub mod mux;
 pub mod numbered;
 pub mod pack;

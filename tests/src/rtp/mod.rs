@@ -10,7 +10,13 @@
 //! - [`senders`]: FFmpeg's RTP and GStreamer's payloaders, as their users start them;
 //! - [`wire`]: the packets that went by, and which were lost;
 //! - [`truth`]: frames held against the source's access units.
+//!
+//! What no sender on this machine sends is cut by the tests, by the texts of the payload formats and
+//! apart from the product's code: [`av1`], [`jpegxs`]; [`paced`] sends it.
 
+pub mod av1;
+pub mod jpegxs;
+pub mod paced;
 pub mod senders;
 pub mod source;
 pub mod truth;

@@ -1,0 +1,103 @@
+//! AV1 over RTP, from sender to frame.
+
+use std::collections::HashSet;
+
+use anyhow::{Context, Result, ensure};
+use penstock_tests::generate::AccessUnit;
+use penstock_tests::generate::av1::{self, AOM, SVT};
+use penstock_tests::generate::clips::Shape;
+use penstock_tests::rtp::av1::{Cut, packets};
+use penstock_tests::rtp::paced::{Datagram, Stream};
+
+use super::rtp_units::{Receiver, Truth, lossy, shuffled};
+
+const SHAPE: Shape = Shape { width: 320, height: 180, rate: 25, seconds: 2 };
+
+fn units(coder: &[&str]) -> Result<Vec<AccessUnit>> {
+    let folder = tempfile::tempdir()?;
+    Ok(av1::units(folder.path(), SHAPE, coder)?.1)
+}
+
+fn datagrams(stream: &Stream, units: &[AccessUnit], cut: &Cut) -> Vec<Datagram> {
+    stream.datagrams(&packets(units, cut))
+}
+
+#[test]
+fn two_senders_at_the_shared_port_are_recognised_and_whole_from_their_key_frame_on() -> Result<()> {
+    let receiver = Receiver::start(2, "")?;
+    let sources = [units(&SVT)?, units(&AOM)?];
+    let streams = [Stream::new(1), Stream::new(2)];
+    let sent = streams.iter().zip(&sources);
+    let sent = sent.map(|(it, units)| (*it, datagrams(it, units, &Cut::default())));
+    let all = receiver.all_at_shared_port(sent.collect())?;
+    for ((frames, units), stream) in all.iter().zip(&sources).zip(&streams) {
+        let truth = Truth::whole("av1", units, stream);
+        truth.check(frames).with_context(|| format!("sender {}", stream.ssrc))?;
+    }
+    receiver.system.stop()
+}
+
+#[test]
+fn senders_that_cut_in_each_way_the_format_allows_are_recognised_and_whole() -> Result<()> {
+    let cuts = [
+        Cut { counted: false, ..Cut::default() },
+        Cut { apart: true, ..Cut::default() },
+        Cut { sized: true, ..Cut::default() },
+        Cut { delimited: true, ..Cut::default() },
+        Cut { announced: false, ..Cut::default() },
+        Cut { padded: true, counted: false, ..Cut::default() },
+        Cut { payload_bytes: 60, ..Cut::default() },
+        Cut { payload_bytes: 1_400, apart: true, counted: false, ..Cut::default() },
+    ];
+    let receiver = Receiver::start(8, "")?;
+    let units = units(&SVT)?;
+    let streams: Vec<Stream> = (1..=8).map(Stream::new).collect();
+    let sent = streams.iter().zip(&cuts).map(|(it, cut)| (*it, datagrams(it, &units, cut)));
+    let all = receiver.all_at_shared_port(sent.collect())?;
+    for ((frames, cut), stream) in all.iter().zip(&cuts).zip(&streams) {
+        let truth = Truth::whole("av1", &units, stream);
+        truth.check(frames).with_context(|| format!("{cut:?}"))?;
+    }
+    receiver.system.stop()
+}
+
+#[test]
+fn packets_out_of_order_inside_the_window_cost_nothing() -> Result<()> {
+    let receiver = Receiver::start(1, "")?;
+    let units = units(&SVT)?;
+    let stream = Stream::new(1);
+    let cut = Cut { payload_bytes: 200, ..Cut::default() };
+    // The first packets prove the sender, and say what it sends.
+    let sent = shuffled(datagrams(&stream, &units, &cut), 3, 8);
+    let frames = receiver.at_shared_port(stream, sent)?;
+    Truth::whole("av1", &units, &stream).check(&frames)?;
+    receiver.system.stop()
+}
+
+#[test]
+fn at_one_loss_of_a_hundred_exactly_the_units_without_one_are_clean() -> Result<()> {
+    let receiver = Receiver::start(3, "")?;
+    let (svt, aom) = (units(&SVT)?, units(&AOM)?);
+    let small = Cut { payload_bytes: 150, ..Cut::default() };
+    let apart = Cut { apart: true, announced: false, ..small };
+    let senders = [(&svt, small), (&aom, small), (&svt, apart)];
+    let streams: Vec<Stream> = (1..=3).map(Stream::new).collect();
+    let mut torn: Vec<HashSet<usize>> = Vec::new();
+    let mut sent = Vec::new();
+    for (stream, (units, cut)) in streams.iter().zip(&senders) {
+        // A sender is known to keep its pace after a few units.
+        let (kept, lost) = lossy(datagrams(stream, units, cut), 5, stream.ssrc);
+        ensure!(!lost.is_empty() && lost.len() < units.len() / 2, "{} units lost", lost.len());
+        torn.push(lost);
+        sent.push((*stream, kept));
+    }
+    let all = receiver.all_at_shared_port(sent)?;
+    for (((frames, (units, cut)), stream), torn) in
+        all.iter().zip(&senders).zip(&streams).zip(&torn)
+    {
+        let whole = |unit: usize| !torn.contains(&unit);
+        let truth = Truth { whole: &whole, ..Truth::whole("av1", units, stream) };
+        truth.check(frames).with_context(|| format!("{cut:?}, torn {torn:?}"))?;
+    }
+    receiver.system.stop()
+}
