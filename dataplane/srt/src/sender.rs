@@ -139,8 +139,8 @@ pub struct Sender {
     last_sent: Time,
     last_received: Time,
     initiator: Option<Box<Initiator>>,
-    /// When the announced key is announced next, or again.
-    announce_at: Time,
+    /// When a key was last announced.
+    announced: Option<Time>,
     stats: SenderStats,
 }
 
@@ -171,7 +171,7 @@ impl Sender {
             last_sent: Time::ZERO,
             last_received: Time::ZERO,
             initiator: None,
-            announce_at: Time::ZERO,
+            announced: None,
             stats: SenderStats::default(),
         }
     }
@@ -200,7 +200,7 @@ impl Sender {
         self.last_sent = now;
         self.last_received = now;
         self.initiator = None;
-        self.announce_at = now;
+        self.announced = None;
         self.stats = SenderStats {
             rtt_us: RTT_START_US,
             rtt_variance_us: RTT_VARIANCE_START_US,
@@ -345,7 +345,7 @@ impl Sender {
         let keepalive = self.last_sent + KEEPALIVE_INTERVAL;
         let late = self.oldest().map_or(Time::NEVER, |at| at + self.drop_after);
         let announcement = self.initiator.as_ref().and_then(|it| it.announcement());
-        let announce = announcement.map_or(Time::NEVER, |_| self.announce_at);
+        let announce = announcement.map_or(Time::NEVER, |_| self.announce_at());
         idle.min(keepalive).min(late).min(announce)
     }
 
@@ -464,14 +464,21 @@ impl Sender {
     /// Announces the next key until the receiver confirms it (6.1.6).
     fn announce_key(&mut self, now: Time, out: &mut impl FnMut(&[u8])) {
         let announcement = self.initiator.as_ref().and_then(|it| it.announcement());
-        let Some(material) = announcement.filter(|_| self.announce_at <= now) else { return };
+        let Some(material) = announcement.filter(|_| self.announce_at() <= now) else { return };
         let mut packet = [0; KEY_PACKET_BYTES_MAX];
         let (timestamp_us, to) = (self.timestamp_us(now), self.peer_id);
         out(encode_key_packet(&mut packet, KMREQ_SUBTYPE, material.as_bytes(), timestamp_us, to));
-        let rtt = Duration::from_micros(self.stats.rtt_us.into());
-        self.announce_at = now + (rtt * KEY_REPEAT_HALF_RTTS / 2).max(KEY_REPEAT_MIN);
+        self.announced = Some(now);
         self.last_sent = now;
         self.stats.key_messages_sent += 1;
+    }
+
+    /// When a key is announced, or again. The round trip is the one of now: a report of it that was
+    /// wrong puts nothing off for longer than until the next one.
+    fn announce_at(&self) -> Time {
+        let rtt = Duration::from_micros(self.stats.rtt_us.into());
+        let interval = (rtt * KEY_REPEAT_HALF_RTTS / 2).max(KEY_REPEAT_MIN);
+        self.announced.map_or(self.start, |at| at + interval)
     }
 
     /// Only the echo of what was announced means anything; a key in use is never given up.

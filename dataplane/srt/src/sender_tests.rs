@@ -10,6 +10,7 @@ use memory::{Datagram, Slab, Time};
 use super::*;
 use crate::caller::{Caller, CallerConfig, CallerState, Connected, Failure};
 use crate::control::{AckRates, AckTiming, NakWriter, encode_full_ack, encode_light_ack};
+use crate::crypto::{KeySize, Mode, Passphrase, Refresh, Suite};
 use crate::handshake::{RejectReason, StreamId};
 use crate::{Connection, ConnectionConfig, Listener, ListenerEvent, Output, REJECTION_BYTES};
 
@@ -157,7 +158,11 @@ fn nothing(packet: &[u8]) {
 }
 
 fn full_ack(number: u32, sequence: u32, available_packets: u32) -> Vec<u8> {
-    let timing = AckTiming { rtt_us: 10_000, rtt_variance_us: 500, available_packets };
+    full_ack_of(10_000, number, sequence, available_packets)
+}
+
+fn full_ack_of(rtt_us: u32, number: u32, sequence: u32, available_packets: u32) -> Vec<u8> {
+    let timing = AckTiming { rtt_us, rtt_variance_us: 500, available_packets };
     let sequence = Sequence::new(sequence);
     encode_full_ack(number, sequence, &timing, &AckRates::default(), 0, 1).to_vec()
 }
@@ -508,6 +513,27 @@ fn reports_about_packets_never_sent_change_nothing() {
     }
     assert_eq!(sender.stats().invalid, 6);
     assert_eq!((sender.in_flight(), sender.waiting()), (2, 2));
+}
+
+#[test]
+fn a_round_trip_that_is_reported_wrong_once_puts_no_announcement_of_a_key_off() {
+    let suite = Suite { mode: Mode::Ctr, size: KeySize::Aes128 };
+    let refresh = Refresh { every_packets: 100, announce_packets: 100 };
+    let passphrase = Passphrase::new(b"correct horse").unwrap();
+    let mut sender = lone_sender(16);
+    sender.secure(Box::new(Initiator::new(&passphrase, suite, refresh, &[1; 32]).unwrap()));
+    assert!(push(&mut sender, start(), PAYLOAD));
+    let announce = |sender: &mut Sender, now| {
+        let before = sender.stats().key_messages_sent;
+        sender.handle_timeout(now, &mut |_| {});
+        sender.stats().key_messages_sent - before
+    };
+    sender.handle_datagram(start(), &full_ack_of(u32::MAX, 1, 100, 16), &mut |_| {});
+    assert_eq!(announce(&mut sender, start()), 1);
+    assert_eq!(announce(&mut sender, start() + 15 * MS), 0);
+    sender.handle_datagram(start() + 15 * MS, &full_ack(2, 100, 16), &mut |_| {});
+    assert_eq!(sender.next_timeout(), start() + 15 * MS);
+    assert_eq!(announce(&mut sender, start() + 15 * MS), 1);
 }
 
 #[test]
