@@ -15,13 +15,22 @@ pub(crate) struct Link {
     /// In a burst of losses.
     bad: bool,
     clogged_until: Time,
+    /// A tag covers data packets: no bit of them is spared.
+    authenticated: bool,
     /// Payloads with bits flipped that nobody found.
     pub(crate) changed: u64,
 }
 
 impl Link {
     pub(crate) const fn new(plan: LinkPlan, random: Random) -> Self {
-        Self { plan, random, bad: false, clogged_until: Time::ZERO, changed: 0 }
+        let (bad, authenticated) = (false, false);
+        Self { plan, random, bad, clogged_until: Time::ZERO, authenticated, changed: 0 }
+    }
+
+    /// What passes is authenticated.
+    pub(crate) const fn authenticated(mut self, authenticated: bool) -> Self {
+        self.authenticated = authenticated;
+        self
     }
 
     /// From now on the path is faultless.
@@ -80,14 +89,17 @@ impl Link {
             return;
         }
         let is_data = bytes.first().is_some_and(|byte| byte & 0x80 == 0);
-        let Some(bytes) = bytes.get_mut(if is_data { 4 } else { 0 }..) else { return };
+        let spared = if is_data && !self.authenticated { 4 } else { 0 };
+        let Some(bytes) = bytes.get_mut(spared..) else { return };
         self.changed += 1;
         // Half of the time where it hurts most: in the headers.
         let span = if self.random.chance(500_000) { bytes.len().min(24) } else { bytes.len() };
         for _ in 0..self.random.between(1, 3) {
             let at = usize::try_from(self.random.below(span.max(1) as u64)).unwrap_or(0);
+            // The top bit would make a control packet of data, and those have no tag.
+            let bits = if is_data && spared + at == 0 { 7 } else { 8 };
             if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= 1 << self.random.below(8);
+                *byte ^= 1 << self.random.below(bits);
             }
         }
     }

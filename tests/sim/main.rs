@@ -18,6 +18,8 @@ mod peer;
 mod publisher;
 mod random;
 mod scenario;
+mod secret;
+mod stranger;
 mod watch;
 mod world;
 
@@ -28,6 +30,7 @@ use anyhow::{Context, Result, anyhow};
 use assert_no_alloc::AllocDisabler;
 
 use crate::scenario::Scenario;
+use crate::secret::SUITES;
 use crate::world::{Outcome, Sabotage};
 
 /// Aborts the process when a worker allocates.
@@ -36,6 +39,8 @@ static ALLOCATOR: AllocDisabler = AllocDisabler;
 
 /// Seeds of a run that is not told how many: of a build that is not optimised, perhaps.
 const SEEDS: u64 = 12;
+/// So many seeds come across everything there is.
+const SEEDS_OF_ALL: u64 = 200;
 
 fn from_environment(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
@@ -107,6 +112,10 @@ fn every_seed_holds() {
     // The faults were real.
     let real = sum.skipped > 0 && sum.damaged > 0 && sum.connections > seeds;
     assert!(real || seeds < SEEDS, "{sum:?}");
+    // Every cipher was there, keys were changed, and strangers came to nothing.
+    let ciphered = sum.ciphers.iter().all(|publishers| *publishers > 0)
+        && [sum.key_refreshes, sum.undecryptable, sum.dropped_clear].iter().all(|it| *it > 0);
+    assert!(ciphered || seeds < SEEDS_OF_ALL, "{sum:?}");
 }
 
 #[test]
@@ -117,7 +126,15 @@ fn the_same_seed_gives_the_same_run() {
     }
 }
 
-/// The canaries: what is broken on purpose is noticed, each by the check that is meant for it.
+/// What is broken on purpose is noticed, by the check that is meant for it.
+fn is_noticed(scenario: &Scenario, sabotage: Sabotage, complaint: &str) {
+    let sound = world::run(scenario, Sabotage::Nothing);
+    assert!(sound.is_ok(), "{sound:?}");
+    let broken = world::run(scenario, sabotage).expect_err("it must be noticed");
+    assert!(format!("{broken:#}").contains(complaint), "{sabotage:?}: {broken:#}");
+}
+
+/// The canaries.
 #[test]
 fn a_broken_run_fails() {
     for (sabotage, complaint) in [
@@ -126,10 +143,25 @@ fn a_broken_run_fails() {
         (Sabotage::Silence, "delivers nothing"),
         (Sabotage::Again, "twice, or out of order"),
     ] {
-        let scenario = Scenario::plain();
-        let sound = world::run(&scenario, Sabotage::Nothing);
-        assert!(sound.is_ok(), "{sound:?}");
-        let broken = world::run(&scenario, sabotage).expect_err("it must be noticed");
-        assert!(format!("{broken:#}").contains(complaint), "{sabotage:?}: {broken:#}");
+        is_noticed(&Scenario::plain(), sabotage, complaint);
     }
+}
+
+#[test]
+fn a_run_whose_key_messages_are_withheld_fails() {
+    for suite in SUITES {
+        is_noticed(&Scenario::secured(suite), Sabotage::KeyMessages, "changes of keys");
+    }
+}
+
+#[test]
+fn a_run_with_other_keys_than_those_announced_fails() {
+    for suite in SUITES {
+        is_noticed(&Scenario::secured(suite), Sabotage::OtherKeys, "delivers nothing");
+    }
+}
+
+#[test]
+fn a_run_that_takes_what_a_stranger_sends_fails() {
+    is_noticed(&Scenario::secured(SUITES[0]), Sabotage::InClear, "not what was sent");
 }

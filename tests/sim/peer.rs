@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use memory::Time;
 use srt::caller::{Caller, CallerConfig, CallerState};
+use srt::crypto::Initiator;
 use srt::handshake::StreamId;
 use srt::sender::{Sender, SenderState};
 use srt::sequence::Sequence;
@@ -16,7 +17,7 @@ use crate::media::PAYLOAD_BYTES;
 const BUFFER_PACKETS: u32 = 2_048;
 
 /// How a connection is made.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) socket_id: u32,
     pub(crate) first_sequence: u32,
@@ -25,6 +26,16 @@ pub(crate) struct Call {
     pub(crate) listener: IpAddr,
     /// What its clock shows at the start.
     pub(crate) clock_age: Duration,
+    pub(crate) keys: Option<Keys>,
+}
+
+/// What a connection is encrypted with.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    /// Announced.
+    pub(crate) told: Initiator,
+    /// Used in their place, when something is wrong.
+    pub(crate) used: Option<Initiator>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,10 +71,10 @@ macro_rules! either {
 }
 
 impl Peer {
-    pub(crate) fn call(maker: Maker, call: &Call, now: Time) -> Self {
+    pub(crate) fn call(maker: Maker, call: Call, now: Time) -> Self {
         match maker {
             Maker::Own => Self::Own(Box::new(Own::call(call, now))),
-            Maker::SrtProtocol => Self::Foreign(Foreign::call(call, now)),
+            Maker::SrtProtocol => Self::Foreign(Foreign::call(&call, now)),
         }
     }
 
@@ -88,6 +99,14 @@ impl Peer {
         either!(self, peer => peer.push(now, payload, out))
     }
 
+    /// Keys after the first that this connection's receiver confirmed.
+    pub(crate) const fn keys_confirmed(&self) -> u64 {
+        match self {
+            Self::Own(own) => own.sender.stats().keys_confirmed,
+            Self::Foreign(_) => 0,
+        }
+    }
+
     /// Nothing is on its way any more, as far as it can be asked.
     pub(crate) fn is_drained(&self) -> bool {
         match self {
@@ -106,20 +125,27 @@ impl Peer {
 pub(crate) struct Own {
     caller: Caller,
     sender: Sender,
+    /// Until it is connected.
+    initiator: Option<Box<Initiator>>,
 }
 
 impl Own {
-    pub(crate) fn call(call: &Call, now: Time) -> Self {
+    pub(crate) fn call(call: Call, now: Time) -> Self {
+        let told = call.keys.as_ref().map(|keys| &keys.told);
         let config = CallerConfig {
+            key_material: told.and_then(Initiator::material),
             latency_ms: u16::try_from(call.latency.as_millis()).expect("seconds at most"),
             stream_id: StreamId::new(call.stream_id.as_bytes()).expect("it is short"),
             connect_timeout: call.clock_age + Duration::from_secs(3),
             ..CallerConfig::live(call.socket_id, Sequence::new(call.first_sequence), call.listener)
         };
-        let payload = u16::try_from(PAYLOAD_BYTES).expect("it is short");
+        // A packet has room for a tag too.
+        let tag = told.map_or(0, |told| told.suite().overhead());
+        let payload = u16::try_from(PAYLOAD_BYTES + tag).expect("it is short");
         Self {
             caller: Caller::new(config, now - call.clock_age),
             sender: Sender::new(BUFFER_PACKETS, payload),
+            initiator: call.keys.map(|keys| Box::new(keys.used.unwrap_or(keys.told))),
         }
     }
 
@@ -149,6 +175,9 @@ impl Own {
         self.caller.handle_datagram(now, bytes, out);
         if let CallerState::Connected(connected) = self.caller.state() {
             self.sender.open(&connected, now);
+            if let Some(initiator) = self.initiator.take() {
+                self.sender.secure(initiator);
+            }
         }
     }
 

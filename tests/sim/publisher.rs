@@ -5,13 +5,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use memory::Time;
+use srt::crypto::Refresh;
 
 use crate::clock::DriftingClock;
 use crate::link::Link;
 use crate::media::Encoder;
-use crate::peer::{Call, Peer, State};
+use crate::peer::{Call, Keys, Peer, State};
 use crate::random::Random;
 use crate::scenario::{Incident, LinkPlan, PublisherPlan};
+use crate::secret::Secret;
+use crate::stranger::Stranger;
 
 /// 25 units a second.
 const UNIT_INTERVAL: Duration = Duration::from_millis(40);
@@ -47,6 +50,10 @@ pub(crate) struct Publisher {
     random: Random,
     stage: Stage,
     peer: Option<Peer>,
+    /// Sends in its name.
+    pub(crate) stranger: Option<Stranger>,
+    /// It uses other keys than those that it tells.
+    faithless: bool,
     incidents: VecDeque<(Time, Incident)>,
     /// It has said goodbye for good.
     closing: bool,
@@ -58,6 +65,7 @@ pub(crate) struct Publisher {
     pub(crate) packets_pushed: u64,
     pub(crate) packets_refused: u64,
     pub(crate) connections: u32,
+    pub(crate) connected_at: Time,
     /// Connections that it ended in order.
     pub(crate) goodbyes: u32,
 }
@@ -66,17 +74,21 @@ impl Publisher {
     pub(crate) fn new(index: u32, plan: &PublisherPlan, start: Time, random: &mut Random) -> Self {
         let host = u8::try_from(index).unwrap_or(0);
         let local = Duration::from_micros(random.below(1_000));
+        let authenticated = plan.secret.is_some_and(|secret| secret.is_authenticated());
+        let seed = plan.secret.map_or(0, |secret| secret.seed);
         let incidents = plan.incidents.iter().map(|(at, it)| (start + *at, *it)).collect();
         Self {
             id: format!("live/{index}"),
             address: SocketAddr::from((Ipv4Addr::new(10, 0, 1, host), 5_000)),
-            to_listener: Link::new(plan.link, random.fork()),
+            to_listener: Link::new(plan.link, random.fork()).authenticated(authenticated),
             to_publisher: Link::new(plan.link, random.fork()),
             encoder: Encoder::new(index, plan),
             clock: DriftingClock::new(start + local, plan.drift_ppm),
             random: random.fork(),
             stage: Stage::Away { until: start + plan.starts },
             peer: None,
+            stranger: Stranger::new(plan, start, Random::new(!seed)),
+            faithless: false,
             incidents,
             closing: false,
             queue: VecDeque::new(),
@@ -85,9 +97,15 @@ impl Publisher {
             packets_pushed: 0,
             packets_refused: 0,
             connections: 0,
+            connected_at: Time::NEVER,
             goodbyes: 0,
             plan: plan.clone(),
         }
+    }
+
+    /// From now on it encrypts with other keys than those that it tells.
+    pub(crate) const fn betray(&mut self) {
+        self.faithless = true;
     }
 
     /// When [`Self::turn`] is next needed.
@@ -152,6 +170,21 @@ impl Publisher {
         }
     }
 
+    /// Nobody can change its packets unnoticed.
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.plan.secret.is_some_and(|secret| secret.is_authenticated())
+    }
+
+    /// Whether the path changed its bytes unseen.
+    pub(crate) const fn was_changed(&self) -> bool {
+        self.to_listener.changed > 0
+    }
+
+    /// Keys after the first that were confirmed to it on this connection.
+    pub(crate) fn keys_confirmed(&self) -> u64 {
+        self.peer.as_ref().map_or(0, Peer::keys_confirmed)
+    }
+
     pub(crate) const fn is_done(&self) -> bool {
         matches!(self.stage, Stage::Done)
     }
@@ -169,6 +202,9 @@ impl Publisher {
         self.to_listener.heal();
         self.to_publisher.heal();
         self.plan.link = LinkPlan::clean(self.plan.link.rtt);
+        if let Some(stranger) = &mut self.stranger {
+            stranger.stop();
+        }
     }
 
     fn call(&mut self, now: Time) {
@@ -185,9 +221,17 @@ impl Publisher {
             stream_id: self.id.clone(),
             listener: LISTENER,
             clock_age: if again { Duration::ZERO } else { self.plan.clock_age },
+            keys: self.plan.secret.map(|secret| self.keys(&secret)),
         };
-        self.peer = Some(Peer::call(self.plan.maker, &call, self.clock.local(now)));
+        self.peer = Some(Peer::call(self.plan.maker, call, self.clock.local(now)));
         self.stage = Stage::Calling;
+    }
+
+    fn keys(&self, secret: &Secret) -> Keys {
+        // Others that are never told.
+        let other = Secret { refresh: Refresh::default(), ..*secret };
+        let used = self.faithless.then(|| other.initiator(!self.connections));
+        Keys { told: secret.initiator(self.connections), used }
     }
 
     /// Follows what the connection has become.
@@ -196,6 +240,7 @@ impl Publisher {
         match (&self.stage, peer.state()) {
             (Stage::Calling, State::Connected) => {
                 self.stage = Stage::Publishing;
+                self.connected_at = now;
                 self.encoder.restart();
                 self.next_unit = now;
             }

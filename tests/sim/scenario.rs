@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use srt::crypto::Suite;
 use srt::sequence::Sequence;
 
+use crate::media::PAYLOAD_BYTES;
 use crate::peer::Maker;
 use crate::random::Random;
+use crate::secret::Secret;
 
 /// Loss and corruption are given in parts of a million.
 pub(crate) const PERCENT: u32 = 10_000;
@@ -78,6 +81,10 @@ pub(crate) enum Incident {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PublisherPlan {
     pub(crate) maker: Maker,
+    /// With none it sends clear text.
+    pub(crate) secret: Option<Secret>,
+    /// Datagrams per virtual second that somebody sends in its name who knows no secret.
+    pub(crate) stranger_per_s: u32,
     pub(crate) link: LinkPlan,
     /// Media: units between keys, bytes of a key unit and of others.
     pub(crate) gop: u32,
@@ -122,6 +129,9 @@ impl Scenario {
         let latency = Duration::from_millis(random.of(&[20, 120, 120, 300, 1_000]));
         let publishers: Vec<_> =
             (0..publishers).map(|_| PublisherPlan::draw(&mut random)).collect();
+        let mut secrets = Random::new(seed ^ 0x7365_6372_6574_7300);
+        let publishers: Vec<_> =
+            publishers.into_iter().map(|plan| plan.draw_secret(&mut secrets)).collect();
         // Slots are taken for the configured latency, and no caller shall be refused for want of
         // them: that is tested elsewhere.
         let asked = publishers.iter().map(|it| it.latency).max().unwrap_or_default();
@@ -163,6 +173,16 @@ impl Scenario {
         }
     }
 
+    /// The same, encrypted, with somebody on the path.
+    pub(crate) fn secured(suite: Suite) -> Self {
+        let mut scenario = Self::plain();
+        for publisher in &mut scenario.publishers {
+            publisher.secure(Secret::new(suite, publisher.packets_per_s(), 700, 1));
+            publisher.stranger_per_s = 100;
+        }
+        scenario
+    }
+
     /// The latency that a publisher's packets are delivered with.
     pub(crate) fn negotiated(&self, publisher: &PublisherPlan) -> Duration {
         self.latency.max(publisher.latency)
@@ -191,6 +211,8 @@ impl PublisherPlan {
         };
         Self {
             maker: random.of(makers),
+            secret: None,
+            stranger_per_s: 0,
             link,
             gop,
             key_bytes: if gop > 1 { unit * random.of(&[1, 3, 6]) } else { unit },
@@ -205,6 +227,37 @@ impl PublisherPlan {
             starts: random.millis(0, 700),
             incidents,
         }
+    }
+
+    /// Encrypts or not: of another generator, so that the rest of a scenario stays what it is.
+    fn draw_secret(mut self, random: &mut Random) -> Self {
+        let secret = Secret::draw(random, self.packets_per_s());
+        let stranger_per_s = random.of(&[0, 0, 0, 20, 200]);
+        // srt-protocol switches keys whether they were confirmed or not.
+        if let Some(secret) = secret.filter(|_| self.maker == Maker::Own) {
+            self.secure(secret);
+            self.stranger_per_s = stranger_per_s;
+        }
+        self
+    }
+
+    fn secure(&mut self, secret: Secret) {
+        self.secret = Some(secret);
+        if secret.is_authenticated() {
+            // It is done on the wire, and the tag covers them.
+            self.message_offset = 0;
+        }
+    }
+
+    /// About how many datagrams it sends.
+    fn packets_per_s(&self) -> u64 {
+        const UNITS_PER_S: usize = 25;
+        /// PES header, access unit delimiter and the like, and half a packet of stuffing.
+        const UNIT_OVERHEAD: usize = 184;
+        let gop = usize::try_from(self.gop).unwrap_or(1);
+        let bytes = self.key_bytes + (gop - 1) * self.other_bytes + gop * UNIT_OVERHEAD;
+        let media = bytes * UNITS_PER_S / gop * 188 / 184;
+        (media / PAYLOAD_BYTES).max(1) as u64
     }
 }
 

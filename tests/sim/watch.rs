@@ -74,7 +74,7 @@ impl Watch {
             self.damaged += 1;
             return Ok(());
         }
-        let flipped = publisher.to_listener.changed > 0;
+        let flipped = publisher.to_listener.changed > 0 && !publisher.is_authenticated();
         let encoder = &publisher.encoder;
         let number = encoder.units().number_of(&self.buffer);
         let unit = number.map(|number| encoder.units().unit(number));
@@ -153,20 +153,25 @@ pub(crate) fn conserved(directory: &Directory) -> Result<()> {
 fn balanced(stream: &StreamSnapshot) -> Result<()> {
     let count = |counter| stream.counter(counter);
     let sum = |counters: &[S]| counters.iter().map(|it| count(*it)).sum::<u64>();
-    let places = [
-        S::PacketsUnique,
-        S::PacketsDuplicate,
-        S::PacketsBelated,
-        S::PacketsUndecryptable,
-        S::PacketsDroppedWindow,
-        S::PacketsDroppedSlots,
-        S::PacketsDroppedInvalid,
-    ];
+    let mut places =
+        vec![S::PacketsUnique, S::PacketsDuplicate, S::PacketsBelated, S::PacketsUndecryptable];
+    // Whatever the reason.
+    places.extend(S::ALL.iter().filter(|it| it.label().starts_with("packets_dropped_")));
     let ends = [S::PacketsDelivered, S::PacketsHeld, S::PacketsDiscardedAtEnd];
+    let fates = [
+        S::PacketsRecovered,
+        S::PacketsSkippedTooLate,
+        S::PacketsSkippedBySender,
+        S::PacketsMissing,
+    ];
     let id = stream.info.id.as_str();
-    for (whole, parts) in [(S::PacketsReceived, &places[..]), (S::PacketsUnique, &ends[..])] {
-        let (whole, parts) = (count(whole), sum(parts));
-        ensure!(whole == parts, "{id}: {whole} packets, but {parts} found a place: {stream:?}");
+    for (whole, parts) in [
+        (S::PacketsReceived, &places[..]),
+        (S::PacketsUnique, &ends[..]),
+        (S::PacketsLost, &fates[..]),
+    ] {
+        let (name, whole, parts) = (whole.label(), count(whole), sum(parts));
+        ensure!(whole == parts, "{id}: {name} {whole}, but {parts} found a place: {stream:?}");
     }
     Ok(())
 }

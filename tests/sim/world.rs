@@ -19,6 +19,8 @@ use crate::link::renumber;
 use crate::publisher::Publisher;
 use crate::random::Random;
 use crate::scenario::{FAULTS, LinkPlan, Loss, PERCENT, RECOVERY, Scenario};
+use crate::secret::{self, Secret};
+use crate::stranger::Stranger;
 use crate::watch::{self, Watch};
 
 /// A machine that has run for a while.
@@ -45,6 +47,12 @@ pub(crate) enum Sabotage {
     Silence,
     /// The reader begins anew in the middle.
     Again,
+    /// No key message reaches the listener after that of the handshake.
+    KeyMessages,
+    /// Publishers use other keys than those that they tell.
+    OtherKeys,
+    /// Nothing is encrypted, and somebody sends in a publisher's name.
+    InClear,
 }
 
 /// What came of a run.
@@ -55,6 +63,11 @@ pub(crate) struct Outcome {
     pub(crate) clean: u64,
     pub(crate) damaged: u64,
     pub(crate) connections: u64,
+    /// Publishers by cipher; the first: of clear text.
+    pub(crate) ciphers: [u64; 7],
+    pub(crate) key_refreshes: u64,
+    pub(crate) undecryptable: u64,
+    pub(crate) dropped_clear: u64,
     pub(crate) turns: u64,
     pub(crate) idle_turns: u64,
     pub(crate) datagrams: u64,
@@ -68,6 +81,12 @@ impl Outcome {
         self.clean += other.clean;
         self.damaged += other.damaged;
         self.connections += other.connections;
+        self.key_refreshes += other.key_refreshes;
+        self.undecryptable += other.undecryptable;
+        self.dropped_clear += other.dropped_clear;
+        for (sum, more) in self.ciphers.iter_mut().zip(other.ciphers) {
+            *sum += more;
+        }
         self.turns += other.turns;
         self.idle_turns += other.idle_turns;
         self.datagrams += other.datagrams;
@@ -165,14 +184,22 @@ impl World {
     fn new(scenario: &Scenario, sabotage: Sabotage) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let mut random = Random::new(scenario.seed);
+        let mut scenario = scenario.clone();
+        if sabotage == Sabotage::InClear {
+            scenario.publishers.iter_mut().for_each(|plan| plan.secret = None);
+        }
+        let scenario = &scenario;
         let config = config(scenario, &directory)?;
         let mut key = [0; 16];
         key[..8].copy_from_slice(&random.draw().to_ne_bytes());
         let engine = Simulated::start(&config, key, START, watched)?;
-        let publishers: Vec<_> = (0..)
+        let mut publishers: Vec<_> = (0..)
             .zip(&scenario.publishers)
             .map(|(index, plan)| Publisher::new(index, plan, START, &mut random))
             .collect();
+        if sabotage == Sabotage::OtherKeys {
+            publishers.iter_mut().for_each(Publisher::betray);
+        }
         Ok(Self {
             sabotage,
             now: START,
@@ -201,6 +228,7 @@ impl World {
         self.is_live()?;
         self.tally();
         self.is_recovered()?;
+        self.is_rekeyed()?;
         for publisher in &mut self.publishers {
             publisher.finish(self.now);
         }
@@ -224,6 +252,9 @@ impl World {
         loop {
             let publishers = self.publishers.iter().map(Publisher::next_time);
             let next = publishers.min().unwrap_or(Time::NEVER);
+            let strangers = self.publishers.iter().filter_map(|it| it.stranger.as_ref());
+            let strangers = strangers.map(Stranger::next_time).min().unwrap_or(Time::NEVER);
+            let next = next.min(strangers);
             let next = next.min(self.air.next_time()).min(self.hostile.next_time());
             let next = next.min(self.engine_at).min(self.check_at);
             if next > end {
@@ -237,6 +268,7 @@ impl World {
                 let (from, bytes) = self.hostile.turn(self.now);
                 self.deliver(from, &bytes);
             }
+            self.impersonate();
             if self.engine_at <= self.now {
                 self.turn()?;
             }
@@ -288,6 +320,19 @@ impl World {
             let mut out = Vec::new();
             publisher.turn(now, &mut |bytes: &[u8]| out.push(bytes.to_vec()));
             send(publisher, &mut self.air, out, now, sabotage, healed);
+        }
+    }
+
+    /// Lets strangers send in the name of publishers.
+    fn impersonate(&mut self) {
+        for index in 0..self.publishers.len() {
+            let publisher = &mut self.publishers[index];
+            let from = publisher.address;
+            let stranger = publisher.stranger.as_mut();
+            let stranger = stranger.filter(|stranger| stranger.next_time() <= self.now);
+            if let Some(bytes) = stranger.and_then(|stranger| stranger.turn(self.now)) {
+                self.deliver(from, &bytes);
+            }
         }
     }
 
@@ -399,6 +444,10 @@ impl World {
             self.outcome.delivered += count(StreamCounter::PacketsDelivered);
             self.outcome.skipped += skipped;
             self.outcome.connections += u64::from(publisher.connections);
+            self.outcome.ciphers[secret::index(publisher.plan.secret.as_ref())] += 1;
+            self.outcome.key_refreshes += count(StreamCounter::KeyRefreshes);
+            self.outcome.undecryptable += count(StreamCounter::PacketsUndecryptable);
+            self.outcome.dropped_clear += count(StreamCounter::PacketsDroppedClear);
         }
     }
 
@@ -421,6 +470,42 @@ impl World {
         Ok(())
     }
 
+    /// Keys were changed as often as packets came for it, both sides know of the same changes, and
+    /// without a fault each packet could be read.
+    fn is_rekeyed(&self) -> Result<()> {
+        for publisher in &self.publishers {
+            let (id, plan) = (&publisher.id, &publisher.plan);
+            let Some(stream) = self.engine.directory().stream(id) else { continue };
+            let count = |counter| stream.counter(counter);
+            let calm = plan.incidents.is_empty() && !publisher.was_changed();
+            let quiet = calm && publisher.stranger.is_none();
+            for (counter, innocent) in [
+                (StreamCounter::PacketsUndecryptable, calm && !publisher.is_authenticated()),
+                (StreamCounter::PacketsUndecryptable, quiet),
+                (StreamCounter::PacketsDroppedClear, quiet),
+                (StreamCounter::KeyFailures, quiet),
+            ] {
+                let found = count(counter);
+                ensure!(found == 0 || !innocent, "{id}: {} {found}", counter.label());
+            }
+            if plan.secret.is_none() {
+                continue;
+            }
+            let refreshes = count(StreamCounter::KeyRefreshes);
+            let connected = self.now.since(publisher.connected_at);
+            let due = connected.as_secs() / REFRESHED_WITHIN.as_secs();
+            let figures = || watch::figures(self.engine.directory(), id);
+            // The last one is not yet shown, perhaps.
+            let confirmed = publisher.keys_confirmed();
+            ensure!(
+                refreshes >= due.max(confirmed.saturating_sub(1)),
+                "{id}: {refreshes} changes of keys in {connected:?} of which it heard {confirmed}: {}",
+                figures()
+            );
+        }
+        Ok(())
+    }
+
     /// Where every packet came, every unit is there, whole and once.
     fn is_complete(&mut self) -> Result<()> {
         for (index, plan) in self.scenario.publishers.iter().enumerate() {
@@ -436,6 +521,9 @@ impl World {
         Ok(())
     }
 }
+
+/// The next key is announced within 3 s and used within another, whatever the path does in between.
+const REFRESHED_WITHIN: Duration = Duration::from_secs(6);
 
 /// With less there is no time for a second attempt, however short the round trip: loss reports are
 /// repeated each 20 ms.
@@ -467,10 +555,14 @@ fn send(
         renumber(&mut bytes, publisher.plan.message_offset);
         match sabotage {
             Sabotage::Silence if healed => continue,
+            Sabotage::KeyMessages if bytes.starts_with(&[0xff, 0xff]) => continue,
             Sabotage::Payload if bytes.len() > 400 && bytes[7].is_multiple_of(64) => {
                 bytes[300] ^= 1
             }
             _ => {}
+        }
+        if let Some(stranger) = &mut publisher.stranger {
+            stranger.overhear(now, &bytes);
         }
         publisher.to_listener.send(now, &bytes, |at, copy| {
             air.send(at, To::Listener { from }, copy);
@@ -486,15 +578,27 @@ fn config(scenario: &Scenario, directory: &TempDir) -> Result<Config> {
          gop: {{buffer_count: 64, duration: 100ms, max_gop_size: 32}}\n  \
          frame: {{max_frame_size: 131072}}\n  memory: {{max_per_stream: 2097152}}\n  \
          srt: {{port: 30000, latency: {latency}ms, max_bandwidth: 4000000, \
-         loss_reorder_tolerance: {tolerance}, fc_window: 8192}}\n",
+         loss_reorder_tolerance: {tolerance}, fc_window: 8192}}\n  streams: [{rules}]\n",
         socket = directory.path().join("socket").display(),
         // Twice as many places as publishers: one that comes back finds its former self.
         connections = 2 * scenario.publishers.len(),
         grace = GRACE.as_secs(),
         latency = scenario.latency.as_millis(),
         tolerance = scenario.reorder_tolerance,
+        rules = rules(scenario),
     );
     Config::from_yaml_with(&text, |_| None).with_context(|| text.clone())
+}
+
+/// A rule for each publisher that encrypts.
+fn rules(scenario: &Scenario) -> String {
+    let secured = scenario.publishers.iter().enumerate();
+    let secured = secured.filter_map(|(index, plan)| plan.secret.map(|secret| (index, secret)));
+    let rule = |(index, secret): (usize, Secret)| {
+        let (passphrase, bits) = (secret.passphrase(), secret.suite.size.bits());
+        format!("{{id: live/{index}, passphrase: {passphrase}, key_length: {bits}}}")
+    };
+    secured.map(rule).collect::<Vec<_>>().join(", ")
 }
 
 /// Runs a scenario to its end.
