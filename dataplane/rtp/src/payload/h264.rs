@@ -757,6 +757,19 @@ mod tests {
     }
 
     #[test]
+    fn a_described_stream_is_joined_whole_at_a_key_picture_that_a_message_leads() {
+        const SEI: &[u8] = &[6, 5, 1, 0x80];
+        let mut sets = ParameterSets::EMPTY;
+        assert!(sets.push(SPS) && sets.push(PPS));
+        let mut bench = Bench::new(H264::new(sets, 0));
+        bench.packet(0, false, SEI).packet(0, true, IDR).packet(1, true, P);
+        assert_eq!(bench.done()[0], clean(0, &[SEI, SPS, PPS, IDR]));
+        let mut bench = Bench::new(H264::new(ParameterSets::EMPTY, 0));
+        bench.packet(0, false, SEI).packet(0, true, IDR).packet(1, true, P);
+        assert_eq!(bench.done()[0], damaged(0, &[SEI, IDR]), "its sets may be what is missing");
+    }
+
+    #[test]
     fn reserved_types_filler_and_layers_are_counted_and_dropped() {
         let mut bench = proven();
         for kind in [0x1e, 0x1f, 0x60] {

@@ -406,6 +406,8 @@ impl NalUnits {
             None if !joins => false,
             // The parameter sets of a key picture may be what is missing.
             None if key && !self.described => lead.is_plain_start() && lead.role != this.role,
+            // With those in the description a message comes first: x264 names itself in one.
+            None if key && lead.role == Role::Message => lead.run == 1,
             None => lead.is_plain_start(),
         };
         if whole {
