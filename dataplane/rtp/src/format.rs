@@ -108,6 +108,24 @@ impl Format {
         }
     }
 
+    /// The encoding's name in a session description.
+    pub const fn name(&self) -> &'static str {
+        match self.encoding {
+            Encoding::H264 { .. } => "H264",
+            Encoding::Hevc { .. } => "H265",
+            Encoding::Av1 => "AV1",
+            Encoding::JpegXs => "jxsv",
+            Encoding::MpegTs => "MP2T",
+            Encoding::Aac { .. } => "mpeg4-generic",
+            Encoding::Latm { .. } => "MP4A-LATM",
+            Encoding::Opus => "opus",
+            Encoding::L16 => "L16",
+            Encoding::L24 => "L24",
+            Encoding::Pcma => "PCMA",
+            Encoding::Pcmu => "PCMU",
+        }
+    }
+
     /// What the sink is told of the track.
     pub fn track_config(&self) -> TrackConfig {
         TrackConfig {

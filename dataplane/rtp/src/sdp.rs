@@ -25,9 +25,23 @@ pub enum SdpError {
     /// It does not parse.
     #[error("not a session description: {0}")]
     Syntax(String),
-    /// It has no medium that is supported.
-    #[error("no medium with a supported format; supported are {NAMES}")]
-    NothingSupported,
+    /// It has no medium that is supported; what is wrong with each.
+    #[error("no medium can be received ({0}); supported are {NAMES}")]
+    NothingSupported(String),
+    /// A medium is not used (RFC 8866, 5.14).
+    #[error("port 0: it is not sent")]
+    NotSent,
+    /// A medium is not carried as is supported.
+    #[error("{0} is not supported; allowed are RTP/AVP and RTP/AVPF, which are not encrypted")]
+    Profile(String),
+    /// What is wrong with a line.
+    #[error("{line}: {error}")]
+    Line {
+        /// How it begins.
+        line: String,
+        /// What is wrong.
+        error: Box<Self>,
+    },
     /// A payload type is not below 128.
     #[error("payload type {0:?} is not a number from 0 to 127")]
     PayloadType(String),
@@ -49,6 +63,21 @@ pub enum SdpError {
         /// What is allowed.
         allowed: &'static str,
     },
+}
+
+impl SdpError {
+    /// Whether a description is refused for it: leaving the medium out is not what was meant.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Parameter { .. } | Self::Profile(_) => true,
+            Self::Line { error, .. } => error.is_refusal(),
+            _ => false,
+        }
+    }
+
+    fn in_line(self, line: String) -> Self {
+        Self::Line { line, error: Box::new(self) }
+    }
 }
 
 /// One medium.
@@ -91,17 +120,22 @@ impl Description {
         let mut description = Self { media: Vec::new(), left_out: Vec::new() };
         let mut mids = Vec::new();
         for media in &session.medias {
-            match medium(&session, media) {
+            let read = medium(&session, media);
+            match read.map_err(|error| error.in_line(format!("m={} {}", media.media, media.port))) {
                 Ok(medium) => {
                     description.media.push(medium);
                     mids.push(value(&media.attributes, "mid").unwrap_or("").to_owned());
                 }
-                Err(error @ SdpError::Parameter { .. }) => return Err(error),
-                Err(error) => description.left_out.push(format!("m={}: {error}", media.media)),
+                Err(error) if error.is_refusal() => return Err(error),
+                Err(error) => description.left_out.push(error.to_string()),
             }
         }
         if description.media.is_empty() {
-            return Err(SdpError::NothingSupported);
+            let mut why = description.left_out.join("; ");
+            if why.is_empty() {
+                why.push_str("it has no m= line");
+            }
+            return Err(SdpError::NothingSupported(why));
         }
         for group in values(&session.attributes, "group") {
             let mut names = group.split_whitespace();
@@ -149,17 +183,25 @@ pub fn format(payload_type: u8, map: &str, parameters: &str) -> Result<Format, S
 
 fn medium(session: &sdp_types::Session, media: &sdp_types::Media) -> Result<Medium, SdpError> {
     let (mut found, mut first_error) = (None, None);
+    let is_rtp = ["RTP/AVP", "RTP/AVPF"].iter().any(|name| media.proto.eq_ignore_ascii_case(name));
+    if media.port == 0 {
+        return Err(SdpError::NotSent);
+    }
+    if !is_rtp && matches!(media.media.as_str(), "video" | "audio") {
+        return Err(SdpError::Profile(media.proto.clone()));
+    }
     for text in media.fmt.split_whitespace() {
         match format_of(text, media) {
             Ok(format) => {
                 found = Some(format);
                 break;
             }
-            Err(error @ SdpError::Parameter { .. }) => return Err(error),
+            Err(error) if error.is_refusal() => return Err(error),
             Err(error) => first_error = first_error.or(Some(error)),
         }
     }
-    let format = found.ok_or_else(|| first_error.unwrap_or(SdpError::NothingSupported))?;
+    let format = found
+        .ok_or_else(|| first_error.unwrap_or_else(|| SdpError::PayloadType(media.fmt.clone())))?;
     let attributes = &media.attributes;
     let connection = media.connections.first().or(session.connection.as_ref());
     let address = connection.and_then(|c| c.connection_address.split('/').next()?.parse().ok());
@@ -193,7 +235,10 @@ fn format_of(text: &str, media: &sdp_types::Media) -> Result<Format, SdpError> {
         .ok_or_else(|| SdpError::PayloadType(text.to_owned()))?;
     let parameters = of_type(&media.attributes, "fmtp", payload_type).unwrap_or_default();
     match of_type(&media.attributes, "rtpmap", payload_type) {
-        Some(map) => format(payload_type, map, parameters),
+        Some(map) => format(payload_type, map, parameters).map_err(|error| {
+            let line = if error.is_refusal() { "fmtp" } else { "rtpmap" };
+            error.in_line(format!("a={line}:{payload_type}"))
+        }),
         None if payload_type >= 96 => Err(SdpError::NoMap(payload_type)),
         None => Format::of_static(payload_type)
             .ok_or_else(|| SdpError::Encoding(format!("payload type {payload_type}"))),

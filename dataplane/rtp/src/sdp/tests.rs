@@ -78,6 +78,7 @@ fn unsupported_parameters_are_named_with_what_is_allowed() {
         let media =
             format!("m=video 5004 RTP/AVP 96\r\na=rtpmap:96 {map}\r\na=fmtp:96 {parameters}\r\n");
         let error = one(&media).unwrap_err().to_string();
+        assert!(error.starts_with("m=video 5004: a=fmtp:96: "), "{error}");
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     }
 }
@@ -90,10 +91,25 @@ fn media_that_are_not_supported_are_left_out_unless_nothing_remains() {
     assert_eq!(description.media.len(), 1);
     assert_eq!(description.media[0].setup.format.unwrap().payload_type, 96);
     assert!(description.left_out[0].contains("speex"));
-    assert_eq!(one(audio), Err(SdpError::NothingSupported));
+    let error = one(audio).unwrap_err().to_string();
+    assert!(error.contains("m=audio 5006: a=rtpmap:97: \"speex\""), "{error}");
+    assert!(one("").unwrap_err().to_string().contains("no m= line"));
+    let unused = one(&format!("m=audio 0 RTP/AVP 0\r\n{video}")).unwrap();
+    assert!(unused.left_out[0].contains("port 0"), "{unused:?}");
     assert!(matches!(Description::parse("hello"), Err(SdpError::Syntax(_))));
     let description = one(&format!("m=video 1 RTP/AVP 99\r\n{video}")).unwrap();
     assert!(description.left_out[0].contains("payload type 99 is dynamic"));
+}
+
+#[test]
+fn encrypted_media_are_refused_by_their_profile() {
+    for profile in ["RTP/SAVP", "RTP/SAVPF", "UDP/TLS/RTP/SAVPF"] {
+        let error = one(&format!("m=video 5004 {profile} 33\r\n")).unwrap_err().to_string();
+        assert!(error.contains(profile) && error.contains("allowed are RTP/AVP"), "{error}");
+    }
+    let data =
+        "m=application 5006 UDP/DTLS/SCTP webrtc-datachannel\r\nm=video 5004 RTP/AVPF 33\r\n";
+    assert_eq!(one(data).unwrap().left_out.len(), 1);
 }
 
 #[test]
