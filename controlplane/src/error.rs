@@ -72,8 +72,12 @@ pub enum Code {
     StreamNotFound,
     /// No source has that id.
     SourceNotFound,
+    /// No session of RTP has that id.
+    SessionNotFound,
     /// There is one with that id.
     AlreadyExists,
+    /// Something else has the address and port.
+    AddressInUse,
     /// There are as many as there may be.
     LimitReached,
     /// The route exists, the method does not.

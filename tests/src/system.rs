@@ -206,14 +206,18 @@ impl Penstock {
 
     /// Status and JSON body of a POST.
     pub fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
+        self.post_as(path, "application/json", &body.to_string())
+    }
+
+    /// The same with a body of another type.
+    pub fn post_as(&self, path: &str, content_type: &str, body: &str) -> Result<(u16, Value)> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(10)))
             .build()
             .into();
         let request = agent.post(format!("{}{path}", self.url()));
-        let mut response =
-            request.header("content-type", "application/json").send(body.to_string())?;
+        let mut response = request.header("content-type", content_type).send(body)?;
         let text = response.body_mut().read_to_string()?;
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
         Ok((response.status().as_u16(), body))

@@ -5,6 +5,7 @@ mod backpressure;
 mod connection;
 mod event;
 mod rtp;
+mod rtp_session;
 mod source;
 mod stats;
 mod stream;
@@ -18,6 +19,9 @@ pub use self::backpressure::{Backpressure, BackpressureDone};
 pub use self::connection::{ConnectionStats, DroppedPackets, Range, Spreads};
 pub use self::event::{EventBody, EventList};
 pub use self::rtp::{DroppedRtp, Fec, Leg, RecoveredPackets, Rtcp, RtpStats};
+pub use self::rtp_session::{
+    RtpSessionBody, RtpSessionDetail, RtpSessionDone, RtpSessionDoneTo, RtpSessionsBody,
+};
 pub use self::source::{
     BreakerBody, FailureBody, SourceBody, SourceDetail, SourceDone, SourceDoneTo, SourcesBody,
 };

@@ -4,6 +4,7 @@ mod backpressure;
 mod events;
 mod layers;
 mod options;
+mod rtp_sessions;
 mod service;
 mod sources;
 mod streams;
@@ -107,6 +108,8 @@ fn api_routes() -> Router<Arc<State>> {
         .route("/sources", get(sources::list).post(sources::add))
         .route("/sources/{id}", get(sources::detail).delete(sources::remove))
         .route("/sources/{id}/restart", post(sources::restart))
+        .route("/rtp/sessions", get(rtp_sessions::list).post(rtp_sessions::add))
+        .route("/rtp/sessions/{id}", get(rtp_sessions::detail).delete(rtp_sessions::remove))
         .route("/events", get(events::list))
         .route("/events/stream", get(events::stream))
         .route("/streams/{id}/backpressure", get(backpressure::show))

@@ -86,20 +86,23 @@ fn done(message: &'static str, source_id: String) -> Json<SourceDone> {
     Json(SourceDone { message, data, timestamp: clock::rfc3339_now() })
 }
 
-/// The JSON object of a request. A page of another origin cannot send it: browsers ask first for
-/// this content type.
-fn object(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
-    let json =
-        headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| {
-            kind.split(';').next().unwrap_or_default().trim() == "application/json"
-        });
-    if !json {
+/// Whether a body is of this type. A page of another origin cannot send any of those that are taken
+/// here: browsers ask first.
+pub(super) fn is_of_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
+    kind.trim().eq_ignore_ascii_case(wanted)
+}
+
+/// The JSON object of a request.
+pub(super) fn object(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
+    if !is_of_type(headers, "application/json") {
         let message = "the body is to be sent with content-type: application/json";
         return Err(ApiError::invalid_parameter("content-type", message));
     }
     match serde_json::from_slice(body) {
         Ok(Value::Object(object)) => Ok(Value::Object(object)),
-        Ok(_) => Err(ApiError::invalid_parameter("body", "a source is described by an object")),
+        Ok(_) => Err(ApiError::invalid_parameter("body", "not an object, as {\"id\": \"cam\", …}")),
         // The parser quotes nothing of what it read.
         Err(error) => Err(ApiError::invalid_parameter("body", format!("not JSON: {error}"))),
     }
@@ -110,6 +113,15 @@ async fn command(
     state: &Arc<State>,
     id: &str,
     ask: impl FnOnce(&mut Link) -> Result<(), shm::Error> + Send + 'static,
+) -> Result<(), ApiError> {
+    change(state, ask, |refusal| refused(id, refusal)).await
+}
+
+/// The same, with an own word for what the dataplane refuses.
+pub(super) async fn change(
+    state: &Arc<State>,
+    ask: impl FnOnce(&mut Link) -> Result<(), shm::Error> + Send + 'static,
+    refused: impl FnOnce(&CommandError) -> ApiError,
 ) -> Result<(), ApiError> {
     if state.snapshot()?.is_stale() {
         return Err(ApiError::dataplane_unavailable("the dataplane is gone or silent"));
@@ -124,7 +136,7 @@ async fn command(
     state.source.refresh().await;
     match answer {
         Ok(()) => Ok(()),
-        Err(shm::Error::Refused(refusal)) => Err(refused(id, &refusal)),
+        Err(shm::Error::Refused(refusal)) => Err(refused(&refusal)),
         Err(error @ shm::Error::LinkMessage { .. }) => {
             Err(ApiError::invalid_parameter("body", error.to_string()))
         }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use shm::counters::{ConductorCounter, StreamCounter};
-use shm::link::SourceReport;
+use shm::link::{RtpSessionReport, SourceReport};
 use shm::{
     ConductorSnapshot, Header, Liveness, PORT_NAME_BYTES, StreamSnapshot, StreamState, Text,
     WorkerSnapshot,
@@ -62,6 +62,8 @@ pub struct Snapshot {
     pub streams: Vec<StreamSnapshot>,
     /// The streams that are fetched.
     pub sources: Arc<SourceList>,
+    /// The sessions of RTP that are given.
+    pub rtp_sessions: Arc<[RtpSessionReport]>,
     /// Whether the dataplane runs.
     pub liveness: Liveness,
     /// `CLOCK_MONOTONIC` nanoseconds of the reading.

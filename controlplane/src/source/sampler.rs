@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use shm::link::{Link, SourceReport};
+use shm::link::{Link, RtpSessionReport, SourceReport};
 use shm::{Directory, Liveness, StreamSnapshot};
 use tokio::sync::oneshot;
 
@@ -20,10 +20,10 @@ const LINK_TIMEOUT: Duration = Duration::from_millis(250);
 /// Pause between two tries while a dataplane is silent.
 const SILENT_RETRY: Duration = Duration::from_secs(1);
 
-/// Time between two questions about the sources.
-const SOURCES_EVERY: Duration = Duration::from_secs(1);
-/// Pages of sources at most: far more than there may be sources.
-const SOURCE_PAGES_MAX: usize = 2_048;
+/// Time between two questions about sources and sessions.
+const ASKED_EVERY: Duration = Duration::from_secs(1);
+/// Pages of a list at most: far more than there may be entries.
+const PAGES_MAX: usize = 2_048;
 
 pub(super) fn start(
     socket: PathBuf,
@@ -38,7 +38,7 @@ pub(super) fn start(
         asked: Instant::now(),
         cpu: Cpu::default(),
         history: History::default(),
-        sources: Sources::default(),
+        lists: Lists::default(),
     };
     std::thread::Builder::new()
         .name("sampler".to_owned())
@@ -57,50 +57,68 @@ struct Sampler {
     asked: Instant,
     cpu: Cpu,
     history: History,
-    sources: Sources,
+    lists: Lists,
 }
 
-/// The sources, which are not in shared memory: they are asked for over a link that stays open.
+/// Sources and sessions, which are not in shared memory: they are asked for over a link that stays
+/// open.
 #[derive(Default)]
-struct Sources {
+struct Lists {
     link: Option<Link>,
     /// When they were asked for last.
     asked: Option<Instant>,
-    list: Arc<SourceList>,
+    sources: Arc<SourceList>,
+    rtp_sessions: Arc<[RtpSessionReport]>,
 }
 
-impl Sources {
+impl Lists {
     /// Asks when it is time to, or at once when something may have changed.
-    fn follow(&mut self, socket: &Path, at_once: bool) -> Arc<SourceList> {
-        if at_once || self.asked.is_none_or(|asked| asked.elapsed() >= SOURCES_EVERY) {
-            self.asked = Some(Instant::now());
-            match self.ask(socket) {
-                Ok(sources) => {
-                    self.list = Arc::new(SourceList { sources, read_unix_ns: clock::unix_ns() });
-                }
-                // A next time finds a new link, or the reading says that the dataplane is gone.
-                Err(_) => self.link = None,
-            }
+    fn follow(&mut self, socket: &Path, at_once: bool) {
+        if !at_once && self.asked.is_some_and(|asked| asked.elapsed() < ASKED_EVERY) {
+            return;
         }
-        Arc::clone(&self.list)
+        self.asked = Some(Instant::now());
+        match self.ask(socket) {
+            Ok((sources, sessions)) => {
+                self.sources = Arc::new(SourceList { sources, read_unix_ns: clock::unix_ns() });
+                self.rtp_sessions = sessions.into();
+            }
+            // A next time finds a new link, or the reading says that the dataplane is gone.
+            Err(_) => self.link = None,
+        }
     }
 
-    fn ask(&mut self, socket: &Path) -> Result<Vec<SourceReport>, shm::Error> {
+    fn ask(
+        &mut self,
+        socket: &Path,
+    ) -> Result<(Vec<SourceReport>, Vec<RtpSessionReport>), shm::Error> {
         let link = match &mut self.link {
             Some(link) => link,
             none => none.insert(Link::connect(socket, LINK_TIMEOUT)?),
         };
-        let mut sources: Vec<SourceReport> = Vec::new();
-        for _ in 0..SOURCE_PAGES_MAX {
-            let after = sources.last().map(|source| source.id.clone());
-            let (page, more) = link.sources(after.as_deref())?;
-            sources.extend(page);
-            if !more {
-                break;
-            }
-        }
-        Ok(sources)
+        let sources = all_pages(|last: Option<&SourceReport>| {
+            link.sources(last.map(|source| source.id.as_str()))
+        })?;
+        let sessions = all_pages(|last: Option<&RtpSessionReport>| {
+            link.rtp_sessions(last.map(|session| session.id.as_str()))
+        })?;
+        Ok((sources, sessions))
     }
+}
+
+/// A list that is told page by page: each is asked for by the last entry of the one before it.
+fn all_pages<T>(
+    mut page: impl FnMut(Option<&T>) -> Result<(Vec<T>, bool), shm::Error>,
+) -> Result<Vec<T>, shm::Error> {
+    let mut all = Vec::new();
+    for _ in 0..PAGES_MAX {
+        let (entries, more) = page(all.last())?;
+        all.extend(entries);
+        if !more {
+            break;
+        }
+    }
+    Ok(all)
 }
 
 impl Sampler {
@@ -120,7 +138,7 @@ impl Sampler {
 
     fn turn(&mut self, refresh: bool) {
         if self.read(refresh) != Some(Liveness::Alive) && self.connect() {
-            self.sources = Sources::default();
+            self.lists = Lists::default();
             self.read(refresh);
         }
     }
@@ -129,10 +147,9 @@ impl Sampler {
     fn read(&mut self, refresh: bool) -> Option<Liveness> {
         let directory = self.directory.as_ref()?;
         let liveness = directory.liveness(SILENCE_MAX);
-        let sources = match liveness {
-            Liveness::Alive => self.sources.follow(&self.socket, refresh),
-            _ => Arc::clone(&self.sources.list),
-        };
+        if liveness == Liveness::Alive {
+            self.lists.follow(&self.socket, refresh);
+        }
         let header = directory.header().clone();
         let streams = directory.streams();
         self.history.follow(&streams);
@@ -148,7 +165,8 @@ impl Sampler {
             ports: directory.ports(),
             streams: one_of_each_id(streams),
             header,
-            sources,
+            sources: Arc::clone(&self.lists.sources),
+            rtp_sessions: Arc::clone(&self.lists.rtp_sessions),
             liveness,
             taken_ns,
             cpu_percent,

@@ -5,6 +5,7 @@ mod http;
 mod metrics;
 mod process;
 mod rest;
+mod rtp_sessions;
 mod sources;
 mod stale;
 mod support;

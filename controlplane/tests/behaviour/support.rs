@@ -17,8 +17,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 use shm::counters::{ConductorCounter, StreamCounter, WorkerCounter};
 use shm::link::{
-    BackpressureAction, CommandError, Handler, LinkServer, RingGrant, SourceFailures, SourceReport,
-    SourcesPage,
+    BackpressureAction, CommandError, Handler, LinkServer, RingGrant, RtpSessionReport,
+    RtpSessionsPage, RtpSocketReport, SourceFailures, SourceReport, SourcesPage,
 };
 use shm::{
     AudioInfo, Codec, ConductorBlock, DirectoryConfig, DirectoryWriter, EndReason, Format,
@@ -54,6 +54,10 @@ pub(crate) struct World {
     rings: HashMap<String, (GopWriter, OwnedFd)>,
     /// What is fetched.
     pub(crate) sources: BTreeMap<String, SourceReport>,
+    /// Sessions of RTP.
+    pub(crate) rtp_sessions: BTreeMap<String, RtpSessionReport>,
+    /// How often a removed one is still told of.
+    pub(crate) closing_turns: std::cell::Cell<u32>,
     /// Ids that were called at once.
     pub(crate) restarted: Vec<String>,
     /// Ids that were kept out, with the time asked for.
@@ -82,6 +86,8 @@ impl World {
             infos: vec![StreamInfo::default(); usize::try_from(SLOTS).unwrap()],
             rings: HashMap::new(),
             sources: BTreeMap::new(),
+            rtp_sessions: BTreeMap::new(),
+            closing_turns: std::cell::Cell::new(0),
             restarted: Vec::new(),
             blocked: Vec::new(),
             beats: true,
@@ -325,6 +331,40 @@ impl Handler for World {
         Ok(())
     }
 
+    fn rtp_sessions(&self, after: Option<&str>, page: &mut RtpSessionsPage) {
+        let turns = self.closing_turns.get();
+        self.closing_turns.set(turns.saturating_sub(1));
+        let told = |session: &&RtpSessionReport| session.state != "closing" || turns > 0;
+        let behind = self.rtp_sessions.values().filter(told);
+        let mut behind = behind.filter(|it| after.is_none_or(|after| it.id.as_str() > after));
+        while behind.next().is_some_and(|session| page.push(session.clone())) {}
+    }
+
+    fn add_rtp_session(&mut self, session: Value) -> Result<(), CommandError> {
+        let refuse = |code, message: &str| Err(CommandError::new(code, message));
+        let id = session["id"].as_str().unwrap_or_default();
+        match (self.rtp_sessions.contains_key(id), session["port"].as_u64()) {
+            _ if session["sdp"] == "nonsense" => {
+                refuse(CommandError::INVALID_SESSION, "session.sdp: line 1")
+            }
+            (true, _) => refuse(CommandError::EXISTS, "it exists"),
+            (false, Some(9)) => refuse(CommandError::ADDRESS_IN_USE, "port 9 is held"),
+            (false, Some(10)) => refuse(CommandError::LIMIT, "4 sessions were added"),
+            (false, Some(11)) => refuse(CommandError::WRONG_STATE, "RTP is off"),
+            _ => {
+                self.rtp_sessions.insert(id.to_owned(), listening(id));
+                Ok(())
+            }
+        }
+    }
+
+    fn remove_rtp_session(&mut self, id: &str) -> Result<(), CommandError> {
+        let session = self.rtp_sessions.get_mut(id).filter(|session| session.state != "closing");
+        let session = session.ok_or_else(|| CommandError::new(CommandError::NOT_FOUND, "none"))?;
+        session.state = "closing".into();
+        Ok(())
+    }
+
     fn backpressure(
         &mut self,
         stream_id: &str,
@@ -369,6 +409,28 @@ pub(crate) fn called(id: &str, address: &str) -> SourceReport {
         failures: SourceFailures::default(),
         last_failure: None,
         connected_unix_ns: None,
+    }
+}
+
+/// A session of RTP that waits for its sender.
+pub(crate) fn listening(id: &str) -> RtpSessionReport {
+    RtpSessionReport {
+        id: id.to_owned(),
+        configured: false,
+        transport: "rtp".into(),
+        state: "listening".into(),
+        trouble: None,
+        source: None,
+        sockets: vec![RtpSocketReport {
+            purpose: "rtp".into(),
+            address: "127.0.0.1:6000".into(),
+            track: Some(0),
+            leg: Some(0),
+            source: None,
+            interface: None,
+        }],
+        tracks: Vec::new(),
+        left_out: vec!["m=audio 6002: \"speex\" is not supported".into()],
     }
 }
 
@@ -495,8 +557,12 @@ impl Served {
 
     /// Status and body of a POST of JSON.
     pub(crate) fn post(&self, path: &str, body: &str) -> (u16, Value) {
+        self.post_as(path, "application/json", body)
+    }
+
+    pub(crate) fn post_as(&self, path: &str, content_type: &str, body: &str) -> (u16, Value) {
         let request = self.agent.post(format!("{}{path}", self.url()));
-        let mut answer = request.header("content-type", "application/json").send(body).unwrap();
+        let mut answer = request.header("content-type", content_type).send(body).unwrap();
         let text = answer.body_mut().read_to_string().unwrap();
         let body: Value = serde_json::from_str(&text).unwrap();
         if answer.status().as_u16() >= 400 {

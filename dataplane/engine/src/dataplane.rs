@@ -252,7 +252,7 @@ impl Ground {
                 self.plan.workers(),
                 self.plan.sessions..self.plan.places(),
                 self.plan.rtp.map_or(0, |rtp| rtp.slots),
-                self.plan.rtp.map_or(0, |rtp| rtp.slots / u32::from(rtp.sessions.max(1))),
+                self.plan.rtp.map_or(0, |rtp| rtp.share),
             ),
             workers,
             berths: self.berths,

@@ -47,6 +47,8 @@ pub(crate) struct Plan {
 pub(crate) struct RtpPlan {
     /// Session places of one worker, behind those of SRT.
     pub(crate) sessions: u16,
+    /// Slots of any session; those of several tracks have more on top.
+    pub(crate) share: u32,
     /// Slots of one worker that they may hold.
     pub(crate) slots: u32,
     pub(crate) session: RtpSizes,
@@ -61,13 +63,18 @@ impl RtpPlan {
         let sessions = rtp.places(workers);
         Self {
             sessions,
-            slots: rtp.slots().saturating_mul(u32::from(sessions)),
+            share: rtp.slots(1),
+            slots: rtp
+                .slots(1)
+                .saturating_mul(u32::from(sessions))
+                .saturating_add(rtp.further_slots()),
             session: RtpSizes { room: rtp.room, program: config.program, media },
             // RTP and RTCP of the shared port.
             sockets: 2,
             session_sockets: {
-                let sockets: usize = rtp.sessions.iter().map(|it| it.sockets.len()).sum();
-                u16::try_from(sockets).unwrap_or(u16::MAX)
+                let given: usize = rtp.sessions.iter().map(|it| it.sockets.len()).sum();
+                let added = rtp.added.max * rtp.added.sockets_each();
+                u16::try_from(given).unwrap_or(u16::MAX).saturating_add(added)
             },
         }
     }
@@ -95,6 +102,7 @@ impl Plan {
         };
         let rtp = config.rtp.as_ref();
         let rtp_max = rtp.map_or(0, |rtp| rtp.sessions_max);
+        let added_max = rtp.map_or(0, |rtp| rtp.added.max);
         if let Some(rtp) = rtp {
             demand.max_bandwidth_bps = demand.max_bandwidth_bps.max(rtp.max_bandwidth_bps);
         }
@@ -125,7 +133,10 @@ impl Plan {
             },
             rtp,
             listeners: srt.listeners.len(),
-            streams: srt_max.saturating_add(rtp_max).min(config.connections_max),
+            streams: srt_max
+                .saturating_add(rtp_max)
+                .min(config.connections_max)
+                .saturating_add(added_max),
             gop_ring,
             cpus,
         })
@@ -223,8 +234,11 @@ impl Plan {
             self.session_slots / u32::from(self.sessions.max(1))
         );
         if let Some(rtp) = &self.rtp {
-            let each = rtp.slots / u32::from(rtp.sessions.max(1));
-            reason += &format!(" + {} of RTP x {each} + {SHARED_SLOTS} that wait", rtp.sessions);
+            let RtpPlan { sessions, share, slots, .. } = *rtp;
+            let further = slots.saturating_sub(share.saturating_mul(sessions.into()));
+            reason += &format!(
+                " + {sessions} of RTP x {share} + {further} for further tracks + {SHARED_SLOTS} that wait"
+            );
         }
         reason + ")"
     }

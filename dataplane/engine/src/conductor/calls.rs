@@ -369,6 +369,7 @@ impl Conductor {
         {
             attempt.socket = None;
         }
+        self.given_socket_closed(number, socket);
         self.socket_places.give_back(worker, socket);
     }
 

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use memory::Time;
 use shm::link::{
-    BackpressureAction, CommandError, Decision, Handler, OptionsSet, RingGrant, SourceFailure,
-    SourceFailures, SourceReport, SourcesPage,
+    BackpressureAction, CommandError, Decision, Handler, OptionsSet, RingGrant, RtpSessionsPage,
+    SourceFailure, SourceFailures, SourceReport, SourcesPage,
 };
 use shm::{Directory, EndReason, StreamKind};
 
 use super::Conductor;
 use super::breaker::Breaker;
+use super::given::GivenSessions;
 use super::options::Settings;
 use super::placement::Place;
 use super::sources::{Failures, Source, Sources};
 use super::streams::{State, Stream, Streams};
-use crate::config::{self, SourceConfig};
+use crate::config::{self, RtpConfig, SourceConfig};
 use crate::messages::{Control, Order};
 use crate::worker::REQUESTS_WAITING;
 
@@ -36,6 +37,8 @@ impl Conductor {
             closings: Vec::new(),
             sources: &self.sources,
             sources_config: &self.parts.srt.sources,
+            given: &mut self.given,
+            rtp: self.parts.rtp.as_ref(),
             changes: Vec::new(),
             decisions: Vec::new(),
         };
@@ -60,6 +63,7 @@ impl Conductor {
                 Change::Restart(id) => self.restart_source(&id, now),
             }
         }
+        self.tend_given(now);
         for (question, decision) in decisions {
             self.decided(question, decision, now);
         }
@@ -74,12 +78,12 @@ enum Change {
 }
 
 /// Serves local readers and the control plane.
-struct Desk<'a> {
-    streams: &'a mut Streams,
+pub(super) struct Desk<'a> {
+    pub(super) streams: &'a mut Streams,
     settings: &'a mut Settings,
     ring_fds: &'a [OwnedFd],
     view: &'a Directory,
-    now: Time,
+    pub(super) now: Time,
     endings: Vec<(Place, u32)>,
     controls: Vec<(Place, u32, Control)>,
     /// How many more of these the workers' rings take.
@@ -88,12 +92,14 @@ struct Desk<'a> {
     decisions: Vec<(u64, Decision)>,
     sources: &'a Sources,
     sources_config: &'a config::Sources,
+    pub(super) given: &'a mut GivenSessions,
+    pub(super) rtp: Option<&'a RtpConfig>,
     changes: Vec<Change>,
 }
 
 impl Desk<'_> {
     /// Whether a source is there or about to be.
-    fn has_source(&self, id: &str) -> bool {
+    pub(super) fn has_source(&self, id: &str) -> bool {
         let changed = self.changes.iter().rev().find_map(|change| match change {
             Change::Add(config) if config.id == id => Some(true),
             Change::Remove(removed) if removed == id => Some(false),
@@ -159,6 +165,10 @@ impl Handler for Desk<'_> {
             let message = format!("source `{id}` exists");
             return Err(CommandError::new(CommandError::EXISTS, message));
         }
+        if self.given.owns(id) {
+            let message = format!("RTP session `{id}` exists");
+            return Err(CommandError::new(CommandError::EXISTS, message));
+        }
         if self.streams.get(id).is_some_and(Stream::is_taken) {
             let message = format!("stream `{id}` has a publisher");
             return Err(CommandError::new(CommandError::EXISTS, message));
@@ -184,6 +194,18 @@ impl Handler for Desk<'_> {
         let id = self.source(id)?;
         self.changes.push(Change::Restart(id));
         Ok(())
+    }
+
+    fn rtp_sessions(&self, after: Option<&str>, page: &mut RtpSessionsPage) {
+        self.tell_rtp_sessions(after, page);
+    }
+
+    fn add_rtp_session(&mut self, session: serde_json::Value) -> Result<(), CommandError> {
+        self.take_rtp_session(session)
+    }
+
+    fn remove_rtp_session(&mut self, id: &str) -> Result<(), CommandError> {
+        self.drop_rtp_session(id)
     }
 
     fn options(&self, stream_id: &str) -> Result<serde_json::Value, CommandError> {

@@ -1,10 +1,13 @@
-//! Sessions of RTP that are given: their sockets, and their streams, which wait for their senders.
+//! Sessions of RTP that are given, by the configuration or at run time: their sockets, and their
+//! streams, which wait for their senders.
 //!
 //! ```text
 //!            due: place, berth, sockets            silence, goodbye
 //!  Waiting ─────────────────────────────▶ Open ─────────────────────▶ Open again, on the same sockets
-//!     ▲                                    │
+//!     ▲                                   │  │
 //!     └────── a second ── terminated, or a fault
+//!                                            │ removed                 sockets closed
+//!                                            └──────────────▶ Closing ────────────────▶ forgotten
 //! ```
 
 use std::collections::BTreeMap;
@@ -33,14 +36,37 @@ enum Phase {
     Waiting(Time),
     /// It has its place and sockets.
     Open { place: Place, sockets: Vec<SocketIndex> },
+    /// It was removed, and its worker closes its sockets.
+    Closing { worker: u16, sockets: Vec<SocketIndex> },
 }
 
+/// One session.
 #[derive(Debug)]
-struct GivenSession {
-    setup: SessionSetup,
+pub(super) struct GivenSession {
+    pub(super) setup: SessionSetup,
+    /// It stands in the configuration file.
+    pub(super) configured: bool,
+    /// It is to be forgotten.
+    pub(super) removed: bool,
+    /// The sockets that it was added with, until it has its place.
+    ready: Vec<OwnedFd>,
     phase: Phase,
+    /// Where its sender is.
+    pub(super) sender: Option<SocketAddr>,
     /// Why it could not be opened the last time.
-    trouble: Option<String>,
+    pub(super) trouble: Option<String>,
+}
+
+impl GivenSession {
+    /// Where it stands, in a word.
+    pub(super) const fn state(&self) -> &'static str {
+        match (&self.phase, self.sender) {
+            _ if self.removed => "closing",
+            (Phase::Waiting(_), _) => "waiting",
+            (_, None) => "listening",
+            (_, Some(_)) => "receiving",
+        }
+    }
 }
 
 /// The sessions, by the id of their stream.
@@ -52,14 +78,65 @@ impl GivenSessions {
     pub(super) fn configured(sessions: &[SessionSetup]) -> Self {
         let mut given = Self::default();
         for setup in sessions {
-            given.insert(setup.clone(), Time::ZERO);
+            given.insert(setup.clone(), Vec::new(), true, Time::ZERO);
         }
         given
     }
 
-    fn insert(&mut self, setup: SessionSetup, now: Time) {
-        let id = setup.id.clone();
-        self.0.insert(id, GivenSession { setup, phase: Phase::Waiting(now), trouble: None });
+    fn insert(&mut self, setup: SessionSetup, ready: Vec<OwnedFd>, configured: bool, now: Time) {
+        let (id, phase) = (setup.id.clone(), Phase::Waiting(now));
+        let (removed, sender, trouble) = (false, None, None);
+        let session = GivenSession { setup, configured, removed, ready, phase, sender, trouble };
+        self.0.insert(id, session);
+    }
+
+    /// Takes a further one, with its sockets: due at once.
+    pub(super) fn add(&mut self, setup: SessionSetup, sockets: Vec<OwnedFd>, now: Time) {
+        tracing::info!(stream = setup.id, left_out = ?setup.left_out, "RTP session added");
+        self.insert(setup, sockets, false, now);
+    }
+
+    /// Marks one to be forgotten; false when there is none, or it is marked already.
+    pub(super) fn remove(&mut self, id: &str) -> bool {
+        let Some(session) = self.0.get_mut(id).filter(|session| !session.removed) else {
+            return false;
+        };
+        tracing::info!(stream = id, "RTP session removed");
+        session.removed = true;
+        true
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<&GivenSession> {
+        self.0.get(id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &GivenSession> {
+        self.0.values()
+    }
+
+    /// Those behind `after`, in the order of their ids.
+    pub(super) fn after(&self, after: Option<&str>) -> impl Iterator<Item = &GivenSession> {
+        use std::ops::Bound;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.0.range::<str, _>((from, Bound::Unbounded)).map(|(_, session)| session)
+    }
+
+    /// The ids of those that were added at run time.
+    pub(super) fn added(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, session)| !session.configured).map(|(id, _)| id.as_str())
+    }
+
+    /// Whether a stream id belongs to one that was added at run time.
+    pub(super) fn is_added(&self, id: &str) -> bool {
+        self.0.get(id).is_some_and(|session| !session.configured)
+    }
+
+    /// How many of those have a place.
+    pub(super) fn added_open(&self) -> usize {
+        let open = |session: &&GivenSession| {
+            !session.configured && matches!(session.phase, Phase::Open { .. })
+        };
+        self.0.values().filter(open).count()
     }
 
     /// Whether a stream id belongs to one: nobody else may publish under it.
@@ -68,8 +145,43 @@ impl GivenSessions {
     }
 
     fn due(&self, now: Time) -> Vec<String> {
-        let due = |session: &GivenSession| matches!(session.phase, Phase::Waiting(at) if at <= now);
+        let due = |session: &GivenSession| {
+            !session.removed && matches!(session.phase, Phase::Waiting(at) if at <= now)
+        };
         self.0.iter().filter(|(_, session)| due(session)).map(|(id, _)| id.clone()).collect()
+    }
+
+    fn removed(&self) -> Vec<String> {
+        let removed = self.0.iter().filter(|(_, session)| session.removed);
+        removed.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// A worker has closed a socket; the id of the session that lost it while it was open.
+    fn socket_closed(&mut self, worker: u16, socket: SocketIndex) -> Option<String> {
+        let (id, session) = self.0.iter_mut().find(|(_, session)| match &session.phase {
+            Phase::Waiting(_) => false,
+            Phase::Open { place, sockets } => place.worker == worker && sockets.contains(&socket),
+            Phase::Closing { worker: own, sockets } => *own == worker && sockets.contains(&socket),
+        })?;
+        let id = id.clone();
+        match &mut session.phase {
+            Phase::Waiting(_) => return None,
+            Phase::Open { sockets, .. } => {
+                sockets.retain(|own| *own != socket);
+                return Some(id);
+            }
+            Phase::Closing { sockets, .. } => sockets.retain(|own| *own != socket),
+        }
+        self.forget_closed(&id);
+        None
+    }
+
+    /// Forgets a session that is removed once it has no socket.
+    fn forget_closed(&mut self, id: &str) {
+        let phase = self.0.get(id).map(|session| &session.phase);
+        if matches!(phase, Some(Phase::Closing { sockets, .. }) if sockets.is_empty()) {
+            self.0.remove(id);
+        }
     }
 
     fn put_off(&mut self, id: &str, until: Time) {
@@ -80,8 +192,11 @@ impl GivenSessions {
 }
 
 impl Conductor {
-    /// Opens the sessions that are due.
+    /// Opens the sessions that are due, and ends those that are removed.
     pub(super) fn tend_given(&mut self, now: Time) {
+        for id in self.given.removed() {
+            self.end_removed(&id);
+        }
         for id in self.given.due(now) {
             let taken = self.streams.get(&id).is_some_and(Stream::is_taken);
             if taken || self.streams.is_blocked(&id, now) {
@@ -95,6 +210,35 @@ impl Conductor {
         }
     }
 
+    fn end_removed(&mut self, id: &str) {
+        match self.given.0.get(id).map(|session| &session.phase) {
+            Some(Phase::Waiting(_)) => {
+                self.given.0.remove(id);
+                self.close(id);
+            }
+            Some(Phase::Open { .. }) => self.end_given(id, EndReason::Terminated),
+            Some(Phase::Closing { .. }) | None => {}
+        }
+    }
+
+    /// Ends the stream of a session that is open, unless it is ending already.
+    fn end_given(&mut self, id: &str, reason: EndReason) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        if let State::Live { place, socket_id, .. } = stream.state {
+            stream.state = State::Ending { then: None };
+            self.order(place.worker, Order::End { place, socket_id, reason });
+        }
+    }
+
+    /// A socket of a session is closed: one that was still wanted takes its session with it, which
+    /// is opened anew.
+    pub(super) fn given_socket_closed(&mut self, worker: u16, socket: SocketIndex) {
+        if let Some(id) = self.given.socket_closed(worker, socket) {
+            tracing::warn!(stream = id, worker, "a socket of the RTP session is lost");
+            self.end_given(&id, EndReason::Stopped);
+        }
+    }
+
     /// Says why a session cannot be opened, once.
     fn tell_trouble(&mut self, id: &str, why: String) {
         let Some(session) = self.given.0.get_mut(id) else { return };
@@ -105,13 +249,17 @@ impl Conductor {
     }
 
     fn open_given(&mut self, id: &str, now: Time) -> Result<(), String> {
-        let (Some(session), Some(rtp)) = (self.given.0.get(id), &self.parts.rtp) else {
+        let (Some(session), Some(rtp)) = (self.given.0.get_mut(id), &self.parts.rtp) else {
             return Ok(());
         };
-        let (setup, bytes) = (session.setup.clone(), rtp.receive_buffer_bytes);
-        let fds = setup.sockets.iter().map(|socket| open(socket, bytes));
-        let fds = fds.collect::<Result<Vec<OwnedFd>, String>>()?;
-        let place = self.parts.rtp_placement.take(rtp.slots());
+        let setup = session.setup.clone();
+        let fds = match std::mem::take(&mut session.ready) {
+            none if none.is_empty() => {
+                open_sockets(&setup, rtp.receive_buffer_bytes).map_err(|error| error.to_string())?
+            }
+            ready => ready,
+        };
+        let place = self.parts.rtp_placement.take(rtp.slots(setup.tracks()));
         let place = place.map_err(|_| "every place is taken (ingestion.rtp.max_sessions)")?;
         let mut sockets = Vec::new();
         for _ in &fds {
@@ -134,7 +282,7 @@ impl Conductor {
         tracing::info!(stream = id, worker = place.worker, "RTP session waits for its sender");
         if let Some(session) = self.given.0.get_mut(id) {
             session.phase = Phase::Open { place, sockets };
-            session.trouble = None;
+            (session.sender, session.trouble) = (None, None);
         }
         Ok(())
     }
@@ -193,6 +341,9 @@ impl Conductor {
     pub(super) fn given_heard(&mut self, id: u32, peer: SocketAddr, now: Time) {
         let Some(stream) = self.streams.with_session(id).map(str::to_owned) else { return };
         tracing::info!(stream, source = %peer, "RTP sender heard");
+        if let Some(session) = self.given.0.get_mut(&stream) {
+            session.sender = Some(peer);
+        }
         self.tell(Event::new(EventKind::Accepted).stream(&stream).source(peer), now);
     }
 
@@ -205,15 +356,24 @@ impl Conductor {
         let Some(session) = self.given.0.get_mut(&id) else { return };
         let Phase::Open { place, sockets } = &session.phase else { return };
         let (place, sockets, setup) = (*place, sockets.clone(), session.setup.clone());
-        let again = matches!(end, EndReason::Idle | EndReason::Shutdown);
+        session.sender = None;
+        let removed = session.removed;
+        let again = !removed && matches!(end, EndReason::Idle | EndReason::Shutdown);
         if again && self.install_given(&setup, place, &sockets, now) {
             return;
         }
         self.parts.rtp_placement.release(place);
-        for socket in sockets {
-            self.order(place.worker, Order::CloseSocket { socket });
+        for socket in &sockets {
+            self.order(place.worker, Order::CloseSocket { socket: *socket });
         }
-        self.given.put_off(&id, now + PUT_OFF);
+        if !removed {
+            return self.given.put_off(&id, now + PUT_OFF);
+        }
+        if let Some(session) = self.given.0.get_mut(&id) {
+            session.phase = Phase::Closing { worker: place.worker, sockets };
+        }
+        self.given.forget_closed(&id);
+        self.close(&id);
     }
 }
 
@@ -222,12 +382,16 @@ fn first_address(setup: &SessionSetup) -> SocketAddr {
     first.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
 }
 
-fn open(socket: &SocketSetup, bytes: usize) -> Result<OwnedFd, String> {
-    let opened = match &socket.membership {
+/// All sockets of a session.
+pub(super) fn open_sockets(
+    setup: &SessionSetup,
+    bytes: usize,
+) -> Result<Vec<OwnedFd>, uring::Error> {
+    let open = |socket: &SocketSetup| match &socket.membership {
         Some(membership) => {
             uring::socket::try_open_multicast(socket.listen.port(), membership, bytes)
         }
         None => uring::socket::try_open(socket.listen, bytes),
     };
-    opened.map(|opened| opened.fd).map_err(|error| error.to_string())
+    setup.sockets.iter().map(|socket| open(socket).map(|opened| opened.fd)).collect()
 }

@@ -34,6 +34,7 @@ mod options;
 pub(crate) mod placement;
 mod resolver;
 mod senders;
+mod session_desk;
 mod sessions;
 mod sources;
 mod streams;

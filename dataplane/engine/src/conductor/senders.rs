@@ -235,7 +235,9 @@ impl Conductor {
             .streams
             .get(&ticket.id)
             .is_some_and(|stream| stream.kind == StreamKind::Rtp && stream.is_taken());
-        if self.parts.rtp_placement.taken() >= usize::from(sessions_max) + usize::from(own) {
+        // What is kept for sessions that are added is not a sender's.
+        let taken = self.parts.rtp_placement.taken() - self.given.added_open();
+        if taken >= usize::from(sessions_max) + usize::from(own) {
             return Err(Limit::RtpSessions);
         }
         let source = canonical(ticket.sender.peer.ip());
@@ -253,7 +255,7 @@ impl Conductor {
         };
         let (from, sender, id) = (ticket.from, ticket.sender, ticket.id.clone());
         let (config, terms) = (rtp.session, (rtp.max_bandwidth_bps, rtp.over_bandwidth));
-        let place = match self.parts.rtp_placement.take_on(from, rtp.slots()) {
+        let place = match self.parts.rtp_placement.take_on(from, rtp.slots(1)) {
             Ok(place) => place,
             Err(full) => return self.refuse_ticket_of_sender(number, &refusal(full), now),
         };

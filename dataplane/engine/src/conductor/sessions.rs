@@ -105,12 +105,25 @@ impl Conductor {
         {
             return Some((*berth, true));
         }
-        if self.parts.berths.is_empty()
+        if self.parts.berths.len() <= self.berths_kept(id)
             && let Some(lost) = self.streams.longest_lost()
         {
             self.close(&lost);
         }
+        if self.parts.berths.len() <= self.berths_kept(id) {
+            return None;
+        }
         Some((self.parts.berths.pop()?, false))
+    }
+
+    /// Berths that are not for a stream of this id: those of sessions of RTP that may yet be added.
+    fn berths_kept(&self, id: &str) -> usize {
+        if self.given.is_added(id) {
+            return 0;
+        }
+        let max = self.parts.rtp.as_ref().map_or(0, |rtp| usize::from(rtp.added.max));
+        let have = self.given.added().filter(|id| self.streams.get(id).is_some()).count();
+        max.saturating_sub(have)
     }
 
     pub(super) fn installed(&mut self, number: u32, answer: &Answer, now: Time) {

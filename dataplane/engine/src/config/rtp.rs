@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use rtp::session::{Room, SessionConfig};
-
+use serde_json::Value;
 use uring::socket::Membership;
 
+use super::Error;
 use super::options::OverBandwidth;
 use super::srt::Access;
 
@@ -18,6 +19,8 @@ pub struct RtpConfig {
     pub shared: SharedPort,
     /// Who may come there.
     pub access: Access,
+    /// Everybody may be meant by that.
+    pub open: bool,
     /// The ids of some of them.
     pub rules: Vec<SenderRule>,
     /// The id of any other: a template.
@@ -36,6 +39,25 @@ pub struct RtpConfig {
     pub room: Room,
     /// Those whose sockets and formats are given.
     pub sessions: Vec<SessionSetup>,
+    /// Those that may be added while the dataplane runs.
+    pub added: AddedSessions,
+}
+
+/// What is kept for sessions that are added at run time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddedSessions {
+    /// Of them at one time.
+    pub max: u16,
+    /// Tracks of each.
+    pub tracks: u8,
+}
+
+impl AddedSessions {
+    /// Sockets of one: RTP on two paths and RTCP for each track, columns and rows of error
+    /// correction.
+    pub(crate) const fn sockets_each(self) -> u16 {
+        self.tracks as u16 * 3 + 2
+    }
 }
 
 /// One of `ingestion.rtp.sessions`.
@@ -55,6 +77,21 @@ pub struct SessionSetup {
     pub max_bandwidth_bps: u64,
     /// What happens above it.
     pub over_bandwidth: OverBandwidth,
+    /// Media of its description that are not received, and why.
+    pub left_out: Vec<String>,
+}
+
+impl SessionSetup {
+    /// How many tracks it has; a transport stream without RTP is one.
+    pub(crate) fn tracks(&self) -> usize {
+        self.config.tracks.iter().flatten().count().max(1)
+    }
+
+    /// An address of a session that is the other's too.
+    pub(crate) fn shared_address(&self, other: &Self) -> Option<SocketAddr> {
+        let mut own = self.sockets.iter().map(|socket| socket.listen);
+        own.find(|listen| other.sockets.iter().any(|socket| socket.listen == *listen))
+    }
 }
 
 /// One socket of a session.
@@ -126,20 +163,40 @@ impl RtpConfig {
         rule.map(|rule| rule.id.as_str())
     }
 
-    /// Packet slots that one session may hold: its window's, and those of one unit whose length or
-    /// order is not known yet.
-    pub(crate) fn slots(&self) -> u32 {
+    /// A session from an object with the keys of `ingestion.rtp.sessions`.
+    pub fn read(&self, value: Value) -> Result<SessionSetup, Error> {
+        let keys = serde_path_to_error::deserialize(value).map_err(|error| {
+            let (key, problem) = (error.path().to_string(), error.into_inner().to_string());
+            let key = if key == "." { "session".to_owned() } else { format!("session.{key}") };
+            Error::Key { key, problem }
+        })?;
+        super::check::added_session("session", &keys, self)
+    }
+
+    /// Packet slots that a session of so many tracks may hold: its windows', and for each track
+    /// those of one unit whose length or order is not known yet.
+    pub(crate) fn slots(&self, tracks: usize) -> u32 {
         let pieces = u32::try_from(self.room.pieces).unwrap_or(u32::MAX);
-        let tracks = u32::try_from(self.room.tracks).unwrap_or(u32::MAX);
+        let tracks = u32::try_from(tracks).unwrap_or(u32::MAX);
         self.session.slots_max.saturating_add(pieces).saturating_mul(tracks)
     }
 
+    /// Packet slots that sessions of several tracks may hold beside those of their places.
+    pub(crate) fn further_slots(&self) -> u32 {
+        let further = |tracks: usize| self.slots(tracks.saturating_sub(1));
+        let given = self.sessions.iter().map(|session| further(session.tracks()));
+        let added = further(self.added.tracks.into()).saturating_mul(self.added.max.into());
+        given.fold(added, u32::saturating_add)
+    }
+
     /// Places of one worker. Which worker a sender comes to is its SSRC's matter: there is room for
-    /// an uneven spread.
+    /// an uneven spread. One that is added goes where there is a place.
     pub(crate) fn places(&self, workers: u16) -> u16 {
         const UNEVEN: u16 = 8;
-        let even = self.sessions_max.div_ceil(workers.max(1));
-        even.saturating_add(UNEVEN).min(self.sessions_max)
+        let workers = workers.max(1);
+        let even = self.sessions_max.div_ceil(workers);
+        let shared = even.saturating_add(UNEVEN).min(self.sessions_max);
+        shared.saturating_add(self.added.max.div_ceil(workers))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Config: both spellings, refusals by name, what does not go together.
 
+use serde_json::{Value, json};
+
 use super::*;
 
 fn parse(text: &str) -> Result<Config, Error> {
@@ -142,6 +144,43 @@ fn rtp_is_off_until_something_is_said_of_it_and_then_on_loopback() {
     assert_eq!(rtp.session.rate_limit_bps, Some(50_000_000));
     let embedded = Config::embedded().expect("valid").rtp.expect("on");
     assert_eq!((embedded.shared.rtp.port(), embedded.shared.rtcp.port()), (5_004, 5_005));
+}
+
+#[test]
+fn sessions_to_come_have_their_tracks_slots_and_places() {
+    let rtp = |yaml: &str| {
+        let config = parse(&format!("ingestion: {{rtp: {yaml}}}")).expect("valid");
+        config.rtp.expect("on")
+    };
+    let (with, without) = (rtp("{port: 5004}"), rtp("{max_added_sessions: 0}"));
+    assert_eq!((with.room.tracks, without.room.tracks), (2, 1));
+    assert_eq!((with.further_slots(), without.further_slots()), (4 * with.slots(1), 0));
+    assert_eq!((with.places(2), without.places(2)), (25, 23));
+    assert_eq!(with.added.sockets_each(), 8);
+}
+
+#[test]
+fn a_session_at_run_time_is_read_as_one_of_the_file_within_what_was_taken() {
+    let yaml = "ingestion: {rtp: {listen_addr: 0.0.0.0, allow: [10.0.0.0/8], deny: [10.9.0.0/16]}}";
+    let rtp = parse(yaml).expect("valid").rtp.expect("on");
+    let read = |value: Value| rtp.read(value);
+    let session = read(json!({"id": "a", "port": 6000})).expect("valid");
+    assert_eq!(session.access.allow, rtp.access.allow, "as at the shared port");
+    assert!(!session.access.admits([10, 9, 0, 1].into()));
+    let own = json!({"id": "a", "port": 6000, "allow": ["192.0.2.0/24"]});
+    assert!(read(own).expect("valid").access.admits([192, 0, 2, 1].into()));
+    let long = json!({"id": "a", "port": 1, "group": "239.1.1.1", "interface": "x".repeat(16)});
+    let tracks: Vec<_> = (0..3).map(|n| json!({"port": 2 * n + 1, "payload_type": 33})).collect();
+    for (value, named) in [
+        (long, "session.interface"),
+        (json!({"id": "a", "tracks": tracks}), "session.tracks"),
+        (json!({"id": "a", "port": 1, "fec": true}), "session.fec"),
+        (json!({"id": "a", "port": "x"}), "session.port"),
+        (json!([]), "session"),
+    ] {
+        let text = read(value).expect_err("refused").to_string();
+        assert!(text.starts_with(named), "{text}");
+    }
 }
 
 #[test]
@@ -293,8 +332,7 @@ fn streams_per_source_are_limited_from_either_spelling_and_off_by_default() {
 
 #[test]
 fn keys_without_effect_are_found_inside_lists() {
-    let document =
-        serde_json::json!({"ingestion": {"streams": [{"id": "a"}, {"id": "b", "x": 3}]}});
+    let document = json!({"ingestion": {"streams": [{"id": "a"}, {"id": "b", "x": 3}]}});
     assert!(is_given(&document, "ingestion.streams.x"));
     assert!(!is_given(&document, "ingestion.streams.y"));
 }

@@ -12,7 +12,9 @@ use rustix::net::{
 };
 
 use super::message::{Incoming, Reply, Request, receive, send};
-use super::{BackpressureAction, CommandError, MESSAGE_BYTES_MAX, OptionsSet, SourceReport};
+use super::{
+    BackpressureAction, CommandError, MESSAGE_BYTES_MAX, OptionsSet, RtpSessionReport, SourceReport,
+};
 use crate::{ABI_VERSION, Directory, Error, GopReader};
 
 /// A connection to the dataplane.
@@ -94,6 +96,28 @@ impl Link {
     /// Calls a source at once, whatever its breaker says.
     pub fn restart_source(&mut self, id: &str) -> Result<(), Error> {
         self.command(&Request::RestartSource { id: id.to_owned() })
+    }
+
+    /// The sessions of RTP behind the id `after`, in the order of their ids, and whether there are
+    /// more.
+    pub fn rtp_sessions(
+        &mut self,
+        after: Option<&str>,
+    ) -> Result<(Vec<RtpSessionReport>, bool), Error> {
+        match self.ask(&Request::RtpSessions { after: after.map(str::to_owned) })? {
+            (Reply::RtpSessions { sessions, more }, None) => Ok((sessions, more)),
+            (reply, fd) => Err(unexpected(&reply, fd.is_some())),
+        }
+    }
+
+    /// Takes one more session of RTP, described with the keys of `ingestion.rtp.sessions`.
+    pub fn add_rtp_session(&mut self, session: serde_json::Value) -> Result<(), Error> {
+        self.command(&Request::AddRtpSession { session })
+    }
+
+    /// Takes a session of RTP no more. Its sockets are free once it is no longer told of.
+    pub fn remove_rtp_session(&mut self, id: &str) -> Result<(), Error> {
+        self.command(&Request::RemoveRtpSession { id: id.to_owned() })
     }
 
     fn command(&mut self, request: &Request) -> Result<(), Error> {

@@ -11,11 +11,12 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::sources::SourceReport;
-use super::{BackpressureAction, Decision, Event, OptionsSet, Question};
+use super::{
+    BackpressureAction, Decision, Event, OptionsSet, Question, RtpSessionReport, SourceReport,
+};
 
-/// Longest message. A request's largest part is a stream id of 512 bytes, at most six times that
-/// in JSON escapes.
+/// Longest message. A request's largest part is a session description, of about a kilobyte for each
+/// medium, or a stream id of 512 bytes, at most six times that in JSON escapes.
 pub const MESSAGE_BYTES_MAX: usize = 8192;
 
 /// Longest text of an error that is sent; the rest is cut.
@@ -39,6 +40,12 @@ pub(super) enum Request {
     RemoveSource { id: String },
     /// Call it at once.
     RestartSource { id: String },
+    /// Tell the sessions of RTP behind that id, as many as fit.
+    RtpSessions { after: Option<String> },
+    /// Take one more session of RTP, described as in the configuration file.
+    AddRtpSession { session: serde_json::Value },
+    /// Take it no more.
+    RemoveRtpSession { id: String },
     /// From now on tell what happens, and ask about publishers.
     Attend,
     /// The answer to a question; it has no reply.
@@ -79,6 +86,8 @@ pub(super) enum Reply {
     Ring { ring: u32, generation: u64 },
     /// Sources, and whether there are more behind them.
     Sources { sources: Vec<SourceReport>, more: bool },
+    /// Sessions of RTP, and whether there are more behind them.
+    RtpSessions { sessions: Vec<RtpSessionReport>, more: bool },
     /// The command was carried out.
     Done,
     /// The options of a stream.
@@ -114,12 +123,16 @@ impl CommandError {
     pub const OVERSIZE: &'static str = "oversize_request";
     /// There is one with that id.
     pub const EXISTS: &'static str = "already_exists";
+    /// Something else has the port.
+    pub const ADDRESS_IN_USE: &'static str = "address_in_use";
     /// There are as many as there may be.
     pub const LIMIT: &'static str = "limit_reached";
     /// What is to be made is described wrongly; the message names the key.
     pub const INVALID_OPTION: &'static str = "invalid_option";
     /// A source is described wrongly; the message names the key.
     pub const INVALID_SOURCE: &'static str = "invalid_source";
+    /// A session of RTP is described wrongly; the message names the key.
+    pub const INVALID_SESSION: &'static str = "invalid_session";
     /// As many clients as the dataplane serves are connected.
     pub const TOO_MANY_CLIENTS: &'static str = "too_many_clients";
 

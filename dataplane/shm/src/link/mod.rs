@@ -15,6 +15,12 @@
 //!    "address":"192.0.2.1:9000"}}
 //!   {"request":"remove_source","id":"cam2"}              {"reply":"done"}
 //!   {"request":"restart_source","id":"cam2"}             {"reply":"done"}
+//!   {"request":"rtp_sessions","after":"cam1"}           {"reply":"rtp_sessions",
+//!                                                         "sessions":[…],"more":false}
+//!   {"request":"add_rtp_session","session":              {"reply":"done"}
+//!    {"id":"cam2","port":6000}}
+//!   {"request":"remove_rtp_session","id":"cam2"}         {"reply":"done"}; it is told of until
+//!                                                         its sockets are free
 //!   {"request":"attend"}                                 {"reply":"done"}, then unasked:
 //!                                                        {"push":"event","sequence":1,…}
 //!                                                        {"push":"question","question":7,…}
@@ -37,7 +43,9 @@ mod client;
 mod event;
 mod message;
 mod options;
+mod page;
 mod question;
+mod rtp_sessions;
 mod server;
 mod sources;
 #[cfg(all(test, not(miri)))]
@@ -49,6 +57,8 @@ pub use client::Link;
 pub use event::{Event, EventKind};
 pub use message::{CommandError, MESSAGE_BYTES_MAX};
 pub use options::OptionsSet;
+pub use page::Page;
 pub use question::{Decision, Grants, Question};
+pub use rtp_sessions::{RtpSessionReport, RtpSessionsPage, RtpSocketReport, RtpTrackReport};
 pub use server::{CLIENTS_MAX, Handler, LinkServer, LinkTotals, RingGrant};
 pub use sources::{SourceFailure, SourceFailures, SourceReport, SourcesPage};

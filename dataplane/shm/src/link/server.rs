@@ -18,7 +18,7 @@ use rustix::net::{
 use super::message::{Incoming, PushRef, Reply, Request, receive, send};
 use super::{
     BackpressureAction, CommandError, Decision, Event, MESSAGE_BYTES_MAX, OptionsSet, Question,
-    SourcesPage,
+    RtpSessionsPage, SourcesPage,
 };
 use crate::{ABI_VERSION, Error, RingId};
 
@@ -58,6 +58,20 @@ pub trait Handler {
     /// Calls a source at once.
     fn restart_source(&mut self, id: &str) -> Result<(), CommandError> {
         Err(CommandError::new(CommandError::NOT_FOUND, format!("no source `{id}`")))
+    }
+
+    /// Puts the sessions of RTP behind the id `after` on a page, until it is full. There are none
+    /// unless the handler says so, here and below.
+    fn rtp_sessions(&self, _after: Option<&str>, _page: &mut RtpSessionsPage) {}
+
+    /// Takes one more session of RTP, described as in the configuration file.
+    fn add_rtp_session(&mut self, _session: serde_json::Value) -> Result<(), CommandError> {
+        Err(CommandError::new(CommandError::LIMIT, "no session of RTP is taken here"))
+    }
+
+    /// Takes a session of RTP no more.
+    fn remove_rtp_session(&mut self, id: &str) -> Result<(), CommandError> {
+        Err(CommandError::new(CommandError::NOT_FOUND, format!("no RTP session `{id}`")))
     }
 
     /// Takes the attendant's answer to a question; one that nobody asked, or that comes too late,
@@ -356,6 +370,18 @@ impl LinkServer {
             }
             Request::RestartSource { id } => {
                 handler.restart_source(&id).map(|()| (Reply::Done, None))
+            }
+            Request::RtpSessions { after } => {
+                let mut page = RtpSessionsPage::default();
+                handler.rtp_sessions(after.as_deref(), &mut page);
+                let (sessions, more) = page.into_parts();
+                Ok((Reply::RtpSessions { sessions, more }, None))
+            }
+            Request::AddRtpSession { session } => {
+                handler.add_rtp_session(session).map(|()| (Reply::Done, None))
+            }
+            Request::RemoveRtpSession { id } => {
+                handler.remove_rtp_session(&id).map(|()| (Reply::Done, None))
             }
             Request::Backpressure { stream_id, action } => {
                 action.check()?;

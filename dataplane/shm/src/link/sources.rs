@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Bytes of the sources on one page: with the rest of the answer they fit a message.
-const PAGE_BYTES_MAX: usize = 7_000;
+use super::page::Page;
+
+/// Sources in the order of their ids, as many as fit a message.
+pub type SourcesPage = Page<SourceReport>;
 
 /// One source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,32 +88,6 @@ pub struct SourceFailure {
     pub message: String,
     /// When.
     pub unix_ns: u64,
-}
-
-/// Sources in the order of their ids, as many as fit a message.
-#[derive(Debug, Default)]
-pub struct SourcesPage {
-    sources: Vec<SourceReport>,
-    bytes: usize,
-    more: bool,
-}
-
-impl SourcesPage {
-    /// Puts a source on the page; false when it is full: the others are on the next one.
-    pub fn push(&mut self, source: SourceReport) -> bool {
-        let bytes = serde_json::to_vec(&source).map_or(usize::MAX, |json| json.len() + 1);
-        if self.bytes.saturating_add(bytes) > PAGE_BYTES_MAX {
-            self.more = true;
-            return false;
-        }
-        self.bytes += bytes;
-        self.sources.push(source);
-        true
-    }
-
-    pub(super) fn into_parts(self) -> (Vec<SourceReport>, bool) {
-        (self.sources, self.more)
-    }
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ struct Engine {
     ring: OwnedFd,
     terminated: Vec<(String, Duration)>,
     sources: std::collections::BTreeSet<String>,
+    sessions: std::collections::BTreeSet<String>,
     decided: Vec<(u64, Decision)>,
     pressed: Vec<(String, BackpressureAction)>,
 }
@@ -78,6 +79,22 @@ impl Handler for Engine {
         known.then_some(()).ok_or_else(|| CommandError::new(CommandError::NOT_FOUND, id))
     }
 
+    fn rtp_sessions(&self, after: Option<&str>, page: &mut RtpSessionsPage) {
+        let mut behind =
+            self.sessions.iter().filter(|id| after.is_none_or(|after| id.as_str() > after));
+        while behind.next().is_some_and(|id| page.push(rtp_sessions::example(id))) {}
+    }
+
+    fn add_rtp_session(&mut self, session: Value) -> Result<(), CommandError> {
+        self.sessions.insert(session["id"].as_str().unwrap_or_default().to_owned());
+        Ok(())
+    }
+
+    fn remove_rtp_session(&mut self, id: &str) -> Result<(), CommandError> {
+        let known = self.sessions.remove(id);
+        known.then_some(()).ok_or_else(|| CommandError::new(CommandError::NOT_FOUND, id))
+    }
+
     fn decide(&mut self, question: u64, decision: Decision) {
         self.decided.push((question, decision));
     }
@@ -107,6 +124,7 @@ fn engine() -> Engine {
         ring,
         terminated: Vec::new(),
         sources: Default::default(),
+        sessions: Default::default(),
         decided: Vec::new(),
         pressed: Vec::new(),
     }
@@ -233,6 +251,25 @@ fn a_command_reaches_the_engine() {
     let block = Duration::from_millis(1500);
     house.serve(move |path| Link::connect(path, LONG)?.terminate("live/ä\"", block)).unwrap();
     assert_eq!(house.engine.terminated, [("live/ä\"".to_owned(), block)]);
+}
+
+#[test]
+fn sessions_of_rtp_are_told_page_by_page_and_changed() {
+    let mut house = house();
+    let (first, second) = house.serve(|path| {
+        let mut link = Link::connect(path, LONG).unwrap();
+        for place in 0..50 {
+            link.add_rtp_session(json!({"id": format!("cam{place:03}")})).unwrap();
+        }
+        link.remove_rtp_session("cam000").unwrap();
+        assert!(matches!(link.remove_rtp_session("cam000"), Err(Error::Refused(_))));
+        let (first, more) = link.rtp_sessions(None).unwrap();
+        assert!(more, "one message holds less");
+        let last = first.last().map(|session| session.id.clone());
+        (first, link.rtp_sessions(last.as_deref()).unwrap().0)
+    });
+    assert_eq!(first[0], rtp_sessions::example("cam001"));
+    assert_eq!(second[0].id, format!("cam{:03}", first.len() + 1));
 }
 
 #[test]

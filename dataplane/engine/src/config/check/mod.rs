@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(super) use self::options::runtime;
+pub(super) use self::rtp_sessions::added_session;
 pub(super) use self::sources::source;
 use super::Config;
 use super::options::StreamOptions;

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use rtp::payload::Limits;
 use rtp::reorder::Window;
-use rtp::session::{Room, SessionConfig};
+use rtp::session::{Room, SessionConfig, TRACKS_MAX};
 
 use super::options::BANDWIDTH_BPS;
 use super::srt::{address, derived_id, must_be_meant, network, networks};
 use super::{Error, MS, SECOND, lasting, optional, refuse, rtp_sessions, streams, within};
-use crate::config::rtp::{Purpose, RtpConfig, SenderRule, SessionSetup, SharedPort, packets};
+use crate::config::rtp::{
+    AddedSessions, Purpose, RtpConfig, SenderRule, SessionSetup, SharedPort, packets,
+};
 use crate::config::schema::{Ingestion, Rtp, RtpSender, RtpSession, Span};
 use crate::config::srt::Access;
 
@@ -43,12 +45,13 @@ pub(super) fn rtp(
         allow: networks(&key("allow"), rtp.allow.as_deref().unwrap_or_default())?,
         deny: networks(&key("deny"), rtp.deny.as_deref().unwrap_or_default())?,
     };
-    let shared = shared(rtp)?;
-    must_be_meant(RTP, shared.rtp.ip(), &access, rtp.open.unwrap_or(false))?;
+    let (shared, open) = (shared(rtp)?, rtp.open.unwrap_or(false));
+    must_be_meant(RTP, shared.rtp.ip(), &access, open)?;
     let template = rtp.derived_id.as_deref().unwrap_or(DERIVED_ID_DEFAULT);
     let config = RtpConfig {
         shared,
         access,
+        open,
         rules: rules(rtp.streams.as_deref().unwrap_or_default())?,
         derived_id: derived_id(RTP, template)?,
         sessions_max: within(&key("max_sessions"), rtp.max_sessions, 30, 1..=4_096)?,
@@ -86,6 +89,15 @@ pub(super) fn rtp(
             fec: false,
         },
         sessions: Vec::new(),
+        added: AddedSessions {
+            max: within(&key("max_added_sessions"), rtp.max_added_sessions, 4, 0..=256)?,
+            tracks: within(
+                &key("max_added_tracks"),
+                rtp.max_added_tracks,
+                2,
+                1..=TRACKS_MAX as u64,
+            )?,
+        },
     };
     with_sessions(config, rtp.sessions.as_deref().unwrap_or_default()).map(Some)
 }
@@ -110,17 +122,14 @@ fn with_sessions(mut config: RtpConfig, keys: &[RtpSession]) -> Result<RtpConfig
         if sessions.iter().any(|other| other.id == session.id) {
             return refuse(&format!("{at}.id"), format!("`{}` is used twice", session.id));
         }
-        let twice = session.sockets.iter().find(|socket| {
-            let mut others = sessions.iter().flat_map(|other| &other.sockets);
-            others.any(|other| other.listen == socket.listen)
-        });
-        if let Some(socket) = twice {
-            return refuse(&format!("{at}.port"), format!("{} is used twice", socket.listen));
+        let twice = sessions.iter().find_map(|other| session.shared_address(other));
+        if let Some(address) = twice {
+            return refuse(&format!("{at}.port"), format!("{address} is used twice"));
         }
         sessions.push(session);
     }
-    let tracks = |session: &SessionSetup| session.config.tracks.iter().flatten().count();
-    config.room.tracks = sessions.iter().map(tracks).max().unwrap_or(1).max(1);
+    let added = if config.added.max > 0 { usize::from(config.added.tracks) } else { 1 };
+    config.room.tracks = sessions.iter().map(SessionSetup::tracks).fold(added, usize::max);
     let mut sockets = sessions.iter().flat_map(|session| &session.sockets);
     config.room.fec = sockets.any(|socket| socket.purpose == Purpose::Fec);
     config.sessions = sessions;

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use rtp::format::Format;
 use rtp::rtx::Association;
 use rtp::sdp::{Description, Medium};
@@ -16,6 +17,8 @@ use crate::config::rtp::{Purpose, RtpConfig, SessionSetup, SocketSetup};
 use crate::config::schema::{FeedbackKey, RtpLeg, RtpSession, RtpTrack, RtpTransport};
 use crate::config::srt::Access;
 
+/// Longest name of an interface (IFNAMSIZ, with a zero).
+const INTERFACE_BYTES_MAX: usize = 15;
 /// Ports of SMPTE ST 2022-1 behind that of the media: columns and rows.
 const FEC_OFFSETS: [u16; 2] = [2, 4];
 
@@ -25,12 +28,16 @@ pub(super) fn session(at: &str, keys: &RtpSession, rtp: &RtpConfig) -> Result<Se
     let Some(id) = keys.id.as_deref() else {
         return refuse(&key("id"), "missing; it is the id of the stream");
     };
+    let networks_or = |name: &str, own: Option<&[String]>, inherited: &[IpNet]| match own {
+        Some(own) => networks(&key(name), own),
+        None => Ok(inherited.to_vec()),
+    };
     let access = Access {
-        allow: networks(&key("allow"), keys.allow.as_deref().unwrap_or_default())?,
-        deny: networks(&key("deny"), keys.deny.as_deref().unwrap_or_default())?,
+        allow: networks_or("allow", keys.allow.as_deref(), &rtp.access.allow)?,
+        deny: networks_or("deny", keys.deny.as_deref(), &rtp.access.deny)?,
     };
     let is_ts = keys.transport == Some(RtpTransport::Ts);
-    let mut plan = Plan { sockets: Vec::new(), config: rtp.session };
+    let mut plan = Plan { sockets: Vec::new(), config: rtp.session, left_out: Vec::new() };
     plan.config.tracks = [None; TRACKS_MAX];
     plan.config.patient = true;
     match (keys.sdp.as_deref(), keys.tracks.as_deref(), is_ts) {
@@ -45,7 +52,7 @@ pub(super) fn session(at: &str, keys: &RtpSession, rtp: &RtpConfig) -> Result<Se
         }
     }
     for socket in plan.sockets.iter().filter(|socket| socket.membership.is_none()) {
-        must_be_meant(at, socket.listen.ip(), &access, keys.open.unwrap_or(false))?;
+        must_be_meant(at, socket.listen.ip(), &access, keys.open.unwrap_or(rtp.open))?;
     }
     plan.terms(at, keys, rtp)?;
     let max_bandwidth_bps =
@@ -67,7 +74,33 @@ pub(super) fn session(at: &str, keys: &RtpSession, rtp: &RtpConfig) -> Result<Se
         access,
         max_bandwidth_bps,
         over_bandwidth: keys.over_bandwidth.unwrap_or(rtp.over_bandwidth),
+        left_out: plan.left_out,
     })
+}
+
+/// The same for one that is added at run time: within what was taken for such at the start.
+pub(in crate::config) fn added_session(
+    at: &str,
+    keys: &RtpSession,
+    rtp: &RtpConfig,
+) -> Result<SessionSetup, Error> {
+    let session = session(at, keys, rtp)?;
+    let (tracks, most) = (session.tracks(), usize::from(rtp.added.tracks));
+    if tracks > most {
+        let key = if keys.sdp.is_some() { "sdp" } else { "tracks" };
+        return refuse(
+            &format!("{at}.{key}"),
+            format!("{tracks} tracks; ingestion.rtp.max_added_tracks takes memory for {most}"),
+        );
+    }
+    if keys.fec == Some(true) && !rtp.room.fec {
+        return refuse(
+            &format!("{at}.fec"),
+            "no memory is taken for it; that is done at the start, when one of \
+             ingestion.rtp.sessions has fec: true",
+        );
+    }
+    Ok(session)
 }
 
 /// The keys of a session's only track, which stand with the session.
@@ -138,6 +171,7 @@ impl Place {
 struct Plan {
     sockets: Vec<SocketSetup>,
     config: SessionConfig,
+    left_out: Vec<String>,
 }
 
 impl Plan {
@@ -216,6 +250,7 @@ impl Plan {
             Ok(description) => description,
             Err(error) => return refuse(&key, error.to_string()),
         };
+        self.left_out.clone_from(&description.left_out);
         let mut track_of = Vec::new();
         for medium in &description.media {
             let place = Place::of_medium(medium, session);
@@ -326,6 +361,17 @@ fn membership(at: &str, place: &Place, session: &RtpSession) -> Result<Option<Me
         return refuse(&key("source"), format!("is not of the family of {group}"));
     }
     let interface = place.interface.clone().or_else(|| session.interface.clone());
+    if let Some(name) =
+        interface.as_ref().filter(|name| !(1..=INTERFACE_BYTES_MAX).contains(&name.len()))
+    {
+        return refuse(
+            &key("interface"),
+            format!(
+                "{} bytes; the name of an interface has 1 to {INTERFACE_BYTES_MAX}",
+                name.len()
+            ),
+        );
+    }
     Ok(Some(Membership { group, source, interface }))
 }
 

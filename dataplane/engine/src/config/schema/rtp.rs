@@ -18,6 +18,8 @@ section! {
         derived_id: Option<String>,
         buffer_size: Option<u64>,
         max_sessions: Option<u64>,
+        max_added_sessions: Option<u64>,
+        max_added_tracks: Option<u64>,
         session_timeout: Option<Span>,
         relatch_after: Option<Span>,
         latency: Option<Span>,
