@@ -147,6 +147,11 @@ impl Reorder {
         self.window
     }
 
+    /// How many numbers before the highest have not come and may still.
+    pub const fn awaited(&self) -> u64 {
+        self.end.saturating_sub(self.base).saturating_sub(self.held as u64)
+    }
+
     /// The packet that waits at a place.
     pub fn at(&self, number: u64) -> Option<&Packet> {
         self.places.get(self.place(number))?.as_ref()

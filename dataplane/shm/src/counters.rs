@@ -29,9 +29,11 @@ counters! {
         DatagramsReceived => "datagrams_received",
         /// Their UDP payload bytes.
         BytesReceived => "bytes_received",
-        /// SRT data packets received = unique + duplicate + belated + dropped.
+        /// Data packets received = unique + duplicate + belated + dropped; of RTP, + held, and those
+        /// that error correction restored are among these.
         PacketsReceived => "packets_received",
-        /// Data packets accepted for the first time; = delivered + held + discarded at the end.
+        /// Data packets accepted for the first time; = delivered + held + discarded at the end. Of RTP
+        /// without those held: their place may prove not to be the session's.
         PacketsUnique => "packets_unique",
         /// Data packets handed to the demultiplexer in order.
         PacketsDelivered => "packets_delivered",
@@ -201,6 +203,10 @@ counters! {
         FecInvalid => "fec_invalid",
         /// RTP payloads, or elements in them, that do not parse or are not supported.
         PayloadsInvalid => "payloads_invalid",
+        /// RTP fragments whose first one did not come or says otherwise, and elements that broke off.
+        FragmentsInvalid => "fragments_invalid",
+        /// RTP access units and their elements cut at the most bytes, elements or fragments.
+        UnitsCut => "units_cut",
         /// Gauge: interarrival jitter of RTP (RFC 3550, A.8), microseconds; the most of all tracks.
         JitterUs => "jitter_us",
         /// Packets received on the first leg.
@@ -329,7 +335,7 @@ counters! {
         DatagramsToSessions => "datagrams_to_sessions",
         /// Handshake datagrams for the listener.
         DatagramsToListener => "datagrams_to_listener",
-        /// Datagrams dropped: too short for an SRT header.
+        /// Datagrams dropped: too short for a header.
         DroppedShort => "datagrams_dropped_short",
         /// Datagrams dropped: empty.
         DroppedEmpty => "datagrams_dropped_empty",
@@ -339,8 +345,10 @@ counters! {
         DroppedUnknownSession => "datagrams_dropped_unknown_session",
         /// Datagrams dropped: right socket id, wrong source address.
         DroppedWrongSource => "datagrams_dropped_wrong_source",
-        /// Datagrams dropped: malformed.
+        /// Handshake datagrams dropped: malformed.
         DroppedInvalid => "datagrams_dropped_invalid",
+        /// Datagrams dropped at ports of RTP: neither RTP nor RTCP, or malformed.
+        DroppedInvalidRtp => "rtp_datagrams_dropped_invalid",
         /// RTCP dropped: no session has its sender.
         DroppedUnknownRtcp => "rtcp_dropped_unknown",
         /// RTP packets dropped at the shared port: their source did not prove itself.

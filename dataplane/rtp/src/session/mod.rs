@@ -679,6 +679,8 @@ impl Session {
     fn settle(&mut self, now: Time) {
         let waiting = self.tracks.iter().take(self.tracks_len).map(Track::waiting).sum();
         self.stats.packets_held = waiting;
+        let awaited = self.tracks.iter().take(self.tracks_len).map(|track| track.reorder.awaited());
+        self.stats.packets_awaited = awaited.sum();
         let tracks = self.tracks.iter().take(self.tracks_len);
         let keys: u64 = tracks.clone().map(|track| track.counters.keys).sum();
         let needs = tracks.clone().any(|track| track.needs_key);
@@ -778,7 +780,7 @@ impl Session {
             self.send(&writer, out);
         }
         self.ended = Some(reason);
-        self.stats.packets_held = 0;
+        (self.stats.packets_held, self.stats.packets_awaited) = (0, 0);
     }
 }
 

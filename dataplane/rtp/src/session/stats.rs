@@ -12,6 +12,9 @@ use crate::payload::Counters;
 ///        + duplicate + redundant + late
 ///        + invalid + dropped_rate + dropped_source + dropped_unmapped
 ///        + dropped_probation + dropped_jump + dropped_undetected
+///
+///  packets_missing
+///      = lost + reordered + recovered_rtx + recovered_fec + awaited
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
@@ -31,8 +34,11 @@ pub struct Stats {
     pub packets_redundant: u64,
     /// Packets that came after their place was given up.
     pub packets_late: u64,
-    /// Sequence numbers found missing when a later packet came.
+    /// Sequence numbers found missing when a later packet came: given up, come after all, restored,
+    /// or awaited.
     pub packets_missing: u64,
+    /// Gauge: of these, those that may still come.
+    pub packets_awaited: u64,
     /// Sequence numbers given up.
     pub packets_lost: u64,
     /// Packets found missing that came in time after all.
@@ -90,6 +96,14 @@ pub struct Stats {
 impl Stats {
     /// True when no packet has gone missing between the counters.
     pub const fn is_balanced(&self) -> bool {
+        let fates = self.packets_lost
+            + self.packets_reordered
+            + self.packets_recovered_rtx
+            + self.packets_recovered_fec
+            + self.packets_awaited;
+        if self.packets_missing != fates {
+            return false;
+        }
         self.packets_received + self.packets_recovered_fec
             == self.packets_delivered
                 + self.packets_held

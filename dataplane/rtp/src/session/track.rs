@@ -427,6 +427,7 @@ impl Track {
                 self.deliver(ready, cx);
             }
         }
+        cx.stats.packets_lost += self.reorder.awaited();
         let discarded = self.reorder.reset(self.reorder.base(), self.reorder.window());
         cx.stats.packets_discarded += u64::from(discarded);
         if let Some(depacketizer) = &mut self.depacketizer {
@@ -585,11 +586,14 @@ impl Track {
             cx.stats.packets_dropped_undetected += 1;
             return None;
         }
+        let before = self.reorder.end();
         while let Some(ready) = self.reorder.make_room(number) {
             cx.stats.window_overruns += 1;
             self.deliver(ready, cx);
         }
+        // What lies beyond all that waited is found missing and given up at once.
         let end = self.reorder.end();
+        cx.stats.packets_missing += end - before;
         let fills = match self.reorder.insert(number, packet, cx.now) {
             Inserted::Next(packet) => {
                 self.deliver(Ready::Packet(packet), cx);
@@ -643,6 +647,7 @@ impl Track {
             }
             Verdict::Unknown => {
                 self.undetected = true;
+                cx.stats.packets_lost += self.reorder.awaited();
                 let dropped = self.reorder.reset(number, self.reorder.window());
                 cx.stats.packets_dropped_undetected += u64::from(dropped);
             }

@@ -14,7 +14,7 @@ pub(super) const fn session_totals(stats: &Stats) -> [(StreamCounter, u64); 37] 
         (C::DatagramsReceived, stats.packets_received + stats.rtcp_received + stats.fec_received),
         (C::BytesReceived, stats.bytes_received),
         (C::PacketsReceived, stats.packets_received),
-        (C::PacketsUnique, stats.packets_delivered),
+        (C::PacketsUnique, stats.packets_delivered + stats.packets_discarded),
         (C::PacketsDelivered, stats.packets_delivered),
         (C::PacketsLost, stats.packets_missing),
         (C::PacketsSkippedTooLate, stats.packets_lost),
@@ -62,7 +62,7 @@ pub(super) fn show_tracks(
 ) {
     use StreamCounter as C;
     let mut jitter_us = 0;
-    let (mut clock_jumps, mut invalid) = (0, 0);
+    let (mut clock_jumps, mut invalid, mut fragments, mut cut) = (0, 0, 0, 0);
     let (mut received, mut lost) = ([0; 2], [0_u64; 2]);
     let (mut skew_us, mut skew_max_us) = (0, 0);
     for track in tracks {
@@ -71,6 +71,10 @@ pub(super) fn show_tracks(
         let payload = &track.payload;
         invalid += payload.payloads_invalid + payload.elements_invalid;
         invalid += payload.elements_unsupported;
+        fragments += payload.fragments_without_start + payload.fragments_unfinished;
+        fragments += payload.fragments_inconsistent;
+        cut += payload.frames_oversize + payload.frames_too_many_elements;
+        cut += payload.elements_too_fragmented;
         for (leg, stats) in track.legs.iter().enumerate() {
             received[leg] += stats.packets_received;
             lost[leg] += u64::try_from(stats.packets_lost).unwrap_or(0);
@@ -83,6 +87,8 @@ pub(super) fn show_tracks(
         [
             (C::ClockJumps, clock_jumps),
             (C::PayloadsInvalid, invalid),
+            (C::FragmentsInvalid, fragments),
+            (C::UnitsCut, cut),
             (C::Leg1Received, received[0]),
             (C::Leg2Received, received[1]),
             (C::Leg1Lost, lost[0]),

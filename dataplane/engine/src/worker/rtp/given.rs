@@ -41,7 +41,7 @@ impl<N: Network> Worker<N> {
                     Ok(packet) => self.pass_on(place, now, |session, wire| {
                         session.receive(now, to, from.1, packet, wire);
                     }),
-                    Err(_) => self.count(WorkerCounter::DroppedInvalid),
+                    Err(_) => self.count(WorkerCounter::DroppedInvalidRtp),
                 }
             }
             (Purpose::Rtp { .. } | Purpose::Rtcp, Kind::Rtcp) => {
@@ -49,7 +49,9 @@ impl<N: Network> Worker<N> {
                     session.receive_rtcp(now, arrival, from, payload, wire);
                 });
             }
-            (Purpose::Rtp { .. } | Purpose::Rtcp, _) => self.count(WorkerCounter::DroppedInvalid),
+            (Purpose::Rtp { .. } | Purpose::Rtcp, _) => {
+                self.count(WorkerCounter::DroppedInvalidRtp)
+            }
             (Purpose::Fec, _) => self.pass_on(place, now, |session, wire| {
                 session.receive_fec(now, arrival, from.1, payload, wire);
             }),

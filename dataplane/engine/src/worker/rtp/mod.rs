@@ -106,7 +106,7 @@ impl<N: Network> Worker<N> {
             Kind::Rtcp => true,
             // Both come on one port where a sender multiplexes them (RFC 5761).
             Kind::Rtp if role == Role::SharedRtp => false,
-            _ => return self.count(WorkerCounter::DroppedInvalid),
+            _ => return self.count(WorkerCounter::DroppedInvalidRtp),
         };
         if is_rtcp {
             let Some(ssrc) = rtcp_sender(datagram.payload()) else {
@@ -118,7 +118,7 @@ impl<N: Network> Worker<N> {
             return;
         }
         let Ok(packet) = Packet::new(datagram, arrival) else {
-            return self.count(WorkerCounter::DroppedInvalid);
+            return self.count(WorkerCounter::DroppedInvalidRtp);
         };
         if self.is_own(packet.header.ssrc, from, arrival, packet.bytes()) {
             self.receive_rtp(from.1, packet, now);

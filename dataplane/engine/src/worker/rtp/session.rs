@@ -512,6 +512,7 @@ impl RtpSession {
         base.show(slot, counters::session_totals(stats));
         base.show(slot, [(StreamCounter::BytesDelivered, self.media_bytes)]);
         slot.set(StreamCounter::PacketsHeld, stats.packets_held);
+        slot.set(StreamCounter::PacketsMissing, stats.packets_awaited);
         counters::show_tracks(slot, base, self.session.track_stats());
         if self.raw.is_used {
             self.raw.show(slot, base);
