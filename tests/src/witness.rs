@@ -60,7 +60,7 @@ impl Witness {
 }
 
 /// What a stream counted, as far as anything was.
-fn figures(stream: &StreamSnapshot) -> String {
+pub fn figures(stream: &StreamSnapshot) -> String {
     let told = StreamCounter::ALL.iter().map(|it| (it.label(), stream.counter(*it)));
     let told = told.filter(|(_, count)| *count > 0);
     told.map(|(label, count)| format!("{label} {count}")).collect::<Vec<_>>().join(", ")

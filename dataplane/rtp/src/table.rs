@@ -2,13 +2,15 @@
 //!
 //! ```text
 //!  packet ─▶ known (SSRC, address)? ──yes──▶ Known(session)
-//!              └─no─▶ candidates: 4 a bucket, the oldest gives way
+//!              └─no─▶ candidates: 4 a bucket; of the host that has most there, the oldest gives way
 //!                       second packet in a row ──▶ Proven: admission's turn, with both packets
 //! ```
 //!
 //! Nothing is made for a source before it is proven, and only what is not proven is ever evicted. The
-//! work for a packet does not grow with sessions or sources: a flood of SSRCs fills its own buckets.
+//! work for a packet does not grow with sessions or sources. A flood of SSRCs from one host evicts its
+//! own: another host's source keeps its place until its second packet comes.
 
+use std::cmp::Reverse;
 use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
 
@@ -104,8 +106,8 @@ impl Table {
         if let Some(way) = own {
             return prove(way, packet, now);
         }
-        let oldest = ways.iter_mut().min_by_key(|way| way.as_ref().map(|one| one.since));
-        let Some(way) = oldest else { return Arrival::Waiting { dropped: 1 } };
+        let at = giving_way(ways, source.ip());
+        let Some(way) = ways.get_mut(at) else { return Arrival::Waiting { dropped: 1 } };
         let mut source = Source::new(packet.header.sequence);
         source.update(packet.header.sequence);
         let evicted = way.replace(Candidate { key, source, packet, since: now });
@@ -215,6 +217,29 @@ impl Table {
     }
 }
 
+/// The place that a new source of `host` gets: a free one, else the oldest of whichever host has most
+/// in the bucket, the newcomer counted in.
+fn giving_way(ways: &[Option<Candidate>], host: IpAddr) -> usize {
+    let host_of = |way: &Option<Candidate>| way.as_ref().map(|one| part_of(one.key.1.ip()));
+    let own = Some(part_of(host));
+    let rank = |way: &Option<Candidate>| {
+        let of = host_of(way);
+        let most =
+            ways.iter().filter(|other| host_of(other) == of).count() + usize::from(of == own);
+        (way.is_none(), most, Reverse(way.as_ref().map(|one| one.since)))
+    };
+    let most = ways.iter().enumerate().max_by_key(|(_, way)| rank(way));
+    most.map_or(0, |(at, _)| at)
+}
+
+/// What one host may choose its address from: of IPv6 it has a whole /64.
+fn part_of(host: IpAddr) -> u128 {
+    match host.to_canonical() {
+        IpAddr::V4(ip) => u32::from(ip).into(),
+        IpAddr::V6(ip) => u128::from(ip) >> 64 << 64,
+    }
+}
+
 fn prove(way: &mut Option<Candidate>, packet: Packet, now: Time) -> Arrival {
     let Some(mut candidate) = way.take() else { return Arrival::Waiting { dropped: 0 } };
     match candidate.source.update(packet.header.sequence) {
@@ -302,6 +327,27 @@ mod tests {
         assert!((0..16).all(|session| table.find(session, peer(5)) == Some(session)));
         assert!(table.expire(Time::NEVER) <= 64);
         assert_eq!(slab.free(), 80);
+    }
+
+    #[test]
+    fn a_flood_of_one_host_evicts_no_candidate_of_another() {
+        let slab = Slab::new(80).unwrap();
+        for candidates in [4, 64] {
+            let mut table = Table::new(16, candidates, [1, 2]);
+            let good = SocketAddr::from(([192, 0, 2, 77], 5_004));
+            let mut time = 0;
+            let mut flood = |table: &mut Table, ssrcs: std::ops::Range<u32>| {
+                for ssrc in ssrcs {
+                    time += 1;
+                    table.arrive(peer(6), packet(&slab, ssrc, 1), Time::from_nanos(time));
+                }
+            };
+            flood(&mut table, 100..5_000);
+            table.arrive(good, packet(&slab, 7, 1), Time::ZERO);
+            flood(&mut table, 5_000..10_000);
+            let proven = table.arrive(good, packet(&slab, 7, 2), Time::ZERO);
+            assert!(matches!(proven, Arrival::Proven { .. }), "{proven:?}");
+        }
     }
 
     #[test]

@@ -466,6 +466,8 @@ counters! {
         EndedReplaced => "ended_replaced",
         /// Streams ended because another publisher took the id over.
         EndedTakenOver => "ended_taken_over",
+        /// RTP streams of no use ended because a sender of another host needed their place.
+        EndedDisplaced => "ended_displaced",
         /// Streams ended because they were above their bandwidth.
         EndedOverBandwidth => "ended_over_bandwidth",
         /// Streams ended because the peer broke the protocol.

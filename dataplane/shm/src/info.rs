@@ -124,6 +124,8 @@ labelled! {
         TakenOver = 8 => "taken_over",
         /// It was above its bandwidth.
         OverBandwidth = 9 => "over_bandwidth",
+        /// It was of no use, and its place was needed.
+        Displaced = 10 => "displaced",
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) mod backoff;
 pub(crate) mod breaker;
 mod calls;
 mod desk;
+mod displacement;
 mod events;
 mod given;
 mod hook;

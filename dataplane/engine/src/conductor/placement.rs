@@ -81,6 +81,11 @@ impl Placement {
         Ok(Place { worker, session, slots })
     }
 
+    /// Whether that worker has a place.
+    pub(crate) fn has_place_on(&self, worker: u16) -> bool {
+        self.workers.get(usize::from(worker)).is_some_and(|places| !places.free.is_empty())
+    }
+
     /// Sessions on all workers.
     pub(crate) fn taken(&self) -> usize {
         self.workers.iter().map(|worker| usize::from(worker.taken)).sum()

@@ -15,6 +15,8 @@
 //! that came from its address, or from its host with its SSRC, while that is live or kept; else it
 //! gets a derived one. A sender that changes its SSRC is so known by its address, one whose address
 //! changes by its SSRC: the newcomer goes on with the stream once the former one has fallen silent.
+//!
+//! **Places.** When none is free, a session of no use may give way: see `displacement`.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -81,6 +83,11 @@ pub(super) struct Senders {
 impl Senders {
     pub(super) fn any_waiting(&self) -> bool {
         self.tickets.values().any(SenderTicket::is_waiting)
+    }
+
+    /// The worker that a waiting sender came to, and where it is.
+    pub(super) fn whence(&self, number: u32) -> Option<(u16, SocketAddr)> {
+        self.tickets.get(&number).map(|ticket| (ticket.from, ticket.sender.peer))
     }
 
     /// The stream is listed no more.
@@ -185,6 +192,9 @@ impl Conductor {
 
     fn decide_sender(&mut self, number: u32, now: Time) {
         let Some(ticket) = self.senders.tickets.get(&number) else { return };
+        if self.streams.is_promised(number) {
+            return;
+        }
         if self.streams.is_blocked(&ticket.id, now) {
             return self.refuse_ticket_of_sender(number, &Refusal::Blocked, now);
         }
@@ -192,6 +202,9 @@ impl Conductor {
             return self.refuse_ticket_of_sender(number, &Refusal::Conflict, now);
         }
         if let Err(limit) = self.sender_within_limits(ticket) {
+            if limit == Limit::RtpSessions && self.displace_for(number, now) {
+                return;
+            }
             return self.refuse_ticket_of_sender(number, &Refusal::Limit(limit), now);
         }
         let newcomer = Newcomer {
@@ -210,7 +223,6 @@ impl Conductor {
                 self.order(place.worker, Order::End { place, socket_id, reason });
             }
             Claim::Undecided if now.since(ticket.asked) <= TICKET_LIFE => {}
-            Claim::Conflict if self.streams.is_next(&ticket.id, number) => {}
             Claim::Undecided | Claim::Conflict => self.another_stream(number, now),
         }
     }
@@ -257,6 +269,7 @@ impl Conductor {
         let (config, terms) = (rtp.session, (rtp.max_bandwidth_bps, rtp.over_bandwidth));
         let place = match self.parts.rtp_placement.take_on(from, rtp.slots(1)) {
             Ok(place) => place,
+            Err(Full::Sessions) if self.displace_for(number, now) => return,
             Err(full) => return self.refuse_ticket_of_sender(number, &refusal(full), now),
         };
         let Some((mut berth, resumed)) = self.berth(&id) else {

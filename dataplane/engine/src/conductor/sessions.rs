@@ -260,6 +260,7 @@ const fn end_counter(end: EndReason) -> ConductorCounter {
         EndReason::Replaced => ConductorCounter::EndedReplaced,
         EndReason::TakenOver => ConductorCounter::EndedTakenOver,
         EndReason::OverBandwidth => ConductorCounter::EndedOverBandwidth,
+        EndReason::Displaced => ConductorCounter::EndedDisplaced,
         EndReason::Panicked => ConductorCounter::EndedPanicked,
         EndReason::Protocol => ConductorCounter::EndedProtocol,
         EndReason::None | EndReason::Shutdown | EndReason::Stopped => {

@@ -92,6 +92,17 @@ impl Streams {
         self.by_id.insert(id, stream);
     }
 
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Stream)> {
+        self.by_id.iter().map(|(id, stream)| (id.as_str(), stream))
+    }
+
+    /// Whether that ticket gets what a stream leaves that was told to end.
+    pub(crate) fn is_promised(&self, ticket: u32) -> bool {
+        let promised = |stream: &Stream| matches!(stream.state, State::Ending { then: Some(next) } if next == ticket);
+        self.by_id.values().any(promised)
+    }
+
     /// How many other streams than `id` have a publisher and pass the test.
     pub(crate) fn count_others(&self, id: &str, test: &dyn Fn(&Stream) -> bool) -> usize {
         let counts = |(other, stream): &(&String, &Stream)| {

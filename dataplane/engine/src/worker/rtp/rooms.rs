@@ -1,11 +1,12 @@
 //! Where the packets of a sender wait that proved itself, until the conductor has decided about it:
 //! an encoder sends its first key picture at once, and nothing of it is to be lost.
 //!
-//! Rooms are few and their packets bounded, one by one and together. A room whose sender was refused
-//! rests for a while: so its packets are dropped without a question for each.
+//! Rooms are few and their packets bounded, one by one and together; one host has at most half of the
+//! rooms and three quarters of the packets, so that it keeps nobody else out. A room whose sender was
+//! refused rests for a while: so its packets are dropped without a question for each.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use memory::Time;
@@ -14,11 +15,15 @@ use rtp::packet::Packet;
 use crate::messages::Room;
 
 /// Senders that wait for their admission at one time, on one worker.
-pub(crate) const ROOMS: usize = 8;
+pub(crate) const ROOMS: usize = 16;
+/// Of these, those of one host.
+const ROOMS_OF_HOST: usize = ROOMS / 2;
 /// Packets that one sender may have waiting: 100 ms of 60 Mbit/s.
 const ROOM_PACKETS_MAX: usize = 512;
 /// Packets that may wait in all rooms.
 pub(crate) const PACKETS_MAX: u32 = 1_024;
+/// Of these, those of one host.
+const PACKETS_OF_HOST: usize = PACKETS_MAX as usize / 4 * 3;
 /// A sender that was refused is not asked about again for so long.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 
@@ -32,6 +37,13 @@ struct Waiting {
     /// Until when its sender's packets are dropped.
     refused_until: Option<Time>,
     packets: VecDeque<Packet>,
+}
+
+impl Waiting {
+    /// Whether a sender of that host waits here.
+    fn is_of(&self, host: IpAddr) -> bool {
+        self.refused_until.is_none() && self.key.is_some_and(|(_, peer)| peer.ip() == host)
+    }
 }
 
 /// All rooms of a worker. Nothing is allocated after [`new`](Self::new).
@@ -64,8 +76,12 @@ impl Rooms {
     }
 
     /// A room for a sender, and who was in it: one that was refused gives way. `None` when all are
-    /// waiting.
+    /// waiting, or too many of its host.
     pub(crate) fn take(&mut self, key: Key) -> Option<(Room, Option<Key>)> {
+        let host = key.1.ip();
+        if self.rooms.iter().filter(|room| room.is_of(host)).count() >= ROOMS_OF_HOST {
+            return None;
+        }
         let free = self.rooms.iter().position(|room| room.key.is_none());
         let refused = || {
             let refused = self.rooms.iter().enumerate();
@@ -84,14 +100,24 @@ impl Rooms {
 
     /// Keeps a packet; false when it cannot be, and it is dropped.
     pub(crate) fn hold(&mut self, index: usize, packet: Packet) -> bool {
+        let of_host = self.packets_beside(index);
         let Some(room) = self.rooms.get_mut(index) else { return false };
-        let full = room.packets.len() >= ROOM_PACKETS_MAX || self.packets >= PACKETS_MAX;
+        let full = room.packets.len() >= ROOM_PACKETS_MAX
+            || self.packets >= PACKETS_MAX
+            || of_host >= PACKETS_OF_HOST;
         if full || room.refused_until.is_some() {
             return false;
         }
         room.packets.push_back(packet);
         self.packets += 1;
         true
+    }
+
+    /// Packets that wait of the host of a room.
+    fn packets_beside(&self, index: usize) -> usize {
+        let host = self.rooms.get(index).and_then(|room| Some(room.key?.1.ip()));
+        let of_host = self.rooms.iter().filter(|room| host.is_some_and(|host| room.is_of(host)));
+        of_host.map(|room| room.packets.len()).sum()
     }
 
     /// Whether the room's sender was refused.
@@ -152,8 +178,10 @@ mod tests {
 
     use super::*;
 
+    /// Two senders a host.
     fn key(ssrc: u32) -> Key {
-        (ssrc, SocketAddr::from(([127, 0, 0, 1], 9)))
+        let [.., host] = (ssrc / 2).to_be_bytes();
+        (ssrc, SocketAddr::from(([127, 0, 0, host], 9)))
     }
 
     fn packet(slab: &Slab, sequence: u16) -> Packet {
@@ -197,16 +225,35 @@ mod tests {
         let slab = Slab::new(8).expect("a slab");
         let mut rooms = Rooms::new();
         let taken: Vec<Room> =
-            (0..8).map(|ssrc| rooms.take(key(ssrc)).expect("a room").0).collect();
-        assert_eq!(rooms.take(key(9)), None);
+            (0..16).map(|ssrc| rooms.take(key(ssrc)).expect("a room").0).collect();
+        assert_eq!(rooms.take(key(19)), None);
         assert!(rooms.hold(3, packet(&slab, 0)));
         assert_eq!(rooms.refuse(taken[3], Time::ZERO), 1);
         assert!(rooms.is_refused(3) && !rooms.hold(3, packet(&slab, 1)));
-        let (room, before) = rooms.take(key(9)).expect("that of the refused");
+        let (room, before) = rooms.take(key(19)).expect("that of the refused");
         assert_eq!((room.index, before), (3, Some(key(3))));
         assert_eq!(rooms.key(taken[3]), None, "the former use is over");
         assert_eq!(rooms.refuse(taken[3], Time::ZERO), 0);
         assert!(rooms.hold(3, packet(&slab, 2)));
+    }
+
+    #[test]
+    fn one_host_leaves_rooms_and_packets_to_others() {
+        let slab = Slab::new(PACKETS_MAX + 8).expect("a slab");
+        let mut rooms = Rooms::new();
+        let of_one = |ssrc| (ssrc, SocketAddr::from(([10, 0, 0, 1], 1_000)));
+        let taken: Vec<Room> =
+            (0..8).map(|ssrc| rooms.take(of_one(ssrc)).expect("a room").0).collect();
+        assert_eq!(rooms.take(of_one(8)), None);
+        let fill = |rooms: &mut Rooms, room: Room| {
+            (0..500).filter(|n| rooms.hold(room.index.into(), packet(&slab, *n))).count()
+        };
+        let held: usize = taken.iter().map(|room| fill(&mut rooms, *room)).sum();
+        assert_eq!(held, PACKETS_OF_HOST);
+        let (other, _) = rooms.take(key(1)).expect("a room for another host");
+        assert_eq!(fill(&mut rooms, other), PACKETS_MAX as usize - PACKETS_OF_HOST);
+        rooms.refuse(taken[0], Time::ZERO);
+        assert!(rooms.take(of_one(8)).is_some(), "who was refused does not count");
     }
 
     #[test]
