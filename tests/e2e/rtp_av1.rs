@@ -8,6 +8,7 @@ use penstock_tests::generate::av1::{self, AOM, SVT};
 use penstock_tests::generate::clips::Shape;
 use penstock_tests::rtp::av1::{Cut, packets};
 use penstock_tests::rtp::paced::{Datagram, Stream};
+use penstock_tests::system::free_rtp_port;
 
 use super::rtp_units::{Receiver, Truth, lossy, shuffled};
 
@@ -62,6 +63,31 @@ fn senders_that_cut_in_each_way_the_format_allows_are_recognised_and_whole() -> 
 }
 
 #[test]
+fn a_session_that_is_given_is_whole_and_its_stamps_go_on_past_the_wrap() -> Result<()> {
+    let port = free_rtp_port()?;
+    let sdp = format!(
+        "v=0\\no=- 0 0 IN IP4 127.0.0.1\\ns=-\\nc=IN IP4 127.0.0.1\\nt=0 0\\n\
+         m=video {port} RTP/AVP 98\\na=rtpmap:98 AV1/90000\\na=fmtp:98 profile=0\\na=rtcp-mux\\n"
+    );
+    let receiver = Receiver::start(0, &format!(", sessions: [{{id: given, sdp: \"{sdp}\"}}]"))?;
+    let sources = [units(&AOM)?, units(&SVT)?];
+    for (ssrc, units) in (1..).zip(&sources) {
+        let timestamp = u32::MAX - 90_000;
+        let stream = Stream { payload_type: 98, timestamp, ..Stream::new(ssrc) };
+        let sent = datagrams(&stream, units, &Cut::default());
+        // The frames of a sender that has gone are there until the next one comes.
+        let frames = match ssrc {
+            1 => receiver.at("given", port, stream, sent)?,
+            _ => receiver.after("given", port, stream, sent)?,
+        };
+        Truth::whole("av1", units, &stream).check(&frames)?;
+        Truth::whole("av1", units, &stream)
+            .check(&receiver.system.frames_of("given")?.frames()?)?;
+    }
+    receiver.system.stop()
+}
+
+#[test]
 fn packets_out_of_order_inside_the_window_cost_nothing() -> Result<()> {
     let receiver = Receiver::start(1, "")?;
     let units = units(&SVT)?;
@@ -86,7 +112,7 @@ fn at_one_loss_of_a_hundred_exactly_the_units_without_one_are_clean() -> Result<
     let mut sent = Vec::new();
     for (stream, (units, cut)) in streams.iter().zip(&senders) {
         // A sender is known to keep its pace after a few units.
-        let (kept, lost) = lossy(datagrams(stream, units, cut), 5, stream.ssrc);
+        let (kept, lost) = lossy(datagrams(stream, units, cut), 5, stream.ssrc, 1);
         ensure!(!lost.is_empty() && lost.len() < units.len() / 2, "{} units lost", lost.len());
         torn.push(lost);
         sent.push((*stream, kept));

@@ -8,6 +8,7 @@ use penstock_tests::generate::Field;
 use penstock_tests::oracle::Frame;
 use penstock_tests::rtp::paced::{Datagram, Sender, Stream};
 use penstock_tests::system::{Options, Penstock, free_udp_port};
+use serde_json::Value;
 
 /// A Penstock that takes RTP.
 pub(crate) struct Receiver {
@@ -52,24 +53,59 @@ impl Receiver {
         running.into_iter().try_for_each(Sender::end)?;
         taps.into_iter().map(penstock_tests::system::Tap::frames).collect()
     }
+
+    /// What comes of these datagrams at the socket of a session that is given.
+    pub(crate) fn at(
+        &self,
+        id: &str,
+        port: u16,
+        stream: Stream,
+        sent: Vec<Datagram>,
+    ) -> Result<Vec<Frame>> {
+        let tap = self.system.frames_of(id)?;
+        Sender::start(stream, sent, port)?.end()?;
+        tap.frames()
+    }
+
+    /// The same, read when its sender has gone.
+    pub(crate) fn after(
+        &self,
+        id: &str,
+        port: u16,
+        stream: Stream,
+        sent: Vec<Datagram>,
+    ) -> Result<Vec<Frame>> {
+        let count = |stream: &Value| stream["counters"]["connections"].as_u64();
+        let before = count(&self.system.wait_stream(id, "listed", |_| true)?);
+        Sender::start(stream, sent, port)?.end()?;
+        self.system.wait_stream(id, "lost again", |stream| {
+            stream["status"] == "lost" && count(stream) > before
+        })?;
+        self.system.frames_of(id)?.frames()
+    }
 }
 
-/// Without about one datagram of a hundred, never two in a row, from unit `from` on: the rest, and
-/// the units that miss one.
+/// Without about one datagram of a hundred, never more than so many in a row, from unit `from` on:
+/// the rest, and the units that miss one.
 pub(crate) fn lossy(
     datagrams: Vec<Datagram>,
     from: usize,
     seed: u32,
+    in_a_row: u32,
 ) -> (Vec<Datagram>, HashSet<usize>) {
     let mut torn = HashSet::new();
     let mut random = seed;
-    let mut lost = false;
+    let mut lost = 0;
     let keep = |datagram: &Datagram| {
-        lost = datagram.unit >= from && !lost && draw(&mut random).is_multiple_of(100);
-        if lost {
-            torn.insert(datagram.unit);
+        let goes_on = lost > 0 && draw(&mut random).is_multiple_of(3);
+        let loses = goes_on || draw(&mut random).is_multiple_of(100);
+        if datagram.unit < from || lost >= in_a_row || !loses {
+            lost = 0;
+            return true;
         }
-        !lost
+        lost += 1;
+        torn.insert(datagram.unit);
+        false
     };
     let kept = datagrams.into_iter().filter(keep).collect();
     (kept, torn)

@@ -45,19 +45,19 @@ impl Berth {
         let mut info = if guest.resumed { self.info } else { StreamInfo::default() };
         info.id = shm::StreamId::new(guest.id).expect("an id that was examined fits");
         info.kind = guest.kind;
-        // One that is waited for stays lost.
+        // One that is waited for stays lost, and its frames can be read until its publisher comes.
         let lost = guest.resumed && guest.peer.is_none();
         if !lost {
             info.state = StreamState::Connecting;
             info.end = EndReason::None;
             info.ended_unix_ns = 0;
+            info.ring_generation = ring.start_generation();
         }
         info.source = guest.peer;
         info.worker = guest.worker;
         info.created_unix_ns = if guest.resumed { info.created_unix_ns } else { unix_ns };
         info.connected_unix_ns = unix_ns;
         info.ring = Some(ring.ring());
-        info.ring_generation = ring.start_generation();
         info.peer_version = guest.peer_version;
         info.cipher = match guest.suite.map(|suite| suite.mode) {
             None => Cipher::None,

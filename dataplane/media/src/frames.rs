@@ -65,6 +65,8 @@ struct OpenVideo {
 pub(crate) struct Frames {
     limits: Limits,
     ring: Option<GopWriter>,
+    /// The ring holds the former publisher's frames until there is input.
+    pub(crate) waits: bool,
     pub(crate) counters: Counters,
     totals_before: RingTotals,
     pub(crate) input: Input,
@@ -89,6 +91,7 @@ impl Frames {
         Self {
             limits,
             ring: None,
+            waits: false,
             counters: Counters::default(),
             totals_before: RingTotals::default(),
             input: Input::default(),
@@ -113,6 +116,19 @@ impl Frames {
         self.totals_before = *ring.totals();
         self.counters.ring_capacity_bytes = ring.capacity_bytes();
         self.ring = Some(ring);
+    }
+
+    /// The publisher that was waited for has come: the ring is its own.
+    pub(crate) fn start_generation(&mut self) {
+        self.waits = false;
+        let Some(ring) = &mut self.ring else { return };
+        ring.start_generation();
+        ring.set_limits(self.limits.of_ring());
+        self.totals_before = *ring.totals();
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.ring.as_ref().map_or(0, GopWriter::generation)
     }
 
     pub(crate) fn close(&mut self) -> Option<GopWriter> {

@@ -53,8 +53,23 @@ impl Stream {
         self.frames.open(ring);
     }
 
+    /// As [`open`](Self::open) for a stream whose publisher has not come: what is in the ring stays
+    /// there until the first [`input`](Self::input).
+    pub fn open_waiting(&mut self, ring: GopWriter) {
+        self.open(ring);
+        self.frames.waits = true;
+    }
+
+    /// The ring's generation; 0 without a ring.
+    pub fn generation(&self) -> u64 {
+        self.frames.generation()
+    }
+
     /// Kernel arrival and due time of the datagram whose bytes are pushed next.
-    pub const fn input(&mut self, arrival: Time, due: Time) {
+    pub fn input(&mut self, arrival: Time, due: Time) {
+        if self.frames.waits {
+            self.frames.start_generation();
+        }
         self.frames.input = Input { arrival, due };
     }
 

@@ -73,7 +73,11 @@ impl Publication {
     ) {
         let ring = berth.ring.take().expect("a berth comes with its ring");
         self.demuxer.reset();
-        self.stream.open(ring);
+        if berth.info.state == StreamState::Lost {
+            self.stream.open_waiting(ring);
+        } else {
+            self.stream.open(ring);
+        }
         self.base.take(&berth.slot);
         self.media_rate = Rate::default();
         self.watch.open(max_bps, over_bandwidth, now);
@@ -190,7 +194,9 @@ impl Publication {
     }
 
     fn show_tracks(&mut self, berth: &mut Berth) {
-        if self.list_tracks(berth) {
+        let generation = self.stream.generation();
+        let began = std::mem::replace(&mut berth.info.ring_generation, generation) != generation;
+        if self.list_tracks(berth) || began {
             berth.slot.set_info(&berth.info);
         }
     }
