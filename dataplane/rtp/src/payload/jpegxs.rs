@@ -222,10 +222,37 @@ impl JpegXs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trace {
     frame: u8,
+    interlace: u8,
     place: u32,
     last: bool,
     marker: bool,
     mode: (bool, bool),
+}
+
+impl Trace {
+    const fn new(header: &Header, marker: bool) -> Self {
+        Self {
+            frame: header.frame,
+            interlace: header.interlace,
+            place: header.place(),
+            last: header.last,
+            marker,
+            mode: (header.in_order, header.slices),
+        }
+    }
+
+    /// Whether this is the packet behind `before` in order: of the same picture, or the first of the
+    /// next.
+    const fn follows(&self, before: &Self) -> bool {
+        if !before.marker {
+            let next =
+                if before.last { ((before.place >> 11) + 1) << 11 } else { before.place + 1 };
+            return self.frame == before.frame && self.place == next;
+        }
+        // A frame's second field may have its number (4.3), or one of its own.
+        let second = self.frame == before.frame && self.interlace != before.interlace;
+        self.place == 0 && (second || self.frame == (before.frame + 1) & 0x1f)
+    }
 }
 
 /// Whether a payload could be JPEG XS, for detection, given the packet before it.
@@ -240,28 +267,35 @@ pub(crate) fn looks_right(
         return None;
     }
     let body = payload.get(HEADER_BYTES..)?;
-    // A codestream begins with SOC, or with the boxes before it.
-    let starts = body.starts_with(&[0xff, 0x10]) || body.get(4..8) == Some(b"jpvs");
-    let mode = (header.in_order, header.slices);
-    let trace =
-        Trace { frame: header.frame, place: header.place(), last: header.last, marker, mode };
-    let Some(before) = before else {
-        return Some((if starts { Shape::Proof } else { Shape::Weak }, trace));
-    };
-    if before.mode != mode {
+    let trace = Trace::new(&header, marker);
+    if before.is_some_and(|before| before.mode != trace.mode) {
         return None;
     }
-    let goes_on = header.frame == before.frame
-        && ((!before.last && trace.place == before.place + 1)
-            || (before.last && trace.place == ((before.place >> 11) + 1) << 11));
-    let next_frame = (before.frame + 1) & 0x1f == header.frame && trace.place == 0;
-    match (goes_on && !before.marker, next_frame && before.marker) {
-        (_, true) if starts => Some((Shape::Proof, trace)),
-        (true, _) | (_, true) => Some((Shape::Likely, trace)),
-        // In another order, or packets are missing.
-        _ if !header.in_order => Some((Shape::Weak, trace)),
-        _ => None,
-    }
+    let follows = before.map(|before| trace.follows(&before));
+    let starts = begins_picture(&header, body) || begins_slice(&header, body);
+    let shape = match follows {
+        // Packets are missing.
+        Some(false) if header.in_order => return None,
+        _ if starts => Shape::Proof,
+        Some(true) if header.in_order => Shape::Likely,
+        _ => Shape::Weak,
+    };
+    Some((shape, trace))
+}
+
+/// A picture begins with SOC, or with the boxes before it.
+fn begins_picture(header: &Header, body: &[u8]) -> bool {
+    header.place() == 0 && (body.starts_with(&[0xff, 0x10]) || body.get(4..8) == Some(b"jpvs"))
+}
+
+/// A slice begins with SLH, which has its number (ISO/IEC 21122-1, A.4.12).
+fn begins_slice(header: &Header, body: &[u8]) -> bool {
+    let number = body.strip_prefix(&[0xff, 0x20, 0, 4]).and_then(|rest| rest.first_chunk());
+    let number = number.map(|number| u32::from(u16::from_be_bytes(*number)));
+    header.slices
+        && header.packet == 0
+        && header.sep != HEADER_SEGMENT
+        && number.is_some_and(|number| number % SLICES == header.sep)
 }
 
 #[cfg(test)]
@@ -429,6 +463,40 @@ mod tests {
         }
         assert_eq!(bench.bench.counters.elements_too_fragmented, 12);
         assert!(bench.done()[0].damaged);
+    }
+
+    /// Whether each of these looks right, given the one before it.
+    fn shapes(payloads: &[(bool, Vec<u8>)]) -> Vec<Option<Shape>> {
+        let mut before = None;
+        let look = |(marker, payload): &(bool, Vec<u8>)| {
+            let look = looks_right(payload, *marker, before);
+            before = look.map(|(_, trace)| trace);
+            look.map(|(shape, _)| shape)
+        };
+        payloads.iter().map(look).collect()
+    }
+
+    #[test]
+    fn slices_in_any_order_are_told_by_their_numbers() {
+        let slice = |number: u8| [0xff, 0x20, 0, 4, 0, number, 7];
+        let packets = [
+            (false, payload((0, 1, 0, 0, 3, 0), &slice(3))),
+            (false, payload((0, 1, 1, 0, 2, 1), b"rest")),
+            (false, payload((0, 1, 0, 0, 2, 0), &slice(2))),
+            (true, payload((0, 1, 1, 0, 9, 0), &slice(8))),
+        ];
+        let expected = [Shape::Proof, Shape::Weak, Shape::Proof, Shape::Weak].map(Some);
+        assert_eq!(shapes(&packets), expected);
+    }
+
+    #[test]
+    fn the_second_field_of_a_frame_may_have_its_number() {
+        let packets = [
+            (true, payload((1, 0, 1, 2, 0, 0), &[0xff, 0x10])),
+            (true, payload((1, 0, 1, 3, 0, 0), &[0xff, 0x10])),
+            (true, payload((1, 0, 1, 3, 0, 0), &[0xff, 0x10])),
+        ];
+        assert_eq!(shapes(&packets), [Some(Shape::Proof), Some(Shape::Proof), None]);
     }
 
     #[test]
