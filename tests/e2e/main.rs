@@ -14,6 +14,7 @@ mod rtp;
 mod rtp_av1;
 mod rtp_feedback;
 mod rtp_frames;
+mod rtp_jpegxs;
 mod rtp_sessions;
 mod rtp_units;
 mod rules;
