@@ -17,6 +17,8 @@ use crate::config::rtp::{Purpose, RtpConfig, SessionSetup, SocketSetup};
 use crate::config::schema::{FeedbackKey, RtpLeg, RtpSession, RtpTrack, RtpTransport};
 use crate::config::srt::Access;
 
+/// How a session is described.
+const ALTERNATIVES: &str = "give one of sdp, tracks, and port; transport: ts goes with port";
 /// Longest name of an interface (IFNAMSIZ, with a zero).
 const INTERFACE_BYTES_MAX: usize = 15;
 /// Ports of SMPTE ST 2022-1 behind that of the media: columns and rows.
@@ -37,10 +39,15 @@ pub(super) fn session(at: &str, keys: &RtpSession, rtp: &RtpConfig) -> Result<Se
         deny: networks_or("deny", keys.deny.as_deref(), &rtp.access.deny)?,
     };
     let is_ts = keys.transport == Some(RtpTransport::Ts);
+    without_meaning(at, keys)?;
     let mut plan = Plan { sockets: Vec::new(), config: rtp.session, left_out: Vec::new() };
     plan.config.tracks = [None; TRACKS_MAX];
     plan.config.patient = true;
+    let is_placed = keys.port.is_some();
     match (keys.sdp.as_deref(), keys.tracks.as_deref(), is_ts) {
+        (Some(_), _, _) | (_, Some(_), _) if is_placed => {
+            return refuse(&key("port"), ALTERNATIVES);
+        }
         (Some(text), None, false) => plan.describe(at, text, keys, rtp)?,
         (None, Some(tracks), false) => plan.list(at, tracks, keys, rtp)?,
         (None, None, false) => plan.list(at, &[alone(keys)], keys, rtp)?,
@@ -48,7 +55,7 @@ pub(super) fn session(at: &str, keys: &RtpSession, rtp: &RtpConfig) -> Result<Se
             plan.push(at, &Place::of_track(&alone(keys)), keys, rtp, Purpose::TransportStream)?;
         }
         _ => {
-            return refuse(at, "give one of sdp, tracks, and port; transport: ts goes with port");
+            return refuse(at, ALTERNATIVES);
         }
     }
     for socket in plan.sockets.iter().filter(|socket| socket.membership.is_none()) {
@@ -101,6 +108,39 @@ pub(in crate::config) fn added_session(
         );
     }
     Ok(session)
+}
+
+/// Keys of a session's only track where it is described otherwise, and those of RTP without RTP.
+fn without_meaning(at: &str, keys: &RtpSession) -> Result<(), Error> {
+    let of_track = [
+        ("rtcp_port", keys.rtcp_port.is_some()),
+        ("payload_type", keys.payload_type.is_some()),
+        ("codec", keys.codec.is_some()),
+        ("fmtp", keys.fmtp.is_some()),
+        ("ssrc", keys.ssrc.is_some()),
+        ("rtx_payload_type", keys.rtx_payload_type.is_some()),
+    ];
+    let of_rtp = [
+        ("second_leg", keys.second_leg.is_some()),
+        ("fec", keys.fec.is_some()),
+        ("feedback", keys.feedback.is_some()),
+    ];
+    let is_ts = keys.transport == Some(RtpTransport::Ts);
+    let (refused, why) = match (&keys.sdp, &keys.tracks) {
+        (Some(_), _) => (&of_track[..], "has no meaning beside sdp, which says it"),
+        (_, Some(_)) => {
+            (&of_track[..], "has no meaning beside tracks; it stands with each of them")
+        }
+        _ if is_ts => (&of_track[..], "has no meaning without RTP"),
+        _ => (&[][..], ""),
+    };
+    let of_rtp = of_rtp.iter().filter(|_| is_ts).map(|key| (key, "has no meaning without RTP"));
+    for ((name, given), why) in refused.iter().map(|key| (key, why)).chain(of_rtp) {
+        if *given {
+            return refuse(&format!("{at}.{name}"), why);
+        }
+    }
+    Ok(())
 }
 
 /// The keys of a session's only track, which stand with the session.
