@@ -195,6 +195,9 @@ fn what_cannot_be_added_is_refused_with_the_reason() -> Result<()> {
     ensure!((status, &body["code"]) == (409, &"limit_reached".into()), "{body}");
     let (status, body) = system.request("DELETE", &format!("{SESSIONS}/second"))?;
     ensure!((status, &body["code"]) == (404, &"session_not_found".into()), "{body}");
+    let taken = system.cli(&["rtp", "add", "third", "--port", &free.to_string()])?.output()?;
+    ensure!(taken.status.code() == Some(4), "{taken:?}");
+    ensure!(String::from_utf8_lossy(&taken.stderr).contains("belongs to"), "{taken:?}");
     let source = json!({"id": "first", "address": "127.0.0.1:9"});
     ensure!(system.post("/api/v1/sources", &source)?.0 == 409, "its id is taken");
     system.stop()

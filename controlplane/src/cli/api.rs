@@ -100,11 +100,14 @@ impl Api {
     }
 }
 
+/// The codes of what an id names and is not there.
+const NOT_FOUND: [&str; 3] = ["stream_not_found", "source_not_found", "session_not_found"];
+
 /// What an error answer means for the exit code.
 fn failure(status: u16, body: &Value) -> Failure {
     let code = body["code"].as_str().unwrap_or_default();
     let kind = match status {
-        404 if ["stream_not_found", "source_not_found"].contains(&code) => Kind::NotFound,
+        404 if NOT_FOUND.contains(&code) => Kind::NotFound,
         400 => Kind::Usage,
         409 => Kind::Conflict,
         503 => Kind::Unreachable,
@@ -117,6 +120,14 @@ fn failure(status: u16, body: &Value) -> Failure {
 /// The path of a stream.
 pub(super) fn stream_path(id: &str) -> String {
     format!("/api/v1/streams/{}", utf8_percent_encode(id, ID))
+}
+
+/// Where the sessions of RTP are.
+pub(super) const RTP_SESSIONS: &str = "/api/v1/rtp/sessions";
+
+/// The path of one of them.
+pub(super) fn rtp_session_path(id: &str) -> String {
+    format!("{RTP_SESSIONS}/{}", utf8_percent_encode(id, ID))
 }
 
 /// The path of a source.
@@ -134,6 +145,7 @@ mod tests {
     fn exit_codes_follow_the_answer() {
         let kind = |status, code: &str| failure(status, &json!({"code": code})).kind;
         assert_eq!(kind(404, "stream_not_found"), Kind::NotFound);
+        assert_eq!(kind(404, "session_not_found"), Kind::NotFound);
         assert_eq!(kind(404, "route_not_found"), Kind::Failed);
         assert_eq!(kind(409, "stream_closed"), Kind::Conflict);
         assert_eq!(kind(400, "invalid_parameter"), Kind::Usage);

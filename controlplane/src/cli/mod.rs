@@ -5,6 +5,7 @@ mod api;
 mod commands;
 mod events;
 mod frames;
+mod rtp;
 mod sources;
 mod table;
 mod tap;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
 
+pub use self::rtp::{AddSession, Feedback, RtpCommand, Transport};
 pub use self::sources::{AddSource, SourceCommand, SourceMode};
 
 /// Where the control plane is when nothing says otherwise.
@@ -26,8 +28,8 @@ Exit codes:
   0  done
   1  failure
   2  wrong usage
-  3  no such stream or source
-  4  the state of the stream does not allow it, or the source exists
+  3  no such stream, source or session
+  4  the state of the stream does not allow it, or the source or session exists, or its port is taken
   5  control plane or dataplane cannot be reached
 
 Environment:
@@ -84,6 +86,9 @@ pub enum Command {
     /// Show, add, remove or call a source
     #[command(subcommand)]
     Source(SourceCommand),
+    /// List, show, add or remove sessions of RTP whose sockets are given
+    #[command(subcommand)]
+    Rtp(RtpCommand),
     /// Show what happened: publishers accepted, returned, refused, gone
     Events(Events),
     /// Read a stream's frames from shared memory until the stream ends
@@ -245,6 +250,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Kick { id, block } => commands::kick(&api, id, *block, cli.json),
         Command::Sources => sources::list(&api, cli.json),
         Command::Source(command) => sources::run(&api, command, cli.json),
+        Command::Rtp(command) => rtp::run(&api, command, cli.json),
         Command::Events(arguments) => events::events(&api, arguments, cli.json),
         Command::Tap(arguments) => tap::tap(&api, arguments),
     }
@@ -297,6 +303,9 @@ mod tests {
             &["tap", "x", "--from", "now"],
             &["tap", "x", "--track", "256"],
             &["kick", "x", "--block", "-1"],
+            &["rtp", "add"],
+            &["rtp", "add", "x", "--sdp", "-", "--port", "6000"],
+            &["rtp", "add", "x", "--port", "6000", "--feedback", "shout"],
             &["dance"],
         ] {
             assert!(parse(arguments).is_err(), "{arguments:?}");

@@ -1,6 +1,6 @@
 //! `penstock` as an operator runs it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
@@ -60,6 +60,36 @@ fn streams_are_a_table_or_json() {
     }
     let json: Value = serde_json::from_slice(&run(&system, &["--json", "streams"]).stdout).unwrap();
     assert_eq!(json["streams"][0]["id"], "studio-a");
+}
+
+#[test]
+fn sessions_of_rtp_are_added_listed_shown_and_removed() {
+    let system = System::start();
+    let says = |arguments: &[&str]| {
+        let output = run(&system, arguments);
+        (code(&output), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (exit, said) =
+        says(&["rtp", "add", "studio/a", "--port", "6000", "--feedback", "nack,pli"]);
+    assert_eq!(exit, 0, "{said}");
+    assert!(said.contains("left out: m=audio 6002"), "{said}");
+    let (_, lines) = says(&["rtp", "list"]);
+    assert!(lines.contains("studio/a") && lines.contains("127.0.0.1:6000"), "{lines}");
+    assert!(says(&["rtp", "show", "studio/a"]).1.contains("sockets[0]"));
+    let mut add = penstock(&system.served.url(), &["rtp", "add", "b", "--sdp", "-"]);
+    let add = add.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut add = add.unwrap();
+    add.stdin.take().unwrap().write_all(b"SDP:\nnonsense").unwrap();
+    let output = add.wait_with_output().unwrap();
+    let said = text(&output.stderr);
+    assert!(code(&output) == 2 && said.contains("session.sdp: line 1"), "{said}");
+    for (port, why) in [("9", "port 9 is held"), ("10", "4 sessions were added")] {
+        let (exit, said) = says(&["rtp", "add", "c", "--port", port]);
+        assert!(exit == 4 && said.contains(why), "{said}");
+    }
+    assert_eq!(says(&["rtp", "remove", "studio/a"]).0, 0);
+    let (exit, said) = says(&["rtp", "remove", "studio/a"]);
+    assert!(exit == 3 && said.contains("studio/a"), "{said}");
 }
 
 #[test]
