@@ -230,7 +230,7 @@ pub fn fec(data: &[u8]) {
             let _ = fec.parity(bytes, highest);
         }
         let mut restored = 0;
-        while let Some((_, packet)) = fec.restore() {
+        while let Some((_, packet)) = fec.restore(highest) {
             assert!(Header::parse(packet.as_bytes()).is_ok());
             restored += 1;
             assert!(restored <= 64, "comes to an end");

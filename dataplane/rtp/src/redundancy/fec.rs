@@ -162,11 +162,13 @@ impl Fec {
         Some(())
     }
 
-    /// A packet that can be restored now, and its number. To be called until there is none.
-    pub fn restore(&mut self) -> Option<(u64, Restored)> {
+    /// A packet that can be restored now, and its number. To be called until there is none. What is
+    /// newer than `highest` may still come by itself: its correction comes right behind it, on another
+    /// port, and is kept until a later packet shows that it is missing.
+    pub fn restore(&mut self, highest: u64) -> Option<(u64, Restored)> {
         for at in 0..PENDING {
             let Some((first, restored)) =
-                self.pending.get(at).and_then(|parity| self.try_one(parity))
+                self.pending.get(at).and_then(|parity| self.try_one(parity, highest))
             else {
                 continue;
             };
@@ -181,13 +183,17 @@ impl Fec {
         None
     }
 
-    /// What a FEC packet lacks, and gives: `None` when it is empty or lacks more than one.
-    fn try_one(&self, parity: &Parity) -> Option<(Option<u64>, Option<Restored>)> {
+    /// What a FEC packet lacks, and gives: `None` when it is empty, or lacks more than one or what
+    /// is newer than `highest`.
+    fn try_one(&self, parity: &Parity, highest: u64) -> Option<(Option<u64>, Option<Restored>)> {
         if parity.base == u64::MAX {
             return None;
         }
         let mut missing = parity.numbers().filter(|number| self.copy(*number).is_none());
         let (first, second) = (missing.next(), missing.next());
+        if first.is_some_and(|number| number > highest) {
+            return None;
+        }
         let restored = || first.and_then(|number| self.xor(parity, number));
         second.is_none().then(|| (first, restored()))
     }
@@ -299,7 +305,7 @@ mod tests {
             }
         }
         let mut restored = Vec::new();
-        while let Some((number, packet)) = fec.restore() {
+        while let Some((number, packet)) = fec.restore(highest) {
             assert_eq!(packet.as_bytes(), media(number));
             restored.push(number - base);
         }
@@ -345,6 +351,6 @@ mod tests {
         let mut fec = Fec::new();
         fec.media(10, &media(10));
         assert!(fec.parity(&bytes, 20));
-        assert!(fec.restore().is_none());
+        assert!(fec.restore(20).is_none());
     }
 }

@@ -617,11 +617,9 @@ impl Session {
 
     fn restore<O: Output>(&mut self, now: Time, slab: &Slab, out: &mut O) {
         for _ in 0..256 {
+            let highest = self.tracks.first().map_or(0, Track::highest);
             let fec = self.tracks.first_mut().and_then(|track| track.fec.as_mut());
-            let Some((number, restored)) = fec.and_then(crate::redundancy::fec::Fec::restore)
-            else {
-                return;
-            };
+            let Some((number, restored)) = fec.and_then(|fec| fec.restore(highest)) else { return };
             if self.tracks.first().is_none_or(|track| !track.is_missing(number)) {
                 continue;
             }

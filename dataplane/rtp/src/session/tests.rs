@@ -670,49 +670,98 @@ fn tracks_share_one_line_by_their_reports() {
     assert_eq!(sound, [30_000, 31_800, 33_600]);
 }
 
-#[test]
-fn fec_restores_a_loss_of_a_transport_stream() {
+/// A session of a transport stream in RTP with error correction.
+fn corrected() -> Bench {
     let mut config = setup(Some(Format::video(33, Encoding::MpegTs)));
     config.window.time = Duration::from_millis(200);
     let mut bench = Bench::new(&config);
     bench.payload_type = 33;
-    let packet = |bench: &Bench, sequence: u16| {
-        let header = Header { marker: false, ..bench.header(sequence) };
+    bench
+}
+
+impl Bench {
+    fn ts(&self, sequence: u16) -> Vec<u8> {
+        let header = Header { marker: false, ..self.header(sequence) };
         let mut ts = [sequence as u8; 188];
         ts[0] = 0x47;
         [&header.encode()[..], &ts].concat()
-    };
-    for sequence in 0..20 {
-        if sequence != 7 {
-            let bytes = packet(&bench, sequence);
-            bench.raw(0, peer(5_004), &bytes);
+    }
+
+    fn send_ts(&mut self, sequences: impl Iterator<Item = u16>) {
+        for sequence in sequences {
+            self.raw(0, peer(5_004), &self.ts(sequence));
         }
     }
-    // The row 5..10.
-    let mut xor = [0u8; 188];
-    let mut timestamp = 0;
-    for sequence in 5..10 {
-        let bytes = packet(&bench, sequence);
-        timestamp ^= crate::bytes::u32_at(&bytes, 4).unwrap();
-        xor.iter_mut().zip(&bytes[12..]).for_each(|(to, byte)| *to ^= byte);
+
+    /// The correction of the row of five that begins at `first`.
+    fn row(&self, first: u16) -> Vec<u8> {
+        let (mut xor, mut timestamp) = ([0u8; 188], 0);
+        for sequence in first..first + 5 {
+            let bytes = self.ts(sequence);
+            timestamp ^= crate::bytes::u32_at(&bytes, 4).unwrap();
+            xor.iter_mut().zip(&bytes[12..]).for_each(|(to, byte)| *to ^= byte);
+        }
+        let mut fec = Header { payload_type: 96, ..Header::default() }.encode().to_vec();
+        fec.extend(first.to_be_bytes());
+        fec.extend([0, 188, 0x80 | 33, 0, 0, 0]);
+        fec.extend(timestamp.to_be_bytes());
+        fec.extend([0x40, 1, 5, 0]);
+        fec.extend(xor);
+        fec
     }
-    let mut fec = Header { payload_type: 96, ..Header::default() }.encode().to_vec();
-    fec.extend([0, 5, 0, 188, 0x80 | 33, 0, 0, 0]);
-    fec.extend(timestamp.to_be_bytes());
-    fec.extend([0x40, 1, 5, 0]);
-    fec.extend(xor);
-    bench.session.handle_fec(bench.now, peer(5_006), &fec, &bench.slab, &mut bench.out);
-    bench.check();
-    assert_eq!(
-        bench.out.ts.chunks(188).map(|ts| ts[1]).collect::<Vec<_>>(),
-        (0..20).collect::<Vec<u8>>()
-    );
+
+    fn fec(&mut self, fec: &[u8]) {
+        self.session.handle_fec(self.now, peer(5_006), fec, &self.slab, &mut self.out);
+        self.check();
+    }
+
+    fn ts_delivered(&self) -> Vec<u8> {
+        self.out.ts.chunks(188).map(|ts| ts[1]).collect()
+    }
+}
+
+#[test]
+fn fec_restores_a_loss_of_a_transport_stream() {
+    let mut bench = corrected();
+    bench.send_ts((0..20).filter(|sequence| *sequence != 7));
+    let row = bench.row(5);
+    bench.fec(&row);
+    assert_eq!(bench.ts_delivered(), (0..20).collect::<Vec<u8>>());
     let stats = bench.session.stats();
     assert_eq!((stats.packets_recovered_fec, stats.packets_lost), (1, 0));
-    bench.session.handle_fec(bench.now, peer(5_006), &fec[..20], &bench.slab, &mut bench.out);
+    bench.fec(&row[..20]);
     assert_eq!(bench.session.stats().fec_invalid, 1);
     bench.close();
     assert!(bench.out.tracks.is_empty(), "the demultiplexer lists its tracks");
+}
+
+#[test]
+fn fec_waits_until_the_newest_packet_is_known_to_be_missing() {
+    let mut bench = corrected();
+    // 9 is lost; 14 only comes after the correction of its row, which took another way.
+    bench.send_ts(0..9);
+    bench.fec(&bench.row(5));
+    bench.send_ts(10..14);
+    bench.fec(&bench.row(10));
+    bench.send_ts(14..16);
+    let stats = bench.session.stats();
+    assert_eq!((stats.packets_missing, stats.packets_recovered_fec), (1, 1));
+    assert_eq!((stats.packets_lost, stats.packets_duplicate), (0, 0));
+    assert_eq!(bench.ts_delivered(), (0..16).collect::<Vec<u8>>());
+    bench.close();
+}
+
+#[test]
+fn fec_that_names_what_is_far_off_restores_nothing() {
+    let mut bench = corrected();
+    bench.send_ts(0..9);
+    // A correction of one packet alone is a copy of it, wherever it claims to belong.
+    let mut copy = bench.row(30);
+    copy[26] = 1;
+    bench.fec(&copy);
+    let stats = bench.session.stats();
+    assert_eq!((stats.packets_recovered_fec, stats.packets_missing), (0, 0));
+    bench.close();
 }
 
 #[test]
