@@ -211,7 +211,7 @@ mod tests {
     }
 
     impl Output for Gathered {
-        fn transmit(&mut self, _: &[u8]) {}
+        fn transmit(&mut self, _: (usize, usize), _: SocketAddr, _: &[u8]) {}
         fn input(&mut self, _: Time, _: Time) {}
         fn deliver_ts(&mut self, bytes: &[u8], _: Time, _: Time) {
             self.ts.extend_from_slice(bytes);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use memory::Time;
 use rtp::detect::Detector;
-use rtp::session::SessionConfig;
+use rtp::session::{LEGS_MAX, SessionConfig, TRACKS_MAX};
 use shm::EndReason;
 use srt::caller::{CallerConfig, Failure};
 use srt::crypto::{KeyMaterial, KeyState, Keys};
@@ -130,6 +130,9 @@ pub(crate) enum Admission {
     },
 }
 
+/// The sockets of RTCP, by track and leg.
+pub(crate) type RtcpSockets = [[SocketIndex; LEGS_MAX]; TRACKS_MAX];
+
 /// A session of RTP on its way to its worker, there, and on its way back.
 #[derive(Debug)]
 pub(crate) struct RtpTenancy {
@@ -138,7 +141,7 @@ pub(crate) struct RtpTenancy {
     pub(crate) id: u32,
     pub(crate) admission: Admission,
     /// Where reports to the sender leave, unless it sends its own to another socket.
-    pub(crate) rtcp_socket: SocketIndex,
+    pub(crate) rtcp_sockets: RtcpSockets,
     pub(crate) config: SessionConfig,
     pub(crate) max_bandwidth_bps: u64,
     pub(crate) over_bandwidth: OverBandwidth,

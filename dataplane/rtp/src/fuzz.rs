@@ -386,7 +386,7 @@ fn step(session: &mut Session, bench: &mut Bench, script: &mut Script<'_>) {
         200..=215 => {
             // From the source's host, and from elsewhere.
             let from = if kind < 212 { peer } else { other };
-            session.handle_rtcp(bench.now, from, script.take(), &mut bench.out);
+            session.handle_rtcp(bench.now, None, 0, from, script.take(), &mut bench.out);
             return;
         }
         216..=223 => {

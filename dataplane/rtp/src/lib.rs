@@ -53,8 +53,8 @@
 //!     fn gap(&mut self, _: usize) {}
 //! }
 //! impl Output for Print {
-//!     fn transmit(&mut self, packet: &[u8]) {
-//!         println!("send {} bytes of RTCP", packet.len());
+//!     fn transmit(&mut self, _: (usize, usize), to: SocketAddr, packet: &[u8]) {
+//!         println!("send {} bytes of RTCP to {to}", packet.len());
 //!     }
 //!     fn input(&mut self, _: Time, _: Time) {}
 //!     fn deliver_ts(&mut self, _: &[u8], _: Time, _: Time) {}

@@ -36,7 +36,7 @@ impl Sink for Count {
 }
 
 impl Output for Count {
-    fn transmit(&mut self, packet: &[u8]) {
+    fn transmit(&mut self, _: (usize, usize), _: SocketAddr, packet: &[u8]) {
         self.sent += packet.len();
     }
     fn input(&mut self, _: Time, _: Time) {}
@@ -80,7 +80,7 @@ fn packets_losses_reports_and_requests_allocate_nothing() {
                     session.handle_timeout(now, &mut out);
                 }
                 if Kind::of(&record.bytes) == Kind::Rtcp {
-                    session.handle_rtcp(now, source, &record.bytes, &mut out);
+                    session.handle_rtcp(now, None, 0, source, &record.bytes, &mut out);
                     continue;
                 }
                 let datagram = Datagram::copy_from(&slab, &record.bytes).unwrap();

@@ -16,6 +16,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use memory::Time;
+use rtp::session::{LEGS_MAX, TRACKS_MAX};
 use shm::link::{Event, EventKind};
 use shm::{EndReason, StreamKind};
 use uring::SocketIndex;
@@ -25,7 +26,7 @@ use super::placement::Place;
 use super::streams::{State, Stream};
 use crate::berth::Guest;
 use crate::config::{Purpose, SessionSetup, SocketSetup};
-use crate::messages::{Admission, Order, Role, RtpTenancy};
+use crate::messages::{Admission, Order, Role, RtcpSockets, RtpTenancy};
 
 /// How long a session is put off that could not be opened, or was ended from here.
 const PUT_OFF: Duration = Duration::from_secs(1);
@@ -321,12 +322,11 @@ impl Conductor {
         let state = State::Live { place, socket_id: id, slot };
         let stream = Stream { kind, source, listener, rule: None, state };
         self.streams.insert(setup.id.clone(), stream);
-        let rtcp = setup.sockets.iter().position(|socket| socket.purpose == Purpose::Rtcp);
         let tenancy = RtpTenancy {
             place,
             id,
             admission: Admission::Given { access: setup.access.clone(), is_ts: setup.is_ts },
-            rtcp_socket: rtcp.and_then(|at| sockets.get(at).copied()).unwrap_or(listener),
+            rtcp_sockets: rtcp_sockets(setup, sockets, listener),
             config: self.reporting(setup.config),
             max_bandwidth_bps: setup.max_bandwidth_bps,
             over_bandwidth: setup.over_bandwidth,
@@ -375,6 +375,30 @@ impl Conductor {
         self.given.forget_closed(&id);
         self.close(&id);
     }
+}
+
+/// Where reports of each track's legs leave: at the port of RTCP where there is one, else at that of
+/// RTP.
+fn rtcp_sockets(setup: &SessionSetup, sockets: &[SocketIndex], first: SocketIndex) -> RtcpSockets {
+    let mut rtcp = [[first; LEGS_MAX]; TRACKS_MAX];
+    let mut set = |track: u8, leg: u8, socket: SocketIndex| {
+        let legs = rtcp.get_mut(usize::from(track));
+        if let Some(place) = legs.and_then(|legs| legs.get_mut(usize::from(leg))) {
+            *place = socket;
+        }
+    };
+    let places = || setup.sockets.iter().map(|socket| socket.purpose).zip(sockets);
+    for (purpose, socket) in places() {
+        if let Purpose::Rtp { track, leg } = purpose {
+            set(track, leg, *socket);
+        }
+    }
+    for (purpose, socket) in places() {
+        if let Purpose::Rtcp { track, leg } = purpose {
+            set(track, leg, *socket);
+        }
+    }
+    rtcp
 }
 
 fn first_address(setup: &SessionSetup) -> SocketAddr {

@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use memory::Time;
 use rtp::detect::Detector;
 use rtp::rtcp::write::CNAME_BYTES_MAX;
-use rtp::session::{SessionConfig, TrackSetup};
+use rtp::session::{LEGS_MAX, SessionConfig, TRACKS_MAX, TrackSetup};
 use shm::counters::ConductorCounter;
 use shm::link::{Event, EventKind, Question};
 use shm::{EndReason, StreamKind};
@@ -297,7 +297,7 @@ impl Conductor {
             place,
             id: session_id,
             admission: Admission::Sender { ticket: number, sender },
-            rtcp_socket: self.parts.shared_rtcp,
+            rtcp_sockets: [[self.parts.shared_rtcp; LEGS_MAX]; TRACKS_MAX],
             config,
             max_bandwidth_bps: terms.0,
             over_bandwidth: terms.1,

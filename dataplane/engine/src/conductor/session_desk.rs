@@ -118,7 +118,7 @@ fn cut(text: &str) -> String {
 fn socket(socket: &SocketSetup) -> RtpSocketReport {
     let (purpose, track, leg) = match socket.purpose {
         Purpose::Rtp { track, leg } => ("rtp", Some(track), Some(leg)),
-        Purpose::Rtcp => ("rtcp", None, None),
+        Purpose::Rtcp { track, leg } => ("rtcp", Some(track), Some(leg)),
         Purpose::Fec => ("fec", None, None),
         Purpose::TransportStream => ("ts", None, None),
     };

@@ -115,8 +115,13 @@ pub enum Purpose {
         /// 1 for the second path of SMPTE ST 2022-7.
         leg: u8,
     },
-    /// RTCP.
-    Rtcp,
+    /// RTCP of a track's leg.
+    Rtcp {
+        /// The track.
+        track: u8,
+        /// 1 for the second path.
+        leg: u8,
+    },
     /// Error correction of SMPTE ST 2022-1 for the first track.
     Fec,
     /// A transport stream without RTP.

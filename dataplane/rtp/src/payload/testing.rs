@@ -1,5 +1,7 @@
 //! Gathers what depacketizers give, for tests.
 
+use std::net::SocketAddr;
+
 use codec::sink::{Field, Sink, Timestamps, TrackConfig};
 use memory::Time;
 
@@ -25,6 +27,8 @@ pub(crate) struct Gather {
     pub(crate) ts: Vec<u8>,
     pub(crate) ts_lost: u32,
     pub(crate) sent: Vec<Vec<u8>>,
+    /// Track, leg and address of each.
+    pub(crate) sent_to: Vec<((usize, usize), SocketAddr)>,
     pub(crate) tracks: Vec<TrackConfig>,
     pub(crate) configurations: Vec<(usize, Vec<u8>)>,
     pub(crate) fields: Vec<Field>,
@@ -81,8 +85,9 @@ impl Sink for Gather {
 }
 
 impl Output for Gather {
-    fn transmit(&mut self, packet: &[u8]) {
+    fn transmit(&mut self, of: (usize, usize), to: SocketAddr, packet: &[u8]) {
         self.sent.push(packet.to_vec());
+        self.sent_to.push((of, to));
     }
 
     fn input(&mut self, _: Time, due: Time) {

@@ -15,6 +15,7 @@
 //! has been silent for a moment after it, and is void when the source goes on.
 
 mod early;
+mod feedback;
 mod limit;
 mod stats;
 mod track;
@@ -36,18 +37,14 @@ use crate::packet::Packet;
 use crate::payload::Limits;
 use crate::reorder::Window;
 use crate::rtcp::interval::Interval;
-use crate::rtcp::write::{CNAME_BYTES_MAX, Writer};
-use crate::rtcp::{self, Compound, ReportBlock, SenderInfo};
+use crate::rtcp::write::CNAME_BYTES_MAX;
+use crate::rtcp::{self, Compound, SenderInfo};
 use crate::rtx;
 
 /// Tracks of a session.
 pub const TRACKS_MAX: usize = 4;
 /// A session without packets for this long is paused.
 const PAUSED_AFTER: Duration = Duration::from_secs(2);
-/// Between two requests for a key picture.
-const KEY_REQUEST_INTERVAL: Duration = Duration::from_millis(500);
-/// Requests for one loss.
-const KEY_REQUESTS_MAX: u32 = 10;
 
 /// What a session's memory is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +186,6 @@ pub struct Session {
     heard_at: Time,
     media_at: Option<Time>,
     early: EarlyReports,
-    rtcp_peer: Option<SocketAddr>,
     listing: Listing,
     stats: Stats,
 }
@@ -218,7 +214,6 @@ impl Session {
             heard_at: Time::ZERO,
             media_at: None,
             early: EarlyReports::default(),
-            rtcp_peer: None,
             listing: Listing::default(),
             stats: Stats::default(),
         }
@@ -253,7 +248,6 @@ impl Session {
         self.heard_at = now;
         self.media_at = None;
         self.early = EarlyReports::default();
-        self.rtcp_peer = None;
         self.stats = Stats::default();
     }
 
@@ -283,13 +277,10 @@ impl Session {
         self.tracks.iter().find(|track| track.is_undetected()).map(|track| &track.detector)
     }
 
-    /// Where RTCP is to go: where the sender's came from, else the port above its RTP.
-    pub fn rtcp_peer(&self) -> Option<SocketAddr> {
-        self.rtcp_peer.or_else(|| {
-            let mut peer = self.tracks.first()?.legs.first()?.address?;
-            peer.set_port(peer.port().checked_add(1)?);
-            Some(peer)
-        })
+    /// Where RTCP of a track's leg is to go: where the sender's came from, else the port above its
+    /// RTP on the first leg.
+    pub fn rtcp_peer(&self, track: usize, leg: usize) -> Option<SocketAddr> {
+        self.tracks.get(track).filter(|_| track < self.tracks_len)?.rtcp_peer(leg)
     }
 
     /// A datagram came from `source` on `leg` of the session's sockets: 0, or 1 for the second path of
@@ -363,10 +354,13 @@ impl Session {
         ours
     }
 
-    /// RTCP came from `source`. True when it is of the session's sender.
+    /// RTCP came from `source`, at a socket of that track's leg if of one; what is sent of the track is
+    /// answered there. True when it is of the session's sender.
     pub fn handle_rtcp<O: Output>(
         &mut self,
         now: Time,
+        track: Option<usize>,
+        leg: usize,
         source: SocketAddr,
         datagram: &[u8],
         out: &mut O,
@@ -385,7 +379,7 @@ impl Session {
         if ours {
             self.interval.packet(datagram.len());
             self.heard_at = now;
-            self.rtcp_peer = Some(source);
+            self.note_rtcp_peer(track, leg, source);
         }
         for packet in compound {
             match packet {
@@ -692,77 +686,6 @@ impl Session {
         }
     }
 
-    /// Asks for lost packets that are due.
-    fn ask_again<O: Output>(&mut self, now: Time, out: &mut O) {
-        for index in 0..self.tracks_len {
-            let Some(track) = self.tracks.get_mut(index) else { return };
-            let (Some(media), true) = (track.ssrc, track.nacks.next_timeout() <= now) else {
-                continue;
-            };
-            let mut writer = Writer::default();
-            writer.receiver_report(self.config.ssrc, std::iter::empty());
-            write_name(&mut writer, &self.config);
-            let asked = writer.nack(self.config.ssrc, media, track.nacks.due(now));
-            self.stats.nacks_sent += u64::from(asked);
-            self.send(&writer, out);
-        }
-    }
-
-    /// Asks for a key picture until one comes.
-    fn ask_key<O: Output>(&mut self, now: Time, out: &mut O) {
-        if now < self.key_request_at {
-            return;
-        }
-        let tracks = self.tracks.iter_mut().take(self.tracks_len);
-        let mut writer = Writer::default();
-        writer.receiver_report(self.config.ssrc, std::iter::empty());
-        write_name(&mut writer, &self.config);
-        if self.key_requests == 0 {
-            self.fir_number = self.fir_number.wrapping_add(1);
-        }
-        let mut keys = 0;
-        for track in tracks.filter(|track| track.is_video()) {
-            track.needs_key = false;
-            keys += track.counters.keys;
-            let Some(media) = track.ssrc else { continue };
-            if self.config.feedback.pli {
-                writer.picture_loss(self.config.ssrc, media);
-            } else {
-                writer.full_intra_request(self.config.ssrc, media, self.fir_number);
-            }
-        }
-        if self.key_requests == 0 {
-            self.keys_seen = keys;
-        }
-        self.key_requests += 1;
-        let again = self.key_requests < KEY_REQUESTS_MAX && keys <= self.keys_seen;
-        self.key_request_at = if again { now + KEY_REQUEST_INTERVAL } else { Time::NEVER };
-        self.stats.key_requests_sent += 1;
-        self.send(&writer, out);
-    }
-
-    fn send_report<O: Output>(&mut self, now: Time, out: &mut O) {
-        let mut writer = Writer::default();
-        let Self { tracks, clocks, tracks_len, config, .. } = self;
-        let tracks = tracks.iter_mut().zip(clocks.iter()).take(*tracks_len);
-        let blocks = tracks.filter_map(|(track, clock)| block(track, clock, now));
-        writer.receiver_report(config.ssrc, blocks);
-        write_name(&mut writer, config);
-        self.send(&writer, out);
-        let (since, bytes_before) = self.reported;
-        let micros = u64::try_from(now.since(since).as_micros()).unwrap_or(u64::MAX).max(1);
-        let bits = self.stats.bytes_received.saturating_sub(bytes_before).saturating_mul(8);
-        let bandwidth = bits.saturating_mul(1_000_000) / micros;
-        self.reported = (now, self.stats.bytes_received);
-        self.report_at = now + self.interval.next(2, 1, bandwidth);
-    }
-
-    fn send<O: Output>(&mut self, writer: &Writer, out: &mut O) {
-        self.interval.packet(writer.as_bytes().len());
-        self.stats.rtcp_sent += 1;
-        out.transmit(writer.as_bytes());
-    }
-
     fn end<O: Output>(&mut self, reason: EndReason, now: Time, out: &mut O) {
         for index in 0..self.tracks_len {
             self.with(index, now, out, |track, cx| {
@@ -771,38 +694,11 @@ impl Session {
             });
         }
         if self.media_at.is_some() && reason != EndReason::Goodbye {
-            let mut writer = Writer::default();
-            writer.receiver_report(self.config.ssrc, std::iter::empty());
-            write_name(&mut writer, &self.config);
-            writer.goodbye(self.config.ssrc);
-            self.send(&writer, out);
+            self.say_goodbye(out);
         }
         self.ended = Some(reason);
         (self.stats.packets_held, self.stats.packets_awaited) = (0, 0);
     }
-}
-
-/// What is reported of a track; nothing before its source is proven.
-fn block(track: &mut Track, clock: &TrackClock, now: Time) -> Option<ReportBlock> {
-    let ssrc = track.ssrc?;
-    let reception = track.legs.iter_mut().find_map(|leg| leg.source.as_mut())?.report();
-    let delay = track.report_at.map_or(0, |at| {
-        u32::try_from((now.since(at).as_nanos() << 16) / 1_000_000_000).unwrap_or(u32::MAX)
-    });
-    Some(ReportBlock {
-        ssrc,
-        fraction_lost: reception.fraction_lost,
-        cumulative_lost: reception.cumulative_lost,
-        extended_highest: reception.extended_highest,
-        jitter: reception.jitter,
-        last_report: if track.report_at.is_some() { clock.last_report() } else { 0 },
-        delay,
-    })
-}
-
-fn write_name(writer: &mut Writer, config: &SessionConfig) {
-    let (name, len) = &config.cname;
-    writer.canonical_name(config.ssrc, name.get(..usize::from(*len)).unwrap_or_default());
 }
 
 #[cfg(test)]

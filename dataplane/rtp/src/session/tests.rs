@@ -110,7 +110,7 @@ impl Bench {
     }
 
     fn rtcp(&mut self, source: SocketAddr, bytes: &[u8]) {
-        self.session.handle_rtcp(self.now, source, bytes, &mut self.out);
+        self.session.handle_rtcp(self.now, None, 0, source, bytes, &mut self.out);
         self.check();
     }
 }
@@ -378,9 +378,9 @@ fn only_what_is_of_the_sender_is_told_to_be() {
     assert!(!told(&mut bench, peer(5_004), 9, 500), "another source");
     let report = sender_report(8, 1, 0);
     let (now, out) = (bench.now, &mut bench.out);
-    assert!(!bench.session.handle_rtcp(now, elsewhere, &report, out));
-    assert!(!bench.session.handle_rtcp(now, peer(5_005), &report[..9], out), "cut");
-    assert!(bench.session.handle_rtcp(now, peer(5_005), &report, out));
+    assert!(!bench.session.handle_rtcp(now, None, 0, elsewhere, &report, out));
+    assert!(!bench.session.handle_rtcp(now, None, 0, peer(5_005), &report[..9], out), "cut");
+    assert!(bench.session.handle_rtcp(now, None, 0, peer(5_005), &report, out));
     assert!(!bench.session.handle_fec(now, elsewhere, &[0; 40], &bench.slab, out));
     // Silence long enough for another address, which has not proven itself.
     bench.pass(6_000);
@@ -456,10 +456,75 @@ fn reports_tell_reception_and_name() {
     assert!(block.delay > 65_536 / 2 && block.delay < 8 * 65_536, "{}", block.delay);
     let rtcp::Packet::SourceDescription { chunks, body } = packets[1] else { panic!() };
     assert_eq!(rtcp::canonical_names(chunks, body).next(), Some((0x1234, &b"us@h"[..])));
-    assert_eq!(bench.session.rtcp_peer(), Some(peer(5_005)));
+    assert_eq!(bench.session.rtcp_peer(0, 0), Some(peer(5_005)));
     bench.close();
     let last = bench.out.sent.last().unwrap();
     assert!(Compound::parse(last).unwrap().any(|p| matches!(p, rtcp::Packet::Goodbye { .. })));
+}
+
+/// A report: its track and leg, the port it went to, its sources and what is lost of each.
+type Reported = ((usize, usize), u16, Vec<(u32, i32)>);
+
+fn reported(bench: &Bench) -> Vec<Reported> {
+    let sent = bench.out.sent.iter().zip(&bench.out.sent_to);
+    let reports = sent.map(|(bytes, (of, to))| {
+        let first = Compound::parse(bytes).unwrap().next();
+        let Some(rtcp::Packet::ReceiverReport { blocks, .. }) = first else { panic!() };
+        let blocks = rtcp::blocks(blocks).map(|block| (block.ssrc, block.cumulative_lost));
+        (*of, to.port(), blocks.collect())
+    });
+    reports.collect()
+}
+
+#[test]
+fn picture_and_sound_each_hear_of_themselves_at_their_own_address() {
+    let opus = Format { payload_type: 97, clock_hz: 48_000, channels: 2, encoding: Encoding::Opus };
+    let mut config = setup(Some(h264()));
+    config.tracks[1] = Some(TrackSetup { format: Some(opus), ..TrackSetup::default() });
+    let mut bench = Bench::new(&config);
+    bench.send([1, 2, 4]);
+    (bench.ssrc, bench.payload_type) = (22, 97);
+    for sequence in 0..3u16 {
+        bench.raw(0, peer(5_006), &[&bench.header(sequence).encode()[..], &[0x78, 1]].concat());
+    }
+    let now = bench.now;
+    let report = sender_report(8, 10_000, 30_000);
+    bench.session.handle_rtcp(now, Some(0), 0, peer(7_000), &report, &mut bench.out);
+    bench.pass(4_000);
+    let mut reports = reported(&bench);
+    reports.truncate(2);
+    // Where the picture's came from; the port above that of sound.
+    let expected = [((0, 0), 7_000, vec![(8, 1)]), ((1, 0), 5_007, vec![(22, 0)])];
+    assert_eq!(reports, expected);
+    bench.close();
+    assert_eq!(bench.session.rtcp_peer(2, 0), None);
+    let goodbyes = &bench.out.sent_to[bench.out.sent_to.len() - 2..];
+    assert_eq!(goodbyes, [((0, 0), peer(7_000)), ((1, 0), peer(5_007))]);
+}
+
+#[test]
+fn each_leg_hears_of_itself_where_its_own_reports_come_from() {
+    let mut config = setup(Some(h264()));
+    config.feedback.nack = true;
+    let mut bench = Bench::new(&config);
+    for sequence in [1, 2, 3, 5, 6] {
+        bench.from(0, peer(5_004), sequence);
+    }
+    for sequence in [1, 2, 5, 6] {
+        bench.from(1, peer(6_004), sequence);
+    }
+    let (now, report) = (bench.now, sender_report(8, 10_000, 30_000));
+    bench.session.handle_rtcp(now, Some(0), 1, peer(6_105), &report, &mut bench.out);
+    bench.pass(50);
+    assert_eq!(bench.out.sent_to, [((0, 0), peer(5_005)); 2], "asked for on one leg");
+    bench.out.sent.clear();
+    bench.out.sent_to.clear();
+    bench.pass(4_000);
+    let mut reports = reported(&bench);
+    reports.retain(|(.., blocks)| !blocks.is_empty());
+    reports.truncate(2);
+    assert_eq!(reports, [((0, 0), 5_005, vec![(8, 1)]), ((0, 1), 6_105, vec![(8, 2)])]);
+    bench.close();
 }
 
 /// The sequence numbers that a NACK asks for.

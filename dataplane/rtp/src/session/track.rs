@@ -45,6 +45,8 @@ pub struct TrackSetup {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Leg {
     pub(super) address: Option<SocketAddr>,
+    /// Where RTCP of its sender came from.
+    pub(super) rtcp: Option<SocketAddr>,
     pub(super) heard_at: Time,
     pub(super) source: Option<Source>,
     pub(super) stats: LegStats,
@@ -258,6 +260,17 @@ impl Track {
         number >= self.reorder.base()
             && number < self.reorder.end()
             && self.reorder.at(number).is_none()
+    }
+
+    /// Where RTCP of a leg is to go: where the sender's came from, else on the first leg the port above
+    /// its RTP (RFC 3550, 11).
+    pub(super) fn rtcp_peer(&self, leg: usize) -> Option<SocketAddr> {
+        let path = self.legs.get(leg)?;
+        path.rtcp.or_else(|| {
+            let mut peer = path.address.filter(|_| leg == 0)?;
+            peer.set_port(peer.port().checked_add(1)?);
+            Some(peer)
+        })
     }
 
     /// When its source is gone, unless it goes on after its goodbye.
@@ -494,6 +507,7 @@ impl Track {
                 let moved = path.address.is_some_and(|before| before != address);
                 cx.stats.relatches += u64::from(moved);
                 path.address = Some(address);
+                path.rtcp = path.rtcp.filter(|_| !moved);
                 path.heard_at = cx.now;
                 path.source = Some(source);
                 path.stats.packets_received += 2;

@@ -113,7 +113,7 @@ impl Sink for Gather {
 }
 
 impl Output for Gather {
-    fn transmit(&mut self, packet: &[u8]) {
+    fn transmit(&mut self, _: (usize, usize), _: SocketAddr, packet: &[u8]) {
         self.sent.push(packet.to_vec());
     }
 
@@ -155,7 +155,7 @@ impl Receiver {
             let datagram = Datagram::copy_from(&self.slab, &bytes).unwrap();
             self.session.handle_rtp(self.now, record.arrival, 0, source, datagram, &mut self.out);
         } else {
-            self.session.handle_rtcp(self.now, source, &record.bytes, &mut self.out);
+            self.session.handle_rtcp(self.now, None, 0, source, &record.bytes, &mut self.out);
         }
         assert!(self.session.stats().is_balanced());
     }

@@ -272,7 +272,8 @@ impl Plan {
             let rtcp_port: u16 = within(&key, keys.rtcp_port, default, 1..=65_535)?;
             // On the same port it is told apart by its packet type.
             if rtcp_port != port {
-                self.push(&at, &place.with_port(rtcp_port), session, rtp, Purpose::Rtcp)?;
+                let purpose = Purpose::Rtcp { track, leg: 0 };
+                self.push(&at, &place.with_port(rtcp_port), session, rtp, purpose)?;
             }
         }
         self.redundancy(at, session, rtp)
@@ -293,10 +294,9 @@ impl Plan {
         self.left_out.clone_from(&description.left_out);
         let mut track_of = Vec::new();
         for medium in &description.media {
-            let place = Place::of_medium(medium, session);
             if let Some(track) = medium.leg_of.and_then(|first| track_of.get(first).copied()) {
                 track_of.push(track);
-                self.push(&key, &place, session, rtp, Purpose::Rtp { track, leg: 1 })?;
+                self.medium(&key, medium, session, rtp, (track, 1))?;
                 continue;
             }
             let index = track_of.iter().map(|track| track + 1).max().unwrap_or(0);
@@ -305,12 +305,7 @@ impl Plan {
             };
             *free = Some(medium.setup);
             track_of.push(index);
-            let purpose = Purpose::Rtp { track: index, leg: 0 };
-            self.push(&key, &place, session, rtp, purpose)?;
-            if medium.rtcp_port != medium.port {
-                let place = place.with_port(medium.rtcp_port);
-                self.push(&key, &place, session, rtp, Purpose::Rtcp)?;
-            }
+            self.medium(&key, medium, session, rtp, (index, 0))?;
             let Feedback { nack, pli, fir } = &mut self.config.feedback;
             *nack |= medium.feedback.nack;
             *pli |= medium.feedback.pli;
@@ -319,13 +314,38 @@ impl Plan {
         self.redundancy(at, session, rtp)
     }
 
+    /// The sockets of a medium that is described: RTP, and RTCP unless it comes there too.
+    fn medium(
+        &mut self,
+        key: &str,
+        medium: &Medium,
+        session: &RtpSession,
+        rtp: &RtpConfig,
+        (track, leg): (u8, u8),
+    ) -> Result<(), Error> {
+        let place = Place::of_medium(medium, session);
+        self.push(key, &place, session, rtp, Purpose::Rtp { track, leg })?;
+        if medium.rtcp_port != medium.port {
+            let place = place.with_port(medium.rtcp_port);
+            self.push(key, &place, session, rtp, Purpose::Rtcp { track, leg })?;
+        }
+        Ok(())
+    }
+
     /// The second path of SMPTE ST 2022-7 and the error correction of ST 2022-1, of the first track.
     fn redundancy(&mut self, at: &str, session: &RtpSession, rtp: &RtpConfig) -> Result<(), Error> {
         let first = self.sockets.first().map(|socket| socket.listen.port()).unwrap_or_default();
         if let Some(leg) = &session.second_leg {
             let at = format!("{at}.second_leg");
             let purpose = Purpose::Rtp { track: 0, leg: 1 };
-            self.push(&at, &Place::of_leg(leg), session, rtp, purpose)?;
+            let place = Place::of_leg(leg);
+            let port = self.push(&at, &place, session, rtp, purpose)?;
+            let rtcp_port = optional(&format!("{at}.rtcp_port"), leg.rtcp_port, 1..=65_535)?;
+            // Without one its RTCP is taken at the port of RTP.
+            if let Some(rtcp_port) = rtcp_port.filter(|rtcp_port| *rtcp_port != port) {
+                let purpose = Purpose::Rtcp { track: 0, leg: 1 };
+                self.push(&at, &place.with_port(rtcp_port), session, rtp, purpose)?;
+            }
         }
         if session.fec.unwrap_or(false) {
             let place = Place { port: Some(first.into()), ..Place::of_track(&alone(session)) };

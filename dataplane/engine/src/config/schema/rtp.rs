@@ -90,6 +90,7 @@ section! {
     RtpLeg {
         listen_addr: Option<String>,
         port: Option<u64>,
+        rtcp_port: Option<u64>,
         group: Option<String>,
         source: Option<String>,
         interface: Option<String>,

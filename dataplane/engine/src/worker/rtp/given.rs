@@ -44,13 +44,14 @@ impl<N: Network> Worker<N> {
                     Err(_) => self.count(WorkerCounter::DroppedInvalidRtp),
                 }
             }
-            (Purpose::Rtp { .. } | Purpose::Rtcp, Kind::Rtcp) => {
+            (Purpose::Rtp { track, leg } | Purpose::Rtcp { track, leg }, Kind::Rtcp) => {
+                let to = (Some(usize::from(track)), usize::from(leg));
                 self.pass_on(place, now, |session, wire| {
-                    session.receive_rtcp(now, arrival, from, payload, wire);
+                    session.receive_rtcp(now, to, arrival, from, payload, wire);
                 });
             }
-            (Purpose::Rtp { .. } | Purpose::Rtcp, _) => {
-                self.count(WorkerCounter::DroppedInvalidRtp)
+            (Purpose::Rtp { .. } | Purpose::Rtcp { .. }, _) => {
+                self.count(WorkerCounter::DroppedInvalidRtp);
             }
             (Purpose::Fec, _) => self.pass_on(place, now, |session, wire| {
                 session.receive_fec(now, arrival, from.1, payload, wire);

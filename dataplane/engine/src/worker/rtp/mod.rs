@@ -156,7 +156,7 @@ impl<N: Network> Worker<N> {
         };
         self.count(WorkerCounter::DatagramsToSessions);
         self.guarded_rtp(place, now, |session, wire| {
-            session.receive_rtcp(now, arrival, (socket, peer), datagram.payload(), wire);
+            session.receive_rtcp(now, (None, 0), arrival, (socket, peer), datagram.payload(), wire);
         });
         self.touch(place);
     }

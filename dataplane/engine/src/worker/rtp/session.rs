@@ -9,14 +9,14 @@ use memory::Time;
 use mpegts::Demuxer;
 use rtp::detect::Detector;
 use rtp::packet::Packet;
-use rtp::session::{Room, Session, SessionConfig, State};
+use rtp::session::{LEGS_MAX, Room, Session, SessionConfig, State, TRACKS_MAX};
 use shm::counters::StreamCounter;
 use shm::{EndReason, NoMediaReason, StreamSlotWriter};
 use uring::SocketIndex;
 
 use super::counters;
 use crate::clock;
-use crate::messages::{Admission, Control, RtpTenancy};
+use crate::messages::{Admission, Control, RtcpSockets, RtpTenancy};
 use crate::network::Network;
 use crate::worker::counters::Base;
 use crate::worker::publication::{FLUSH_EVERY, Publication};
@@ -39,8 +39,8 @@ pub(crate) struct RtpSession {
     session: Session,
     publication: Publication,
     tenancy: Option<Box<RtpTenancy>>,
-    /// Where reports leave.
-    rtcp_socket: SocketIndex,
+    /// Where reports of each track's legs leave.
+    rtcp_sockets: RtcpSockets,
     /// Bytes of elementary streams or transport streams handed on.
     media_bytes: u64,
     /// It carries a transport stream.
@@ -112,8 +112,7 @@ impl Raw {
 /// through the demultiplexer.
 struct Path<'a, N> {
     ring: &'a mut N,
-    socket: SocketIndex,
-    peer: Option<SocketAddr>,
+    sockets: RtcpSockets,
     demuxer: &'a mut Demuxer,
     stream: &'a mut media::Stream,
     media_bytes: &'a mut u64,
@@ -121,9 +120,9 @@ struct Path<'a, N> {
 }
 
 impl<N: Network> rtp::Output for Path<'_, N> {
-    fn transmit(&mut self, packet: &[u8]) {
-        if let Some(peer) = self.peer {
-            self.ring.send(self.socket, peer, packet);
+    fn transmit(&mut self, (track, leg): (usize, usize), to: SocketAddr, packet: &[u8]) {
+        if let Some(socket) = self.sockets.get(track).and_then(|legs| legs.get(leg)) {
+            self.ring.send(*socket, to, packet);
         }
     }
 
@@ -182,7 +181,7 @@ impl<N> Sink for Path<'_, N> {
 struct Discard;
 
 impl rtp::Output for Discard {
-    fn transmit(&mut self, _: &[u8]) {}
+    fn transmit(&mut self, _: (usize, usize), _: SocketAddr, _: &[u8]) {}
     fn input(&mut self, _: Time, _: Time) {}
     fn deliver_ts(&mut self, _: &[u8], _: Time, _: Time) {}
     fn ts_lost(&mut self, _: u32) {}
@@ -207,7 +206,7 @@ impl RtpSession {
             session: Session::new(&sizes.room),
             publication: Publication::new(sizes.program, sizes.media),
             tenancy: None,
-            rtcp_socket: SocketIndex::new(0),
+            rtcp_sockets: [[SocketIndex::new(0); LEGS_MAX]; TRACKS_MAX],
             media_bytes: 0,
             is_ts: false,
             raw: Raw::default(),
@@ -232,7 +231,7 @@ impl RtpSession {
     /// Opens a session.
     pub(crate) fn open(&mut self, mut tenancy: Box<RtpTenancy>, now: Time) {
         let bandwidth = (tenancy.max_bandwidth_bps, tenancy.over_bandwidth);
-        let RtpTenancy { config, berth, rtcp_socket, admission, .. } = &mut *tenancy;
+        let RtpTenancy { config, berth, rtcp_sockets, admission, .. } = &mut *tenancy;
         self.session.open(config, now);
         let is_used = matches!(admission, Admission::Given { is_ts: true, .. });
         let (timeout, relatch_after) = (config.timeout, config.relatch_after);
@@ -242,7 +241,7 @@ impl RtpSession {
             Admission::Sender { sender, .. } => Some(sender.peer),
             Admission::Given { .. } => None,
         };
-        self.rtcp_socket = *rtcp_socket;
+        self.rtcp_sockets = *rtcp_sockets;
         (self.media_bytes, self.is_ts, self.unshown) = (0, false, true);
         berth.info.latency_ms = latency_ms(config);
         self.publication.open(berth, bandwidth, now);
@@ -252,8 +251,7 @@ impl RtpSession {
     fn path<'a, N>(&'a mut self, wire: &'a mut Wire<'_, N>) -> (&'a mut Session, Path<'a, N>) {
         let path = Path {
             ring: wire.ring,
-            socket: self.rtcp_socket,
-            peer: self.session.rtcp_peer(),
+            sockets: self.rtcp_sockets,
             demuxer: &mut self.publication.demuxer,
             stream: &mut self.publication.stream,
             media_bytes: &mut self.media_bytes,
@@ -369,15 +367,17 @@ impl RtpSession {
     pub(crate) fn receive_rtcp<N: Network>(
         &mut self,
         now: Time,
+        (track, leg): (Option<usize>, usize),
         arrival: Time,
         (socket, peer): (SocketIndex, SocketAddr),
         datagram: &[u8],
         wire: &mut Wire<'_, N>,
     ) {
         let (session, mut path) = self.path(wire);
-        let ours = session.handle_rtcp(now, peer, datagram, &mut path);
-        if ours {
-            self.rtcp_socket = socket;
+        let ours = session.handle_rtcp(now, track, leg, peer, datagram, &mut path);
+        let legs = self.rtcp_sockets.get_mut(track.unwrap_or(0));
+        if ours && let Some(place) = legs.and_then(|legs| legs.get_mut(leg)) {
+            *place = socket;
         }
         self.heard(ours, arrival);
     }
