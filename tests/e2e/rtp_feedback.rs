@@ -4,8 +4,8 @@
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Result, ensure};
-use penstock_tests::paths::{Paths, Way};
+use anyhow::{Context, Result, ensure};
+use penstock_tests::paths::{Passing, Paths, Way, rtcp};
 use penstock_tests::process::Process;
 use penstock_tests::relay::Random;
 use penstock_tests::system::{Options, PATIENCE, Penstock, free_rtp_port, free_udp_port};
@@ -111,4 +111,137 @@ fn packets_that_a_path_loses_are_asked_for_and_sent_again() -> Result<()> {
     assert_eq!(counter(&ended, "frames_damaged"), 0, "{ended}");
     assert_eq!(counter(&ended, "packets_skipped_too_late"), 0, "{ended}");
     system.stop()
+}
+
+/// Whether a packet of H.264 begins a slice of an IDR picture (RFC 6184, 5.2 and 5.8).
+fn is_idr(packet: &[u8]) -> bool {
+    match packet.get(12..14) {
+        Some([indicator, header]) if indicator & 0x1f == 28 => header & 0x9f == 0x85,
+        Some([header, _]) => header & 0x1f == 5,
+        _ => false,
+    }
+}
+
+/// What went by of pictures and requests for them.
+#[derive(Debug, Clone, Default)]
+struct Pictures {
+    /// RTP timestamps, in order, and whether it is an IDR picture.
+    sent: Vec<(u32, bool)>,
+    /// How many pictures had been sent at each request, and its format.
+    requests: Vec<(usize, u8)>,
+}
+
+impl Pictures {
+    fn note(&mut self, passing: &Passing<'_>) {
+        if let Some(rtp) = passing.rtp().filter(|rtp| rtp.payload_type == 96) {
+            if self.sent.last().is_none_or(|(timestamp, _)| *timestamp != rtp.timestamp) {
+                self.sent.push((rtp.timestamp, false));
+            }
+            if let Some((_, idr)) = self.sent.last_mut() {
+                *idr |= is_idr(passing.bytes);
+            }
+        }
+        if passing.is_answer {
+            let requests = rtcp(passing.bytes).into_iter().filter(|(kind, ..)| *kind == 206);
+            self.requests.extend(requests.map(|(_, format, _)| (self.sent.len(), format)));
+        }
+    }
+}
+
+/// A picture is lost of a sender that codes none by itself that could be joined at.
+fn a_lost_picture_is_answered(feedback: &str, format: u8) -> Result<()> {
+    const LOST: usize = 100;
+    let (port, answers) = (free_rtp_port()?, free_udp_port()?);
+    let system = start(&format!(
+        "{{id: key, port: {port}, payload_type: 96, codec: H264/90000, feedback: [{feedback}], \
+         latency: 100ms, latency_max: 200ms, reorder_packets: 0}}"
+    ))?;
+    let pictures = Noted::<Pictures>::default();
+    let noted = pictures.clone();
+    let paths = Paths::start(&ways(port, answers), move |passing| {
+        noted.note(|pictures| pictures.note(passing));
+        passing.rtp().is_none() || noted.read().sent.len() != LOST
+    })?;
+    let pipeline = format!(
+        "rtpsession name=s rtp-profile=avpf {} ! rtph264pay pt=96 mtu=1200 ! s.send_rtp_sink {}",
+        noise(200, "key-int-max=10000 option-string=scenecut=0"),
+        session_ports(paths.port(0), paths.port(1), answers)
+    );
+    gstreamer(&system, &pipeline)?.succeed(PATIENCE)?;
+    let ended = system.wait_stream("key", "lost", |stream| stream["status"] == "lost")?;
+    let Pictures { sent, requests } = pictures.read();
+    let keys: Vec<usize> = (0..sent.len()).filter(|at| sent[*at].1).collect();
+    let (asked, _) = *requests.first().context("a request")?;
+    ensure!(requests.iter().all(|(_, it)| *it == format), "{requests:?}");
+    ensure!(asked > LOST && keys[0] == 0, "{keys:?} {requests:?}");
+    ensure!((2..=1 + requests.len()).contains(&keys.len()), "{keys:?} {requests:?}");
+    // By the sender's own clock: the request brings it, within a second of pictures.
+    ensure!((asked - 1..asked + 25).contains(&keys[1]), "{keys:?} {requests:?}");
+    assert_eq!(counter(&ended, "key_requests_sent"), requests.len() as u64, "{ended}");
+    assert_eq!(counter(&ended, "frames_key"), keys.len() as u64, "{ended}");
+    assert_eq!(counter(&ended, "nacks_sent"), 0, "{ended}");
+    system.stop()
+}
+
+#[test]
+fn a_lost_picture_is_answered_with_a_key_picture_that_pli_asks_for() -> Result<()> {
+    a_lost_picture_is_answered("pli", 1)
+}
+
+#[test]
+fn a_lost_picture_is_answered_with_a_key_picture_that_fir_asks_for() -> Result<()> {
+    a_lost_picture_is_answered("fir", 4)
+}
+
+/// Every other matrix of five by five, from the second on, loses those of its packets, and has only
+/// its rows or only its columns corrected.
+fn error_correction(kind: &str, is_lost: fn(u32) -> bool) -> Result<()> {
+    const LOSES_UNTIL: u32 = 500;
+    let port = free_udp_port()?;
+    let system = start(&format!(
+        "{{id: fec, port: {port}, rtcp_port: {port}, payload_type: 33, fec: true}}"
+    ))?;
+    let lost = Noted::<u64>::default();
+    let (noted, mut first) = (lost.clone(), None);
+    let ways = [0, 2, 4].map(|above| Way { to: port + above, answers: None });
+    let paths = Paths::start(&ways, move |passing| {
+        let Some(rtp) = passing.rtp().filter(|_| passing.path == 0) else { return true };
+        let number = u32::from(rtp.sequence.wrapping_sub(*first.get_or_insert(rtp.sequence)));
+        let loses = number < LOSES_UNTIL && number / 25 % 2 == 1 && is_lost(number % 25);
+        noted.note(|lost| *lost += u64::from(loses));
+        !loses
+    })?;
+    let (columns, rows) = (kind == "columns", kind == "rows");
+    let pipeline = format!(
+        "{} ! h264parse ! mpegtsmux alignment=7 ! rtpmp2tpay pt=33 ssrc=0 \
+         ! rtpst2022-1-fecenc name=fec columns=5 rows=5 enable-column-fec={columns} \
+         enable-row-fec={rows} ! udpsink host=127.0.0.1 port={} \
+         fec.fec_0 ! udpsink host=127.0.0.1 port={} async=false \
+         fec.fec_1 ! udpsink host=127.0.0.1 port={} async=false",
+        noise(150, "key-int-max=25"),
+        paths.port(0),
+        paths.port(1),
+        paths.port(2),
+    );
+    gstreamer(&system, &pipeline)?.succeed(PATIENCE)?;
+    let ended = system.wait_stream("fec", "lost", |stream| stream["status"] == "lost")?;
+    let lost = lost.read();
+    ensure!(lost >= 50, "{lost}");
+    assert_eq!(counter(&ended, "packets_recovered_fec"), lost, "{ended}");
+    assert_eq!(counter(&ended, "packets_skipped_too_late"), 0, "{ended}");
+    // Corrections of the first matrix may overtake its media: of whom they are is not known then.
+    ensure!(counter(&ended, "fec_invalid") <= 10, "{ended}");
+    assert_eq!(counter(&ended, "frames_published"), 150, "{ended}");
+    system.stop()
+}
+
+#[test]
+fn rows_of_gstreamers_error_correction_bring_a_loss_in_each_back() -> Result<()> {
+    // One in each row, in columns that differ.
+    error_correction("rows", |at| at % 5 == (at / 5 * 2 + 1) % 5)
+}
+
+#[test]
+fn columns_of_gstreamers_error_correction_bring_a_whole_row_back() -> Result<()> {
+    error_correction("columns", |at| at / 5 == 2)
 }
