@@ -184,6 +184,7 @@ pub struct Session {
     keys_seen: u64,
     fir_number: u8,
     heard_at: Time,
+    due: Time,
     media_at: Option<Time>,
     early: EarlyReports,
     listing: Listing,
@@ -212,6 +213,7 @@ impl Session {
             keys_seen: 0,
             fir_number: 0,
             heard_at: Time::ZERO,
+            due: Time::ZERO,
             media_at: None,
             early: EarlyReports::default(),
             listing: Listing::default(),
@@ -246,6 +248,7 @@ impl Session {
         self.key_requests = 0;
         self.keys_seen = 0;
         self.heard_at = now;
+        self.due = Time::ZERO;
         self.media_at = None;
         self.early = EarlyReports::default();
         self.stats = Stats::default();
@@ -476,6 +479,7 @@ impl Session {
             limits: &self.config.limits,
             stats: &mut self.stats,
             now,
+            due: &mut self.due,
             slots_max: self.config.slots_max,
             asks: self.config.feedback.nack,
             listing: &mut self.listing,

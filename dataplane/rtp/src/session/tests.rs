@@ -839,3 +839,23 @@ fn slots_beyond_the_share_are_not_held() {
     assert!(bench.session.stats().window_overruns > 0);
     bench.close();
 }
+
+#[test]
+fn what_waited_is_due_when_the_hole_before_it_is_filled_or_given_up() {
+    let mut bench = Bench::new(&setup(Some(h264())));
+    bench.send(0..4);
+    assert_eq!(bench.out.due, START, "when it came");
+    bench.now = START + Duration::from_millis(10);
+    bench.send([5]);
+    let filled = START + Duration::from_millis(30);
+    bench.now = filled;
+    bench.send([4]);
+    assert_eq!(bench.out.due, filled);
+    bench.send([7]);
+    let given_up = bench.session.next_timeout();
+    // The timer is served late.
+    bench.now = given_up + Duration::from_millis(5);
+    bench.session.handle_timeout(bench.now, &mut bench.out);
+    assert_eq!((bench.out.due, bench.pictures().len()), (given_up, 7));
+    bench.close();
+}

@@ -110,6 +110,9 @@ pub(super) struct Context<'a, O> {
     pub(super) limits: &'a Limits,
     pub(super) stats: &'a mut Stats,
     pub(super) now: Time,
+    /// Since when what is delivered could be: when the packet that made it so came, or when the one
+    /// before was given up. Does not go back.
+    pub(super) due: &'a mut Time,
     pub(super) slots_max: u32,
     /// Missing packets are asked for.
     pub(super) asks: bool,
@@ -428,7 +431,12 @@ impl Track {
 
     /// Delivers what has come to be in order, or is given up.
     pub(super) fn run<O: Output>(&mut self, cx: &mut Context<'_, O>) {
-        while let Some(ready) = self.reorder.next(cx.now) {
+        loop {
+            let given_up_at = self.reorder.next_timeout();
+            if given_up_at <= cx.now {
+                *cx.due = (*cx.due).max(given_up_at);
+            }
+            let Some(ready) = self.reorder.next(cx.now) else { return };
             self.deliver(ready, cx);
         }
     }
@@ -600,6 +608,7 @@ impl Track {
             cx.stats.packets_dropped_undetected += 1;
             return None;
         }
+        *cx.due = (*cx.due).max(packet.arrival.min(cx.now));
         let before = self.reorder.end();
         while let Some(ready) = self.reorder.make_room(number) {
             cx.stats.window_overruns += 1;
@@ -688,7 +697,7 @@ impl Track {
                     return;
                 }
                 let (timestamp, arrival) = (packet.header.timestamp, packet.arrival);
-                let due = cx.now;
+                let due = *cx.due;
                 cx.listing.tell(cx.out);
                 cx.out.input(arrival, due);
                 let pts = cx.line.stamp(cx.clocks, cx.index, timestamp, arrival);
@@ -705,7 +714,7 @@ impl Track {
         self.needs_key |= self.is_video();
         let Some(depacketizer) = &mut self.depacketizer else { return };
         cx.listing.tell(cx.out);
-        cx.out.input(cx.now, cx.now);
+        cx.out.input(*cx.due, *cx.due);
         let mut to = outlet(cx, &mut self.counters, Timestamps::default());
         depacketizer.lost(&mut to, packets, &mut self.held);
     }

@@ -65,6 +65,8 @@ struct Raw {
     is_used: bool,
     address: Option<SocketAddr>,
     heard_at: Time,
+    /// When the last datagram came; does not go back.
+    due: Time,
     received: u64,
     received_bytes: u64,
     dropped_source: u64,
@@ -294,7 +296,8 @@ impl RtpSession {
         self.is_ts = true;
         self.media_bytes += datagram.len() as u64;
         let Publication { demuxer, stream, .. } = &mut self.publication;
-        stream.input(arrival, now);
+        self.raw.due = self.raw.due.max(arrival.min(now));
+        stream.input(arrival, self.raw.due);
         demuxer.push(datagram, stream);
         self.show_source(self.raw.address);
     }
