@@ -18,7 +18,8 @@
 //! - A reader takes every byte for hostile: it gets whole published frames, consistent records and
 //!   valid text, or an error that says what is wrong; it neither panics nor loops for ever. It works
 //!   while the dataplane runs and after it died, at whatever moment.
-//! - Shared bytes are touched as 64-bit atomics only, never through a `&[u8]`.
+//! - Shared bytes are touched as 64-bit atomics only, or in runs by stores that do the same
+//!   (`store.rs`), never through a `&[u8]`.
 //! - Memory is allocated whole when a segment is made; running out is an error there, no signal
 //!   later. Segments are sealed: whoever holds one can neither write nor resize it.
 //!
@@ -70,6 +71,7 @@ mod ring;
 mod segment;
 mod seqlock;
 mod spreads;
+mod store;
 mod text;
 
 pub use directory::{

@@ -18,8 +18,8 @@ use std::ops::Range;
 use std::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
 use crate::layout::WORD;
-use crate::primitive::Ordering;
 use crate::segment::Words;
+use crate::store::store_all;
 
 #[derive(Debug)]
 pub(crate) struct Lane {
@@ -105,12 +105,8 @@ impl Lane {
         if !whole.is_empty() {
             let (one, two) = self.words.run(at, whole.len());
             let (whole_one, whole_two) = whole.split_at(one.len());
-            for (word, bytes) in one.iter().zip(whole_one) {
-                word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
-            }
-            for (word, bytes) in two.iter().zip(whole_two) {
-                word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
-            }
+            store_all(one, whole_one);
+            store_all(two, whole_two);
         }
         self.carry = last_word(bytes, partial.len());
         self.open_len += bytes.len();
