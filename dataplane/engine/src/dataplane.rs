@@ -54,7 +54,7 @@ pub enum Error {
     /// the memory sum of {needed} bytes is above ingestion.memory.max_total {limit}; lower
     /// ingestion.max_connections, ingestion.srt.max_bandwidth or ingestion.gop, or raise the limit
     #[error(
-        "the memory sum of {needed} bytes is above ingestion.memory.max_total {limit}; lower ingestion.max_connections, ingestion.srt.max_bandwidth or ingestion.gop, or raise the limit\n{budget}"
+        "the memory sum of {needed} bytes is above ingestion.memory.max_total {limit}; lower ingestion.max_connections, ingestion.rtp.max_sessions, max_bandwidth of ingestion.srt or ingestion.rtp, or ingestion.gop, or raise the limit\n{budget}"
     )]
     OverBudget {
         /// The sum.
