@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use penstock_tests::generate::AccessUnit;
-use penstock_tests::generate::av1;
 use penstock_tests::generate::clips::{self, AAC, Shape, run};
 use penstock_tests::generate::mux::Stream;
 use penstock_tests::generate::pack::{Packing, mux, pack};
+use penstock_tests::generate::{av1, jpegxs};
 use penstock_tests::oracle::Frame;
 use penstock_tests::system::Penstock;
 use serde_json::Value;
@@ -43,12 +43,12 @@ fn mpeg2_and_mpeg1_are_framed_as_ffmpeg_finds_them() -> Result<()> {
     system.stop()
 }
 
-fn is_each_unit(frames: &[Frame], units: &[AccessUnit], first_pts: u64) -> Result<()> {
+fn is_each_unit(codec: &str, frames: &[Frame], units: &[AccessUnit], first_pts: u64) -> Result<()> {
     ensure!(frames.len() == units.len(), "{} frames of {}", frames.len(), units.len());
     for (frame, unit) in frames.iter().zip(units) {
         let pts = Some(unit.pts - units[0].pts + first_pts);
         let told = (frame.codec.as_str(), frame.class.as_str(), frame.key, frame.damaged);
-        ensure!(told == ("av1", unit.class, unit.key, false), "{frame:?}");
+        ensure!(told == (codec, unit.class, unit.key, false), "{frame:?}");
         ensure!((frame.pts, frame.dts) == (pts, pts), "{frame:?}, not {pts:?}");
         ensure!(frame.sha256 == unit.sha256() && frame.size == unit.bytes.len(), "{frame:?}");
     }
@@ -68,7 +68,7 @@ fn av1_is_stored_as_in_matroska_whatever_carries_it() -> Result<()> {
         let id = format!("{name}_unnamed");
         let frames = frames_of(&system, &id, &unnamed)?;
         let first = frames.first().and_then(|frame| frame.pts).context("no frame")?;
-        is_each_unit(&frames, &units, first).context(id.clone())?;
+        is_each_unit("av1", &frames, &units, first).context(id.clone())?;
         let track = track_of(&system, &id)?;
         let told = (&track["codec"], &track["width"], &track["height"], &track["profile"]);
         let wanted = (&"av1".into(), &320.into(), &180.into(), &"Main".into());
@@ -83,7 +83,48 @@ fn av1_is_stored_as_in_matroska_whatever_carries_it() -> Result<()> {
             let packed = pack(carried, Packing::OnePerUnit, true);
             std::fs::write(&path, mux(&[(Stream::av1(VIDEO), packed)], 25))?;
             let id = format!("{name}_{form}");
-            is_each_unit(&frames_of(&system, &id, &path)?, &units, 90_000).context(id)?;
+            is_each_unit("av1", &frames_of(&system, &id, &path)?, &units, 90_000).context(id)?;
+        }
+    }
+    system.stop()
+}
+
+/// Frames of JPEG XS, and what carries each in a transport stream: its header and the codestreams of
+/// its fields.
+fn jpegxs_frames(interlaced: bool) -> (Vec<AccessUnit>, Vec<AccessUnit>) {
+    let pictures = jpegxs::pictures(40, interlaced, 220);
+    let frame = |fields: &[jpegxs::Picture]| {
+        let bytes = fields.iter().flat_map(jpegxs::Picture::codestream).collect();
+        AccessUnit { bytes, field: None, ..fields[0].unit() }
+    };
+    let units: Vec<_> = pictures.chunks(if interlaced { 2 } else { 1 }).map(frame).collect();
+    let carried = units.iter().map(|unit| {
+        let bytes = [jpegxs::jxes(interlaced), unit.bytes.clone()].concat();
+        AccessUnit { bytes, ..unit.clone() }
+    });
+    let carried = carried.collect();
+    (units, carried)
+}
+
+#[test]
+fn jpeg_xs_is_a_frame_a_pes_packet_of_one_picture_or_two_fields() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let system = Penstock::start(&options())?;
+    for (id, interlaced) in [("progressive", false), ("interlaced", true)] {
+        let (units, carried) = jpegxs_frames(interlaced);
+        for (form, packing, bounded) in
+            [("bounded", Packing::OnePerUnit, true), ("open", Packing::OnePerUnit, false)]
+        {
+            let path = folder.path().join(format!("{id}_{form}.ts"));
+            let packed = pack(&carried, packing, bounded);
+            std::fs::write(&path, mux(&[(Stream::jpegxs(VIDEO), packed)], 25))?;
+            let id = format!("{id}_{form}");
+            let frames = frames_of(&system, &id, &path)?;
+            is_each_unit("jpegxs", &frames, &units, 90_000).context(id.clone())?;
+            let track = track_of(&system, &id)?;
+            let told = (&track["codec"], &track["width"], &track["height"], &track["profile"]);
+            let wanted = (&"jpegxs".into(), &1920.into(), &1080.into(), &"Main 422.10".into());
+            ensure!(told == wanted, "{id}: {track}");
         }
     }
     system.stop()

@@ -40,6 +40,12 @@ impl Stream {
         Self { descriptors, ..Self::of(pid, 0x06, 0xBD) }
     }
 
+    /// JPEG XS on a PID, by its type and the first fields of its descriptor.
+    pub fn jpegxs(pid: u16) -> Self {
+        let descriptors = [0x3F, 5, 0x14, 0, 0x07, 0x80, 0x04].to_vec();
+        Self { descriptors, ..Self::of(pid, 0x32, 0xE0) }
+    }
+
     fn of(pid: u16, stream_type: u8, stream_id: u8) -> Self {
         Self { pid, stream_type, stream_id, descriptors: Vec::new() }
     }
