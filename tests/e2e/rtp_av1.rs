@@ -47,7 +47,7 @@ fn senders_that_cut_in_each_way_the_format_allows_are_recognised_and_whole() -> 
         Cut { delimited: true, ..Cut::default() },
         Cut { announced: false, ..Cut::default() },
         Cut { padded: true, counted: false, ..Cut::default() },
-        Cut { payload_bytes: 60, ..Cut::default() },
+        Cut { payload_bytes: 30, ..Cut::default() },
         Cut { payload_bytes: 1_400, apart: true, counted: false, ..Cut::default() },
     ];
     let receiver = Receiver::start(8, "")?;

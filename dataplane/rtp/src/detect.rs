@@ -10,8 +10,7 @@ use memory::Time;
 use crate::format::{CONFIGURATION_BYTES_MAX, Encoding, Format};
 use crate::packet::Header;
 use crate::payload::aac::{self, AacParameters};
-use crate::payload::jpegxs::{self, Trace};
-use crate::payload::{ParameterSets, Shape, av1, h264, hevc};
+use crate::payload::{ParameterSets, Shape, av1, h264, hevc, jpegxs};
 
 /// Packets by which there is a verdict.
 pub const PACKETS_MAX: u32 = 100;
@@ -82,8 +81,8 @@ pub enum Verdict {
 pub struct Detector {
     packets: u32,
     evidence: [Evidence; CANDIDATES.len()],
-    goes_on: Option<bool>,
-    trace: Option<Trace>,
+    av1: Option<av1::Trace>,
+    jpeg_xs: Option<jpegxs::Trace>,
     before: Option<(u16, u32)>,
     /// First timestamp and its arrival.
     first: Option<(u32, Time)>,
@@ -121,8 +120,8 @@ impl Detector {
         }
         self.packets += 1;
         if !follows {
-            self.goes_on = None;
-            self.trace = None;
+            self.av1 = None;
+            self.jpeg_xs = None;
         }
         let step = self.before.filter(|_| follows).map(|(_, at)| header.timestamp.wrapping_sub(at));
         for (candidate, place) in CANDIDATES.iter().zip(0..) {
@@ -154,13 +153,13 @@ impl Detector {
             Candidate::H264 => h264::looks_right(payload).into(),
             Candidate::Hevc => hevc::looks_right(payload).into(),
             Candidate::Av1 => {
-                let look = av1::looks_right(payload, self.goes_on);
-                self.goes_on = look.map(|(_, goes_on)| goes_on);
+                let look = av1::looks_right(payload, header.timestamp, header.marker, self.av1);
+                self.av1 = look.map(|(_, trace)| trace);
                 look.map(|(shape, _)| shape).into()
             }
             Candidate::JpegXs => {
-                let look = jpegxs::looks_right(payload, header.marker, self.trace);
-                self.trace = look.map(|(_, trace)| trace);
+                let look = jpegxs::looks_right(payload, header.marker, self.jpeg_xs);
+                self.jpeg_xs = look.map(|(_, trace)| trace);
                 look.map(|(shape, _)| shape).into()
             }
             Candidate::MpegTs => transport_stream(payload).into(),
@@ -414,6 +413,42 @@ mod tests {
         });
         let (verdict, _) = verdict(packets);
         assert!(matches!(codec(verdict), Some(Encoding::Hevc { .. })), "{verdict:?}");
+    }
+
+    /// A byte as of a coder of entropy.
+    fn noise(at: u32) -> u8 {
+        (at.wrapping_add(7).wrapping_mul(2_654_435_761) >> 24) as u8
+    }
+
+    #[test]
+    fn a_key_frame_of_av1_is_told_by_its_first_packets_however_many_it_has() {
+        // A sequence header and a frame that goes on over hundreds of packets.
+        let packets = (0..400).map(|at: u32| {
+            let mut payload = match at {
+                0 => vec![0x68, 10, 0x08, 0, 0, 0, 1, 2, 3, 4, 5, 6, 0x30, 0x10],
+                399 => vec![0x90],
+                _ => vec![0xd0],
+            };
+            payload.extend((0..1_000).map(|byte| noise(at * 1_000 + byte)));
+            (0, at == 399, payload)
+        });
+        let (verdict, seen) = verdict(packets);
+        assert_eq!((codec(verdict), seen), (Some(Encoding::Av1), 4));
+    }
+
+    #[test]
+    fn av1_that_is_joined_between_key_frames_of_a_packet_a_unit_is_told() {
+        let packets = (0..100).map(|at: u32| {
+            let payload = match at % 2 {
+                0 => [&[0x10, 0x30, 0x30][..], &[noise(at), noise(at + 500), 9]].concat(),
+                // A frame that is shown now.
+                _ => vec![0x10, 0x18, 0xb8],
+            };
+            (at * 3_600, true, payload)
+        });
+        let (verdict, seen) = verdict(packets);
+        assert_eq!(codec(verdict), Some(Encoding::Av1), "{verdict:?}");
+        assert!(seen <= 12, "{seen}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! AV1 and JPEG XS by packetizers of the tests, written from the formats' texts: no sender for either
-//! is on this machine. The AV1 stream is libaom's; the JPEG XS pictures are bytes between the
+//! AV1 as FFmpeg sends it, and AV1 and JPEG XS by packetizers of the tests, written from the formats'
+//! texts. The AV1 streams are those of libaom and SVT-AV1; the JPEG XS pictures are bytes between the
 //! codestream's first and last marker.
 #![allow(clippy::cast_possible_truncation, reason = "tests make bytes of numbers")]
 
@@ -7,7 +7,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Receiver, Record, vector};
+use common::{Receiver, Record, capture, timestamps, vector};
 use memory::Time;
 use rtp::format::{Encoding, Format};
 use rtp::packet::Header;
@@ -144,6 +144,56 @@ fn av1_comes_out_obu_by_obu_however_it_is_cut() {
         for (frame, (at, obus)) in frames.iter().zip((0u64..).zip(&units)) {
             assert!(!frame.damaged && frame.ended);
             assert_eq!((frame.pts, &frame.bytes), (at * 3_600, &obus.concat()));
+        }
+    }
+}
+
+/// What FFmpeg sent, and what it sent from. SVT-AV1 codes frames that are not shown at first.
+const BY_FFMPEG: [(&str, &str); 2] =
+    [("av1_ffmpeg", "av1.src.obu"), ("av1_svt_ffmpeg", "av1_svt.src.obu")];
+
+#[test]
+fn av1_of_ffmpeg_comes_out_obu_by_obu() {
+    for (name, source) in BY_FFMPEG {
+        let source = vector(source);
+        let units = temporal_units(&source);
+        let packets: Vec<Record> = capture(name).into_iter().filter(Record::is_rtp).collect();
+        for encoding in [None, Some(Encoding::Av1)] {
+            let receiver = receive(&packets, encoding);
+            assert_eq!(receiver.tracks()[0].codec, codec::sink::Codec::Av1, "{name}");
+            let frames = receiver.frames();
+            assert_eq!((frames.len(), units.len()), (50, 50), "{name}");
+            for (at, (frame, obus)) in frames.iter().zip(&units).enumerate() {
+                assert!(!frame.damaged && frame.ended, "{name}, frame {at}");
+                assert_eq!(frame.bytes, obus.concat(), "{name}, frame {at}");
+                assert_eq!(frame.pts, frames[0].pts + 3_600 * at as u64, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn whichever_packet_of_ffmpeg_is_lost_only_its_unit_of_av1_is_torn() {
+    for (name, source) in BY_FFMPEG {
+        let source = vector(source);
+        let units = temporal_units(&source);
+        let packets: Vec<Record> = capture(name).into_iter().filter(Record::is_rtp).collect();
+        let times = timestamps(&packets);
+        let unit_of = |record: &Record| {
+            let timestamp = Header::parse(&record.bytes).unwrap().timestamp;
+            times.iter().position(|time| *time == timestamp).unwrap()
+        };
+        let known = packets.iter().position(|record| unit_of(record) == 4).unwrap();
+        for lost in known..packets.len() {
+            let mut kept = packets.clone();
+            let torn = unit_of(&kept.remove(lost));
+            let receiver = receive(&kept, Some(Encoding::Av1));
+            let clean: Vec<_> = receiver.frames().iter().filter(|frame| !frame.damaged).collect();
+            let whole: Vec<_> = (0..units.len()).filter(|unit| *unit != torn).collect();
+            assert_eq!(clean.len(), whole.len(), "{name} without packet {lost}, of unit {torn}");
+            for (frame, unit) in clean.iter().zip(whole) {
+                assert_eq!(frame.bytes, units[unit].concat(), "{name} without {lost}");
+            }
         }
     }
 }

@@ -129,6 +129,10 @@ impl Av1 {
 
     pub(crate) fn finish<O: Output>(&mut self, to: &mut Outlet<'_, O>, held: &mut Held) {
         self.abandon(to, held);
+        if !self.unmarked {
+            // Its marker did not come.
+            self.unit.damage(to);
+        }
         self.unit.end(to);
     }
 
@@ -418,22 +422,58 @@ pub(crate) fn leb128(bytes: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-/// Whether a payload could be AV1, for detection. `goes_on` is the Y of the packet before.
-pub(crate) fn looks_right(payload: &[u8], goes_on: Option<bool>) -> Option<(Shape, bool)> {
+/// What of a packet of AV1 its successor is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Trace {
+    timestamp: u32,
+    marker: bool,
+    goes_on: bool,
+    /// What goes on began with a sequence.
+    proven: bool,
+}
+
+/// Whether a payload could be AV1, for detection, given the packet before it.
+pub(crate) fn looks_right(
+    payload: &[u8],
+    timestamp: u32,
+    marker: bool,
+    before: Option<Trace>,
+) -> Option<(Shape, Trace)> {
     let (&head, elements) = payload.split_first()?;
+    let (continues, goes_on) = (head & Z != 0, head & Y != 0);
+    // Reserved bits are ignored by receivers, and zero from senders. Units end with the marker.
+    if head & 7 != 0 || (continues && head & N != 0) || (goes_on && marker) {
+        return None;
+    }
+    let torn =
+        |before: Trace| before.goes_on != continues || (continues && before.timestamp != timestamp);
+    if before.is_some_and(torn) {
+        return None;
+    }
+    let starts = elements_look_right(head, elements)? && head & N != 0;
+    let proven = starts || (continues && before.is_some_and(|before| before.proven));
+    // The end of an OBU that the packet before began: both say so.
+    let joined = before.is_some() && continues && !goes_on;
+    // A unit in a packet of its own.
+    let alone = before.is_some_and(|before| before.marker) && marker && !continues;
+    let shape = if starts {
+        Shape::Proof
+    } else if joined || proven || alone {
+        Shape::Likely
+    } else {
+        Shape::Weak
+    };
+    Some((shape, Trace { timestamp, marker, goes_on, proven: proven && goes_on }))
+}
+
+/// Whether these elements could be OBUs, or parts of some; true when there is a sequence header.
+fn elements_look_right(head: u8, elements: &[u8]) -> Option<bool> {
     let continues = head & Z != 0;
-    // Reserved bits are ignored by receivers, and zero from senders.
-    if head & 7 != 0 || elements.is_empty() || (continues && head & N != 0) {
-        return None;
-    }
-    if goes_on.is_some_and(|goes_on| goes_on != continues) {
-        return None;
-    }
     let count = usize::from(head >> 4 & 3);
     let (mut at, mut number, mut sequence) = (0, 0, false);
     // Only what stands at the start of a unit came so far.
     let mut at_start = !continues;
-    while at < elements.len() {
+    while at < elements.len() || number == 0 {
         number += 1;
         let rest = elements.get(at..)?;
         let (skip, len) =
@@ -457,17 +497,7 @@ pub(crate) fn looks_right(payload: &[u8], goes_on: Option<bool>) -> Option<(Shap
         }
         at += skip + len;
     }
-    if count > 0 && number != count {
-        return None;
-    }
-    // The end of an OBU that the packet before began: both say so.
-    let joined = goes_on == Some(true) && continues && head & Y == 0;
-    let shape = match (head & N != 0 && sequence, joined) {
-        (true, _) => Shape::Proof,
-        (false, true) => Shape::Likely,
-        (false, false) => Shape::Weak,
-    };
-    Some((shape, head & Y != 0))
+    (count == 0 || number == count).then_some(sequence)
 }
 
 #[cfg(test)]
@@ -583,6 +613,17 @@ mod tests {
         bench.packet(5, true, &frame).packet(6, false, &plain).packet(7, true, &plain);
         let frames: Vec<_> = (5..8).map(|at| unit(at, &WRITTEN[4..])).collect();
         assert_eq!(bench.done(), frames);
+    }
+
+    #[test]
+    fn a_last_unit_without_the_marker_that_others_had_is_damaged() {
+        let frame = &WRITTEN[4..];
+        let mut bench = Av1Bench::new();
+        bench.packet(5, true, &[&[0x18][..], &FRAME].concat());
+        assert_eq!(bench.packet(6, false, &plain()).done(), [unit(5, frame), damaged(6, frame)]);
+        let mut bench = Av1Bench::new();
+        bench.packet(5, false, &[&[0x18][..], &FRAME].concat());
+        assert_eq!(bench.packet(6, false, &plain()).done(), [unit(5, frame), unit(6, frame)]);
     }
 
     #[test]
@@ -719,10 +760,11 @@ mod tests {
     fn a_delimiter_in_front_says_nothing_against_the_format() {
         let sequence = [0x08, 0, 0, 0, 1, 2, 3];
         let first = [&[0x38, 1, 0x10, 7][..], &sequence, &FRAME].concat();
-        assert_eq!(looks_right(&first, None), Some((Shape::Proof, false)));
-        assert_eq!(looks_right(&[0x20, 1, 0x10, 0x30, 3], None), Some((Shape::Weak, false)));
-        assert_eq!(looks_right(&[0x20, 2, 0x30, 3, 0x10], None), None, "behind a frame");
-        assert_eq!(looks_right(&[0x20, 3, 0x10, 1, 2, 0x30], None), None, "with content");
+        let look = |payload: &[u8]| looks_right(payload, 0, true, None).map(|(shape, _)| shape);
+        assert_eq!(look(&first), Some(Shape::Proof));
+        assert_eq!(look(&[0x20, 1, 0x10, 0x30, 3]), Some(Shape::Weak));
+        assert_eq!(look(&[0x20, 2, 0x30, 3, 0x10]), None, "behind a frame");
+        assert_eq!(look(&[0x20, 3, 0x10, 1, 2, 0x30]), None, "with content");
     }
 
     #[test]
