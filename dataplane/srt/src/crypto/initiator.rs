@@ -1,4 +1,5 @@
-//! The caller's side of keys: it makes them, announces them and changes them
+//! The sender's side of keys: a caller makes them, a listener takes the caller's over, and each
+//! announces and changes them
 //! (draft-sharabayko-srt-01, 6.1.6).
 //!
 //! ```text
@@ -75,14 +76,33 @@ impl Initiator {
         let mut salt = [0; SALT_BYTES];
         generator.fill(&mut salt);
         let kek = Kek::derive(passphrase, &salt, suite.size);
-        Self::with(suite, refresh, kek, salt, generator)
+        let key = generator.key();
+        Self::with(suite, refresh, kek, salt, (Parity::Even, key), generator)
+    }
+
+    /// Takes over the key of a caller's conclusion: a listener encrypts with it too, and announces
+    /// keys of its own in its time. `None` when it was wrapped with another passphrase or there are
+    /// two.
+    pub fn answering(
+        passphrase: &Passphrase,
+        material: &KeyMaterial,
+        refresh: Refresh,
+        seed: &[u8; 32],
+    ) -> Option<Self> {
+        let Parities::One(parity) = material.parities() else { return None };
+        let (suite, salt) = (material.suite(), material.salt());
+        let kek = Kek::derive(passphrase, &salt, suite.size);
+        let mut key = Zeroizing::new([0; KEY_BYTES_MAX]);
+        kek.unwrap_bytes(material.wrapped(), key.as_mut_slice())?;
+        Self::with(suite, refresh, kek, salt, (parity, key), Generator::new(seed)?)
     }
 
     /// One whose key that wraps was derived before: fuzzing makes thousands.
     #[cfg(any(test, fuzzing, feature = "fuzz"))]
     pub(crate) fn like(other: &Self, refresh: Refresh, seed: &[u8; 32]) -> Option<Self> {
-        let generator = Generator::new(seed)?;
-        Self::with(other.suite, refresh, other.kek.clone(), other.salt, generator)
+        let mut generator = Generator::new(seed)?;
+        let key = (Parity::Even, generator.key());
+        Self::with(other.suite, refresh, other.kek.clone(), other.salt, key, generator)
     }
 
     fn with(
@@ -90,9 +110,9 @@ impl Initiator {
         refresh: Refresh,
         kek: Kek,
         salt: [u8; SALT_BYTES],
-        mut generator: Generator,
+        (parity, key): (Parity, StreamKey),
+        generator: Generator,
     ) -> Option<Self> {
-        let key = generator.key();
         let cipher = Cipher::new(suite, key.get(..suite.size.bytes())?, &salt)?;
         Some(Self {
             suite,
@@ -100,7 +120,7 @@ impl Initiator {
             salt,
             generator,
             refresh,
-            parity: Parity::Even,
+            parity,
             key,
             cipher,
             packets: 0,

@@ -102,7 +102,8 @@ impl Kek {
         KeyMaterial::new(Suite { mode, size: self.size }, parities, salt, wrapped.ok()?)
     }
 
-    fn unwrap_bytes<'a>(&self, wrapped: &[u8], out: &'a mut [u8]) -> Option<&'a [u8]> {
+    /// The keys of a message, bare.
+    pub(super) fn unwrap_bytes<'a>(&self, wrapped: &[u8], out: &'a mut [u8]) -> Option<&'a [u8]> {
         let key = self.bytes.get(..self.size.bytes())?;
         match self.size {
             KeySize::Aes128 => unwrap(&KwAes128::new_from_slice(key).ok()?, wrapped, out),

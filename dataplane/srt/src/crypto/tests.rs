@@ -319,6 +319,37 @@ fn keys_change_once_the_next_one_is_confirmed() {
 }
 
 #[test]
+fn a_listener_encrypts_with_the_callers_key_and_changes_it_as_the_caller_would() {
+    let refresh = Refresh { every_packets: 3, announce_packets: 2 };
+    for (mode, size) in MODES.into_iter().flat_map(|mode| SIZES.map(|size| (mode, size))) {
+        let caller = initiator(mode, size, Refresh::default());
+        let material = caller.material().unwrap();
+        let wrong = Passphrase::new(b"another secret").unwrap();
+        assert!(Initiator::answering(&wrong, &material, refresh, &[6; 32]).is_none());
+        let mut listener =
+            Initiator::answering(&passphrase(), &material, refresh, &[6; 32]).unwrap();
+        let mut keys = caller.keys().unwrap();
+        for number in 0..9 {
+            if let Some(announced) = listener.announcement().copied() {
+                assert!(keys.renew(&mut caller.kek().unwrap(&announced).unwrap()));
+                assert!(listener.confirm(announced.as_bytes()));
+            }
+            let mut header = DataHeader::live(Sequence::new(number), 1, 0, 7);
+            header.encryption = listener.kk();
+            let parity =
+                [Encryption::Even, Encryption::Odd][usize::try_from(number / 3 % 2).unwrap()];
+            assert_eq!(header.encryption, parity);
+            let mut packet = packet(&header, b"payload", listener.suite().overhead());
+            assert!(listener.encrypt(&mut packet));
+            let len = keys.decrypt(header.encryption, &mut packet).unwrap();
+            assert_eq!(&packet[HEADER_BYTES..len], b"payload");
+        }
+    }
+    let two = both(KeySize::Aes128);
+    assert!(Initiator::answering(&passphrase(), &two, refresh, &[6; 32]).is_none());
+}
+
+#[test]
 fn keys_of_another_cipher_are_not_taken() {
     let mut held = initiator(Mode::Gcm, KeySize::Aes256, Refresh::default()).keys().unwrap();
     let mut weaker = initiator(Mode::Ctr, KeySize::Aes256, Refresh::default()).keys().unwrap();
