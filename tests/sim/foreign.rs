@@ -6,14 +6,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use memory::Time;
+use srt::crypto::{self, Refresh};
 use srt_protocol::connection::{Action, DuplexConnection, Input};
 use srt_protocol::options::PacketCount;
 use srt_protocol::packet::{Packet, ReceivePacketResult, SeqNumber};
 use srt_protocol::protocol::pending_connection::ConnectionResult;
 use srt_protocol::protocol::pending_connection::connect::Connect;
-use srt_protocol::settings::{ConnInitSettings, SocketId};
+use srt_protocol::settings::{
+    ConnInitSettings, KeyMaterialRefreshSettings, KeySettings, KeySize, Passphrase, SocketId,
+};
 
 use crate::peer::{Call, State};
+use crate::secret::Secret;
 
 /// Its clock is std's; a virtual time is this instant and so much more.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -52,9 +56,11 @@ impl Foreign {
             send_latency: call.latency,
             recv_latency: call.latency,
             send_buffer_size: PacketCount(4_096),
+            key_settings: call.keys.map(|keys| key_settings(&keys.secret)),
+            key_refresh: key_refresh(call),
             ..ConnInitSettings::default()
         };
-        let listener = SocketAddr::new(call.listener, 30_000);
+        let listener = SocketAddr::new(call.engine, 30_000);
         let connect = Connect::new(
             listener,
             IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -161,6 +167,24 @@ impl Foreign {
             };
         }
     }
+}
+
+fn key_settings(secret: &Secret) -> KeySettings {
+    let key_size = match secret.suite.size {
+        crypto::KeySize::Aes128 => KeySize::AES128,
+        crypto::KeySize::Aes192 => KeySize::AES192,
+        crypto::KeySize::Aes256 => KeySize::AES256,
+    };
+    let passphrase = Passphrase::try_from(secret.passphrase()).expect("of a length it takes");
+    KeySettings { key_size, passphrase }
+}
+
+fn key_refresh(call: &Call) -> KeyMaterialRefreshSettings {
+    let Some(keys) = call.keys else { return KeyMaterialRefreshSettings::default() };
+    let packets = |packets: u32| usize::try_from(packets).expect("32 bits fit");
+    let Refresh { every_packets, announce_packets } = keys.secret.refresh;
+    KeyMaterialRefreshSettings::new(packets(every_packets), packets(announce_packets))
+        .expect("a key is announced in the second half of the one before it")
 }
 
 fn send(packet: &Packet, out: &mut impl FnMut(&[u8])) {

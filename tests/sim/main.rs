@@ -9,10 +9,13 @@
 //! `PENSTOCK_SIM_SEED=7` replays one seed; `PENSTOCK_SIM_SEEDS=1000` runs so many, as `scripts/test`
 //! does in a build of its own (`--profile sim`).
 
+mod air;
 mod clock;
+mod configuration;
 mod foreign;
 mod hostile;
 mod link;
+mod listening;
 mod media;
 mod peer;
 mod publisher;
@@ -114,7 +117,9 @@ fn every_seed_holds() {
     assert!(real || seeds < SEEDS, "{sum:?}");
     // Every cipher was there, keys were changed, and strangers came to nothing.
     let ciphered = sum.ciphers.iter().all(|publishers| *publishers > 0)
-        && [sum.key_refreshes, sum.undecryptable, sum.dropped_clear].iter().all(|it| *it > 0);
+        && [sum.key_refreshes, sum.undecryptable, sum.dropped_clear].iter().all(|it| *it > 0)
+        && 0 < sum.called_secured
+        && sum.called_secured < sum.called;
     assert!(ciphered || seeds < SEEDS_OF_ALL, "{sum:?}");
 }
 
@@ -124,6 +129,11 @@ fn the_same_seed_gives_the_same_run() {
         let runs = [0, 1].map(|_| run(seed, Sabotage::Nothing).map_err(|it| format!("{it:#}")));
         assert_eq!(runs[0], runs[1]);
     }
+    // The engine makes these keys.
+    let scenario = Scenario::secured(SUITES[0]).called();
+    let runs = [0, 1].map(|_| world::run(&scenario, Sabotage::Nothing));
+    assert_eq!(runs[0].as_ref().ok(), runs[1].as_ref().ok());
+    assert!(runs[0].is_ok(), "{runs:?}");
 }
 
 /// What is broken on purpose is noticed, by the check that is meant for it.
@@ -158,6 +168,19 @@ fn a_run_whose_key_messages_are_withheld_fails() {
 fn a_run_with_other_keys_than_those_announced_fails() {
     for suite in SUITES {
         is_noticed(&Scenario::secured(suite), Sabotage::OtherKeys, "delivers nothing");
+        let called = Scenario::secured(suite).called();
+        is_noticed(&called, Sabotage::OtherKeys, "delivers nothing");
+    }
+}
+
+#[test]
+fn a_broken_run_of_a_called_publisher_fails() {
+    for (sabotage, complaint) in [
+        (Sabotage::Payload, "marked clean, and not what was sent"),
+        (Sabotage::LossReports, "were not recovered"),
+        (Sabotage::Silence, "delivers nothing"),
+    ] {
+        is_noticed(&Scenario::plain().called(), sabotage, complaint);
     }
 }
 

@@ -5,22 +5,23 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use memory::Time;
-use srt::crypto::Refresh;
+use penstock_engine::simulation::LISTENER;
 
 use crate::clock::DriftingClock;
 use crate::link::Link;
+use crate::listening::Listening;
 use crate::media::Encoder;
-use crate::peer::{Call, Keys, Peer, State};
+use crate::peer::{Call, Peer, State};
 use crate::random::Random;
 use crate::scenario::{Incident, LinkPlan, PublisherPlan};
-use crate::secret::Secret;
+use crate::secret::Keys;
 use crate::stranger::Stranger;
 
 /// 25 units a second.
 const UNIT_INTERVAL: Duration = Duration::from_millis(40);
 /// An encoder that was refused or cut off tries again after this long.
 const RETRY: Duration = Duration::from_millis(400);
-const LISTENER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+const ENGINE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
 /// Where a publisher stands.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ enum Stage {
     Away {
         until: Time,
     },
+    /// It calls, or waits to be called.
     Calling,
     Publishing,
     /// Everything was sent; it waits for the acknowledgement, then says goodbye.
@@ -70,16 +72,26 @@ pub(crate) struct Publisher {
     pub(crate) goodbyes: u32,
 }
 
+/// The stream id of a scenario's so-manieth publisher.
+pub(crate) fn id(index: usize) -> String {
+    format!("live/{index}")
+}
+
+/// Where it is at first.
+pub(crate) fn address(index: usize) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::new(10, 0, 1, u8::try_from(index).unwrap_or(0)), 5_000))
+}
+
 impl Publisher {
     pub(crate) fn new(index: u32, plan: &PublisherPlan, start: Time, random: &mut Random) -> Self {
-        let host = u8::try_from(index).unwrap_or(0);
+        let place = usize::try_from(index).unwrap_or(0);
         let local = Duration::from_micros(random.below(1_000));
         let authenticated = plan.secret.is_some_and(|secret| secret.is_authenticated());
         let seed = plan.secret.map_or(0, |secret| secret.seed);
         let incidents = plan.incidents.iter().map(|(at, it)| (start + *at, *it)).collect();
         Self {
-            id: format!("live/{index}"),
-            address: SocketAddr::from((Ipv4Addr::new(10, 0, 1, host), 5_000)),
+            id: id(place),
+            address: address(place),
             to_listener: Link::new(plan.link, random.fork()).authenticated(authenticated),
             to_publisher: Link::new(plan.link, random.fork()),
             encoder: Encoder::new(index, plan),
@@ -121,7 +133,7 @@ impl Publisher {
         incident.min(stage).min(peer).min(packet).min(self.next_unit)
     }
 
-    /// Does what is due; `out` gets datagrams for the listener.
+    /// Does what is due; `out` gets datagrams for the engine.
     pub(crate) fn turn(&mut self, now: Time, out: &mut impl FnMut(&[u8])) {
         while let Some((_, incident)) = self.incidents.pop_front_if(|(at, _)| *at <= now) {
             self.meet(now, incident, out);
@@ -143,11 +155,22 @@ impl Publisher {
         self.drain(now, out);
     }
 
-    /// A datagram came from the listener.
-    pub(crate) fn receive(&mut self, now: Time, bytes: &[u8], out: &mut impl FnMut(&[u8])) {
+    /// The port of the engine that it sends to.
+    pub(crate) fn port(&self) -> u16 {
+        self.peer.as_ref().map_or(LISTENER, Peer::port)
+    }
+
+    /// A datagram came from a port of the engine; `out` gets what goes back there.
+    pub(crate) fn receive(
+        &mut self,
+        now: Time,
+        port: u16,
+        bytes: &[u8],
+        out: &mut impl FnMut(&[u8]),
+    ) {
         let local = self.clock.local(now);
         if let Some(peer) = &mut self.peer {
-            peer.handle_datagram(local, bytes, out);
+            peer.handle_datagram(local, port, bytes, out);
         }
         self.follow(now);
     }
@@ -219,19 +242,19 @@ impl Publisher {
             },
             latency: self.plan.latency,
             stream_id: self.id.clone(),
-            listener: LISTENER,
+            engine: ENGINE,
             clock_age: if again { Duration::ZERO } else { self.plan.clock_age },
-            keys: self.plan.secret.map(|secret| self.keys(&secret)),
+            keys: self.plan.secret.map(|secret| Keys {
+                secret,
+                connection: self.connections,
+                faithless: self.faithless,
+            }),
         };
-        self.peer = Some(Peer::call(self.plan.maker, call, self.clock.local(now)));
+        self.peer = Some(match self.plan.called {
+            true => Peer::Listening(Box::new(Listening::new(call))),
+            false => Peer::call(self.plan.maker, &call, self.clock.local(now)),
+        });
         self.stage = Stage::Calling;
-    }
-
-    fn keys(&self, secret: &Secret) -> Keys {
-        // Others that are never told.
-        let other = Secret { refresh: Refresh::default(), ..*secret };
-        let used = self.faithless.then(|| other.initiator(!self.connections));
-        Keys { told: secret.initiator(self.connections), used }
     }
 
     /// Follows what the connection has become.

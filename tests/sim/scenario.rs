@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use srt::crypto::Suite;
+use srt::crypto::{Mode, Suite};
 use srt::sequence::Sequence;
 
 use crate::media::PAYLOAD_BYTES;
@@ -81,6 +81,8 @@ pub(crate) enum Incident {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PublisherPlan {
     pub(crate) maker: Maker,
+    /// It listens, and the engine calls it.
+    pub(crate) called: bool,
     /// With none it sends clear text.
     pub(crate) secret: Option<Secret>,
     /// Datagrams per virtual second that somebody sends in its name who knows no secret.
@@ -132,6 +134,9 @@ impl Scenario {
         let mut secrets = Random::new(seed ^ 0x7365_6372_6574_7300);
         let publishers: Vec<_> =
             publishers.into_iter().map(|plan| plan.draw_secret(&mut secrets)).collect();
+        let mut calls = Random::new(seed ^ 0x6361_6c6c_7300_0000);
+        let publishers: Vec<_> =
+            publishers.into_iter().map(|plan| plan.draw_called(&mut calls)).collect();
         // Slots are taken for the configured latency, and no caller shall be refused for want of
         // them: that is tested elsewhere.
         let asked = publishers.iter().map(|it| it.latency).max().unwrap_or_default();
@@ -183,6 +188,12 @@ impl Scenario {
         scenario
     }
 
+    /// The same, called.
+    pub(crate) fn called(mut self) -> Self {
+        self.publishers.iter_mut().for_each(PublisherPlan::be_called);
+        self
+    }
+
     /// The latency that a publisher's packets are delivered with.
     pub(crate) fn negotiated(&self, publisher: &PublisherPlan) -> Duration {
         self.latency.max(publisher.latency)
@@ -211,6 +222,7 @@ impl PublisherPlan {
         };
         Self {
             maker: random.of(makers),
+            called: false,
             secret: None,
             stranger_per_s: 0,
             link,
@@ -233,12 +245,36 @@ impl PublisherPlan {
     fn draw_secret(mut self, random: &mut Random) -> Self {
         let secret = Secret::draw(random, self.packets_per_s());
         let stranger_per_s = random.of(&[0, 0, 0, 20, 200]);
-        // srt-protocol switches keys whether they were confirmed or not.
-        if let Some(secret) = secret.filter(|_| self.maker == Maker::Own) {
+        if let Some(mut secret) = secret {
+            if self.maker == Maker::SrtProtocol {
+                // It has no other.
+                secret.suite.mode = Mode::Ctr;
+            }
             self.secure(secret);
             self.stranger_per_s = stranger_per_s;
         }
         self
+    }
+
+    /// Has it called or lets it call: of another generator too.
+    fn draw_called(mut self, random: &mut Random) -> Self {
+        let called = random.chance(25 * PERCENT);
+        if called && self.maker == Maker::Own {
+            self.be_called();
+        }
+        self
+    }
+
+    /// Who is called stays where he is.
+    fn be_called(&mut self) {
+        self.called = true;
+        for (_, incident) in &mut self.incidents {
+            *incident = match *incident {
+                Incident::Rebind { .. } => Incident::Clog { lasts: Duration::from_secs(2) },
+                Incident::Restart { after, .. } => Incident::Restart { after, same_port: true },
+                other => other,
+            };
+        }
     }
 
     fn secure(&mut self, secret: Secret) {

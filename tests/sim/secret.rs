@@ -1,6 +1,6 @@
 //! What a publisher encrypts with.
 
-use srt::crypto::{Initiator, KeySize, Mode, Passphrase, Refresh, Suite};
+use srt::crypto::{Initiator, KeyMaterial, KeySize, Mode, Passphrase, Refresh, Suite};
 
 use crate::random::Random;
 
@@ -48,18 +48,54 @@ impl Secret {
         format!("passphrase {:016x}", self.seed)
     }
 
-    /// The keys of one connection.
-    pub(crate) fn initiator(&self, connection: u32) -> Initiator {
-        let passphrase = Passphrase::new(self.passphrase().as_bytes()).expect("long enough");
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&self.seed.to_ne_bytes());
-        seed[8..12].copy_from_slice(&connection.to_ne_bytes());
-        Initiator::new(&passphrase, self.suite, self.refresh, &seed).expect("keys are made")
+    fn words(&self) -> Passphrase {
+        Passphrase::new(self.passphrase().as_bytes()).expect("long enough")
     }
 
     /// Header and payload of each packet are proven to be its own.
     pub(crate) const fn is_authenticated(&self) -> bool {
         matches!(self.suite.mode, Mode::Gcm)
+    }
+}
+
+/// The keys of one connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keys {
+    pub(crate) secret: Secret,
+    /// Which connection of its publisher.
+    pub(crate) connection: u32,
+    /// Others are used than those that are told.
+    pub(crate) faithless: bool,
+}
+
+impl Keys {
+    /// What a caller tells.
+    pub(crate) fn told(&self) -> Initiator {
+        self.made(self.secret.refresh, self.connection)
+    }
+
+    /// What a listener makes of what its caller tells.
+    pub(crate) fn answering(&self, material: &KeyMaterial) -> Initiator {
+        let (words, seed) = (self.secret.words(), self.seed(self.connection));
+        Initiator::answering(&words, material, self.secret.refresh, &seed).expect("it unwraps")
+    }
+
+    /// What is used then.
+    pub(crate) fn used(&self, told: Initiator) -> Initiator {
+        // Never told, now or later.
+        if self.faithless { self.made(Refresh::default(), !self.connection) } else { told }
+    }
+
+    fn made(&self, refresh: Refresh, number: u32) -> Initiator {
+        let (words, seed) = (self.secret.words(), self.seed(number));
+        Initiator::new(&words, self.secret.suite, refresh, &seed).expect("keys are made")
+    }
+
+    fn seed(&self, number: u32) -> [u8; 32] {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&self.secret.seed.to_ne_bytes());
+        seed[8..12].copy_from_slice(&number.to_ne_bytes());
+        seed
     }
 }
 

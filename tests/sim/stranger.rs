@@ -13,7 +13,7 @@ use srt::sequence::Sequence;
 use crate::media::Encoder;
 use crate::random::Random;
 use crate::scenario::PublisherPlan;
-use crate::secret::{SUITES, Secret};
+use crate::secret::{Keys, SUITES, Secret};
 
 /// He falls silent with the publisher: whoever speaks for one that is gone keeps its connection.
 const MEMORY: Duration = Duration::from_millis(100);
@@ -42,7 +42,8 @@ impl Stranger {
         let interval = Duration::from_secs(1).checked_div(plan.stranger_per_s)?;
         let suite = plan.secret.map_or_else(|| random.of(&SUITES), |secret| secret.suite);
         let suite = if random.chance(750_000) { suite } else { random.of(&SUITES) };
-        let keys = Secret::new(suite, 100, 500, random.draw()).initiator(0).material();
+        let secret = Secret::new(suite, 100, 500, random.draw());
+        let keys = Keys { secret, connection: 0, faithless: false }.told().material();
         Some(Self {
             interval,
             next: start,

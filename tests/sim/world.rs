@@ -1,25 +1,24 @@
 //! One run: a dataplane, its publishers, and the paths between them, in virtual time.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
 use std::hash::{DefaultHasher, Hasher};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use assert_no_alloc::assert_no_alloc;
 use memory::Time;
-use penstock_engine::config::Config;
-use penstock_engine::simulation::Simulated;
+use penstock_engine::simulation::{LISTENER, Simulated};
 use shm::counters::StreamCounter;
 use tempfile::TempDir;
 
+use crate::air::{Air, Flight, To};
+use crate::configuration;
 use crate::hostile::Hostile;
 use crate::link::renumber;
 use crate::publisher::Publisher;
 use crate::random::Random;
 use crate::scenario::{FAULTS, LinkPlan, Loss, PERCENT, RECOVERY, Scenario};
-use crate::secret::{self, Secret};
+use crate::secret;
 use crate::stranger::Stranger;
 use crate::watch::{self, Watch};
 
@@ -27,12 +26,12 @@ use crate::watch::{self, Watch};
 const START: Time = Time::from_micros(1_000_000_000_000);
 /// How often counters are compared and streams looked for.
 const CHECK_EVERY: Duration = Duration::from_millis(50);
-/// Time for goodbyes, and for lost streams to be forgotten.
+/// Time for goodbyes.
+const GOODBYES: Duration = Duration::from_secs(5);
+/// And for lost streams to be forgotten.
 const AFTERMATH: Duration = Duration::from_secs(9);
 /// Turns in a row that a timer may want without time passing.
 const HASTY_MAX: u32 = 4;
-/// `ingestion.reconnect_grace` of all runs.
-const GRACE: Duration = Duration::from_secs(3);
 
 /// What is broken on purpose, to see that it is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,6 +64,9 @@ pub(crate) struct Outcome {
     pub(crate) connections: u64,
     /// Publishers by cipher; the first: of clear text.
     pub(crate) ciphers: [u64; 7],
+    /// Of those that encrypt, the ones that were called.
+    pub(crate) called_secured: u64,
+    pub(crate) called: u64,
     pub(crate) key_refreshes: u64,
     pub(crate) undecryptable: u64,
     pub(crate) dropped_clear: u64,
@@ -81,6 +83,8 @@ impl Outcome {
         self.clean += other.clean;
         self.damaged += other.damaged;
         self.connections += other.connections;
+        self.called_secured += other.called_secured;
+        self.called += other.called;
         self.key_refreshes += other.key_refreshes;
         self.undecryptable += other.undecryptable;
         self.dropped_clear += other.dropped_clear;
@@ -91,65 +95,6 @@ impl Outcome {
         self.idle_turns += other.idle_turns;
         self.datagrams += other.datagrams;
         self.digest ^= other.digest;
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum To {
-    Listener { from: SocketAddr },
-    Publisher(usize),
-}
-
-#[derive(Debug)]
-struct Flight {
-    at: Time,
-    order: u64,
-    to: To,
-    bytes: Vec<u8>,
-}
-
-impl PartialEq for Flight {
-    fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
-    }
-}
-
-impl Eq for Flight {}
-
-impl PartialOrd for Flight {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Flight {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
-
-/// Datagrams on their way, the next one on top.
-#[derive(Debug, Default)]
-struct Air {
-    flights: BinaryHeap<Reverse<Flight>>,
-    order: u64,
-}
-
-impl Air {
-    fn send(&mut self, at: Time, to: To, bytes: Vec<u8>) {
-        self.order += 1;
-        self.flights.push(Reverse(Flight { at, order: self.order, to, bytes }));
-    }
-
-    fn next_time(&self) -> Time {
-        self.flights.peek().map_or(Time::NEVER, |Reverse(flight)| flight.at)
-    }
-
-    fn land(&mut self, now: Time) -> Option<Flight> {
-        if self.next_time() > now {
-            return None;
-        }
-        self.flights.pop().map(|Reverse(flight)| flight)
     }
 }
 
@@ -189,7 +134,7 @@ impl World {
             scenario.publishers.iter_mut().for_each(|plan| plan.secret = None);
         }
         let scenario = &scenario;
-        let config = config(scenario, &directory)?;
+        let config = configuration::of(scenario, &directory)?;
         let mut key = [0; 16];
         key[..8].copy_from_slice(&random.draw().to_ne_bytes());
         let engine = Simulated::start(&config, key, START, watched)?;
@@ -232,10 +177,12 @@ impl World {
         for publisher in &mut self.publishers {
             publisher.finish(self.now);
         }
+        self.run_until(START + FAULTS + RECOVERY + GOODBYES)?;
+        self.forget_called();
         self.run_until(START + FAULTS + RECOVERY + AFTERMATH)?;
         self.is_at_rest()?;
         self.is_complete()?;
-        self.engine.stop(self.now, |_, _| {});
+        self.engine.stop(self.now, |_, _, _| {});
         for worker in 0..self.engine.workers() {
             let (free, all) = self.engine.slots(worker);
             ensure!(free == all, "{} slots of worker {worker} leaked", all - free);
@@ -282,11 +229,12 @@ impl World {
     fn land(&mut self) {
         while let Some(Flight { to, bytes, .. }) = self.air.land(self.now) {
             match to {
-                To::Listener { from } => {
+                To::Engine { from, port: LISTENER } => {
                     self.deliver(from, &bytes);
                     self.hostile.overheard = bytes;
                 }
-                To::Publisher(index) => self.at_publisher(index, &bytes),
+                To::Engine { from, port } => self.deliver_to(port, from, &bytes),
+                To::Publisher { index, port } => self.at_publisher(index, port, &bytes),
             }
         }
     }
@@ -303,12 +251,21 @@ impl World {
         self.engine_at = self.engine_at.min(self.at_cycle(self.now));
     }
 
-    fn at_publisher(&mut self, index: usize, bytes: &[u8]) {
+    /// Hands over to what the engine calls from; when that is closed nobody is there.
+    fn deliver_to(&mut self, port: u16, from: SocketAddr, bytes: &[u8]) {
+        self.outcome.datagrams += 1;
+        if self.engine.deliver_to(port, from, self.now, bytes) {
+            self.fed = true;
+            self.engine_at = self.engine_at.min(self.at_cycle(self.now));
+        }
+    }
+
+    fn at_publisher(&mut self, index: usize, port: u16, bytes: &[u8]) {
         let (now, sabotage, healed) = (self.now, self.sabotage, self.healed);
         let publisher = &mut self.publishers[index];
         let mut out = Vec::new();
-        publisher.receive(now, bytes, &mut |bytes: &[u8]| out.push(bytes.to_vec()));
-        send(publisher, &mut self.air, out, now, sabotage, healed);
+        publisher.receive(now, port, bytes, &mut |bytes: &[u8]| out.push(bytes.to_vec()));
+        send(publisher, port, &mut self.air, out, (now, healed), sabotage);
     }
 
     fn publish(&mut self) {
@@ -318,8 +275,9 @@ impl World {
                 continue;
             }
             let mut out = Vec::new();
+            let port = publisher.port();
             publisher.turn(now, &mut |bytes: &[u8]| out.push(bytes.to_vec()));
-            send(publisher, &mut self.air, out, now, sabotage, healed);
+            send(publisher, port, &mut self.air, out, (now, healed), sabotage);
         }
     }
 
@@ -327,11 +285,13 @@ impl World {
     fn impersonate(&mut self) {
         for index in 0..self.publishers.len() {
             let publisher = &mut self.publishers[index];
-            let from = publisher.address;
+            let (from, port) = (publisher.address, publisher.port());
             let stranger = publisher.stranger.as_mut();
             let stranger = stranger.filter(|stranger| stranger.next_time() <= self.now);
-            if let Some(bytes) = stranger.and_then(|stranger| stranger.turn(self.now)) {
-                self.deliver(from, &bytes);
+            match stranger.and_then(|stranger| stranger.turn(self.now)) {
+                Some(bytes) if port == LISTENER => self.deliver(from, &bytes),
+                Some(bytes) => self.deliver_to(port, from, &bytes),
+                None => {}
             }
         }
     }
@@ -348,7 +308,7 @@ impl World {
     fn turn(&mut self) -> Result<()> {
         let (now, sabotage) = (self.now, self.sabotage);
         let Self { engine, publishers, air, hostile, .. } = self;
-        engine.turn(now, |to, bytes| {
+        engine.turn(now, |port, to, bytes| {
             let found = publishers.iter_mut().enumerate().find(|(_, it)| it.address == to);
             let Some((index, publisher)) = found else {
                 hostile.bytes_answered += if Hostile::is_at(to) { bytes.len() as u64 } else { 0 };
@@ -359,7 +319,7 @@ impl World {
                 return;
             }
             publisher.to_publisher.send(now, bytes, |at, copy| {
-                air.send(at, To::Publisher(index), copy);
+                air.send(at, To::Publisher { index, port }, copy);
             });
         });
         self.outcome.turns += 1;
@@ -387,6 +347,14 @@ impl World {
         let Hostile { bytes_sent, bytes_answered, .. } = self.hostile;
         ensure!(bytes_answered <= bytes_sent, "{bytes_answered} bytes answer {bytes_sent}");
         watch::conserved(self.engine.directory())
+    }
+
+    /// Has nobody called any more.
+    fn forget_called(&mut self) {
+        for publisher in self.publishers.iter().filter(|publisher| publisher.plan.called) {
+            self.engine.forget_source(&publisher.id);
+        }
+        self.engine_at = self.now;
     }
 
     fn heal(&mut self) {
@@ -445,6 +413,9 @@ impl World {
             self.outcome.skipped += skipped;
             self.outcome.connections += u64::from(publisher.connections);
             self.outcome.ciphers[secret::index(publisher.plan.secret.as_ref())] += 1;
+            let (called, secured) = (publisher.plan.called, publisher.plan.secret.is_some());
+            self.outcome.called += u64::from(called);
+            self.outcome.called_secured += u64::from(called && secured);
             self.outcome.key_refreshes += count(StreamCounter::KeyRefreshes);
             self.outcome.undecryptable += count(StreamCounter::PacketsUndecryptable);
             self.outcome.dropped_clear += count(StreamCounter::PacketsDroppedClear);
@@ -544,11 +515,11 @@ fn lost_for_good_max(link: &LinkPlan, delivered: u64) -> u64 {
 /// Puts what a publisher sends on its path.
 fn send(
     publisher: &mut Publisher,
+    port: u16,
     air: &mut Air,
     packets: Vec<Vec<u8>>,
-    now: Time,
+    (now, healed): (Time, bool),
     sabotage: Sabotage,
-    healed: bool,
 ) {
     let from = publisher.address;
     for mut bytes in packets {
@@ -565,40 +536,9 @@ fn send(
             stranger.overhear(now, &bytes);
         }
         publisher.to_listener.send(now, &bytes, |at, copy| {
-            air.send(at, To::Listener { from }, copy);
+            air.send(at, To::Engine { from, port }, copy);
         });
     }
-}
-
-fn config(scenario: &Scenario, directory: &TempDir) -> Result<Config> {
-    let workers: Vec<u16> = (0..scenario.workers).collect();
-    let text = format!(
-        "dataplane: {{workers: {workers:?}, socket: {socket}, buffer_entries: 256}}\n\
-         ingestion:\n  max_connections: {connections}\n  reconnect_grace: {grace}s\n  \
-         gop: {{buffer_count: 64, duration: 100ms, max_gop_size: 32}}\n  \
-         frame: {{max_frame_size: 131072}}\n  memory: {{max_per_stream: 2097152}}\n  \
-         srt: {{port: 30000, latency: {latency}ms, max_bandwidth: 4000000, \
-         loss_reorder_tolerance: {tolerance}, fc_window: 8192}}\n  streams: [{rules}]\n",
-        socket = directory.path().join("socket").display(),
-        // Twice as many places as publishers: one that comes back finds its former self.
-        connections = 2 * scenario.publishers.len(),
-        grace = GRACE.as_secs(),
-        latency = scenario.latency.as_millis(),
-        tolerance = scenario.reorder_tolerance,
-        rules = rules(scenario),
-    );
-    Config::from_yaml_with(&text, |_| None).with_context(|| text.clone())
-}
-
-/// A rule for each publisher that encrypts.
-fn rules(scenario: &Scenario) -> String {
-    let secured = scenario.publishers.iter().enumerate();
-    let secured = secured.filter_map(|(index, plan)| plan.secret.map(|secret| (index, secret)));
-    let rule = |(index, secret): (usize, Secret)| {
-        let (passphrase, bits) = (secret.passphrase(), secret.suite.size.bits());
-        format!("{{id: live/{index}, passphrase: {passphrase}, key_length: {bits}}}")
-    };
-    secured.map(rule).collect::<Vec<_>>().join(", ")
 }
 
 /// Runs a scenario to its end.

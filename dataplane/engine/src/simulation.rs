@@ -37,12 +37,18 @@ const ARRIVED_MAX: usize = 4_096;
 const SENT_MAX: usize = 4_096;
 /// No longer datagram is of use to SRT, and a slot holds hardly more.
 const DATAGRAM_BYTES_MAX: usize = 1_500;
+/// The port of the listener, which all workers share.
+pub const LISTENER: u16 = 0;
+/// The first port of what is called from, on worker 0; each has so many.
+const PORT_FIRST: u16 = 20_000;
+const PORTS: u16 = 1_000;
 /// The conductor looks at least this often, as its own wait has it.
 const TURN: Duration = Duration::from_millis(100);
 
 /// One datagram on either side of a port.
 #[derive(Debug, Clone, Copy)]
 struct Parcel {
+    socket: SocketIndex,
     peer: SocketAddr,
     at: Time,
     len: usize,
@@ -55,24 +61,58 @@ struct Parcel {
 struct Port {
     slab: Slab,
     arrived: VecDeque<Parcel>,
-    sent: Vec<Parcel>,
+    /// With the port that it is sent from.
+    sent: Vec<(u16, Parcel)>,
+    /// By index: the socket that the conductor opened, and its port here.
+    sockets: Vec<Option<(OwnedFd, u16)>>,
+    closed: VecDeque<SocketIndex>,
+    next_port: u16,
     counters: RingCounters,
 }
 
 impl Port {
-    fn new(slab: Slab) -> Self {
+    fn new(worker: u16, slab: Slab, sockets: usize) -> Self {
         Self {
             slab,
             arrived: VecDeque::with_capacity(ARRIVED_MAX),
             sent: Vec::with_capacity(SENT_MAX),
+            sockets: std::iter::repeat_with(|| None).take(sockets).collect(),
+            closed: VecDeque::with_capacity(sockets),
+            next_port: PORT_FIRST + worker * PORTS,
             counters: RingCounters::default(),
         }
     }
 
-    fn parcel(peer: SocketAddr, at: Time, payload: &[u8]) -> Option<Parcel> {
+    fn parcel(socket: SocketIndex, peer: SocketAddr, at: Time, payload: &[u8]) -> Option<Parcel> {
         let mut bytes = [0; DATAGRAM_BYTES_MAX];
         bytes.get_mut(..payload.len())?.copy_from_slice(payload);
-        Some(Parcel { peer, at, len: payload.len(), bytes })
+        Some(Parcel { socket, peer, at, len: payload.len(), bytes })
+    }
+
+    /// The port of a socket.
+    fn port(&self, socket: SocketIndex) -> u16 {
+        let opened = self.sockets.get(socket.index()).and_then(Option::as_ref);
+        opened.map_or(LISTENER, |(_, port)| *port)
+    }
+
+    /// The socket at a port; `None` when nobody has it any more.
+    fn socket(&self, port: u16) -> Option<SocketIndex> {
+        if port == LISTENER {
+            return Some(SocketIndex::new(0));
+        }
+        let is_it = |it: &Option<(OwnedFd, u16)>| it.as_ref().is_some_and(|(_, at)| *at == port);
+        let index = self.sockets.iter().position(is_it)?;
+        u16::try_from(index).ok().map(SocketIndex::new)
+    }
+
+    fn arrive(&mut self, socket: SocketIndex, peer: SocketAddr, at: Time, payload: &[u8]) -> bool {
+        let parcel = Self::parcel(socket, peer, at, payload);
+        let Some(parcel) = parcel.filter(|_| self.arrived.len() < ARRIVED_MAX) else {
+            self.counters.kernel_drops += 1;
+            return false;
+        };
+        self.arrived.push_back(parcel);
+        true
     }
 }
 
@@ -94,7 +134,7 @@ impl Network for Port {
             self.counters.datagrams += 1;
             self.counters.bytes += parcel.len as u64;
             return Some(Received {
-                socket: SocketIndex::new(0),
+                socket: parcel.socket,
                 peer: parcel.peer,
                 datagram,
                 arrival_realtime_ns: Some(parcel.at.nanos()),
@@ -103,33 +143,40 @@ impl Network for Port {
         }
     }
 
-    fn send(&mut self, _: SocketIndex, peer: SocketAddr, bytes: &[u8]) -> bool {
-        let parcel = Self::parcel(peer, Time::ZERO, bytes).filter(|_| self.sent.len() < SENT_MAX);
-        let Some(parcel) = parcel else {
+    fn send(&mut self, socket: SocketIndex, peer: SocketAddr, bytes: &[u8]) -> bool {
+        let parcel = Self::parcel(socket, peer, Time::ZERO, bytes);
+        let Some(parcel) = parcel.filter(|_| self.sent.len() < SENT_MAX) else {
             self.counters.sends_dropped += 1;
             return false;
         };
         self.counters.sent += 1;
-        self.sent.push(parcel);
+        self.sent.push((self.port(socket), parcel));
         true
     }
 
-    fn open_socket(&mut self, _: SocketIndex, _: OwnedFd) -> bool {
-        false
+    /// The kernel's socket stays where it is and hears nothing.
+    fn open_socket(&mut self, socket: SocketIndex, fd: OwnedFd) -> bool {
+        self.sockets[socket.index()] = Some((fd, self.next_port));
+        self.next_port += 1;
+        true
     }
 
-    fn close_socket(&mut self, _: SocketIndex) {}
+    fn close_socket(&mut self, socket: SocketIndex) {
+        self.arrived.retain(|parcel| parcel.socket != socket);
+        self.sockets[socket.index()] = None;
+        self.closed.push_back(socket);
+    }
 
     fn next_closed(&mut self) -> Option<SocketIndex> {
-        None
+        self.closed.pop_front()
     }
 
     fn counters(&self) -> &RingCounters {
         &self.counters
     }
 
-    fn kernel_drops(&self, _: SocketIndex) -> u64 {
-        self.counters.kernel_drops
+    fn kernel_drops(&self, socket: SocketIndex) -> u64 {
+        if socket.index() == 0 { self.counters.kernel_drops } else { 0 }
     }
 
     fn ask_kernel_drops(&mut self, _: SocketIndex) {}
@@ -174,11 +221,15 @@ impl Simulated {
         for (recruit, Reins { orders, reports }) in recruits {
             let slab = Slab::new(ground.plan.slab_slots())?;
             slabs.push(slab.clone());
-            workers.push(worker(recruit, slab, wakers.clone(), now));
+            let number = u16::try_from(workers.len()).unwrap_or(0);
+            let port = Port::new(number, slab.clone(), ground.plan.ring.sockets_max.into());
+            workers.push(worker(recruit, port, slab, wakers.clone(), now));
             links.push(WorkerLink { orders, reports, waker: waker.clone(), stopped: false });
         }
         let (ids, budget) = (ground.ids, ground.budget.clone());
-        let conductor = ground.conductor(config, srt, Salts::new(&key), links);
+        let mut conductor = ground.conductor(config, srt, Salts::new(&key), links);
+        let [a, b, c, d, e, f, g, h, ..] = key;
+        conductor.count_seeds_from(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
         Ok(Self { conductor, workers, slabs, ids, budget, run, turn_at: now, now })
     }
 
@@ -217,8 +268,8 @@ impl Simulated {
         }
     }
 
-    /// Puts a datagram before a worker; false when there is no room, as in a full socket buffer,
-    /// or it is longer than a slot.
+    /// Puts a datagram to the listener before a worker; false when there is no room, as in a full
+    /// socket buffer, or it is longer than a slot.
     pub fn deliver(
         &mut self,
         worker: usize,
@@ -226,14 +277,28 @@ impl Simulated {
         arrival: Time,
         payload: &[u8],
     ) -> bool {
-        let port = self.workers[worker].network();
-        let parcel = Port::parcel(peer, arrival, payload);
-        let Some(parcel) = parcel.filter(|_| port.arrived.len() < ARRIVED_MAX) else {
-            port.counters.kernel_drops += 1;
-            return false;
-        };
-        port.arrived.push_back(parcel);
-        true
+        self.workers[worker].network().arrive(SocketIndex::new(0), peer, arrival, payload)
+    }
+
+    /// Puts a datagram to a port that something is called from before its worker; false when
+    /// nobody has that port any more, and as [`Self::deliver`].
+    pub fn deliver_to(
+        &mut self,
+        port: u16,
+        peer: SocketAddr,
+        arrival: Time,
+        payload: &[u8],
+    ) -> bool {
+        self.workers.iter_mut().any(|worker| {
+            let network = worker.network();
+            let socket = network.socket(port);
+            socket.is_some_and(|socket| network.arrive(socket, peer, arrival, payload))
+        })
+    }
+
+    /// Forgets a source of the configuration: its session ends.
+    pub fn forget_source(&mut self, id: &str) {
+        self.conductor.forget_source(id);
     }
 
     /// When a turn is needed if nothing arrives before.
@@ -248,8 +313,9 @@ impl Simulated {
     }
 
     /// One duty cycle of each worker, and the conductor's turn when a report or its time wants
-    /// one, until nobody has told anybody anything. What workers send goes to `sent`.
-    pub fn turn(&mut self, now: Time, mut sent: impl FnMut(SocketAddr, &[u8])) {
+    /// one, until nobody has told anybody anything. What workers send goes to `sent`, with the port
+    /// that it is sent from.
+    pub fn turn(&mut self, now: Time, mut sent: impl FnMut(u16, SocketAddr, &[u8])) {
         assert!(now >= self.now, "time runs forward");
         self.now = now;
         loop {
@@ -262,31 +328,32 @@ impl Simulated {
         }
     }
 
-    fn cycle(&mut self, now: Time, sent: &mut impl FnMut(SocketAddr, &[u8])) {
+    fn cycle(&mut self, now: Time, sent: &mut impl FnMut(u16, SocketAddr, &[u8])) {
         for worker in &mut self.workers {
             (self.run)(&mut || worker.cycle(now));
-            for parcel in worker.network().sent.drain(..) {
-                sent(parcel.peer, &parcel.bytes[..parcel.len]);
-            }
+            take_sent(worker.network(), sent);
         }
     }
 
     /// Ends all sessions in order, as on SIGTERM. Afterwards every slot must be free.
-    pub fn stop(&mut self, now: Time, mut sent: impl FnMut(SocketAddr, &[u8])) {
+    pub fn stop(&mut self, now: Time, mut sent: impl FnMut(u16, SocketAddr, &[u8])) {
         self.conductor.order_stop();
         self.cycle(now, &mut sent);
         for worker in &mut self.workers {
             (self.run)(&mut || worker.end_all(now));
-            for parcel in worker.network().sent.drain(..) {
-                sent(parcel.peer, &parcel.bytes[..parcel.len]);
-            }
+            take_sent(worker.network(), &mut sent);
         }
         self.conductor.turn(now);
     }
 }
 
-fn worker(recruit: Recruit, slab: Slab, wakers: Vec<Waker>, now: Time) -> Worker<Port> {
-    let port = Port::new(slab.clone());
+fn take_sent(port: &mut Port, sent: &mut impl FnMut(u16, SocketAddr, &[u8])) {
+    for (from, parcel) in port.sent.drain(..) {
+        sent(from, parcel.peer, &parcel.bytes[..parcel.len]);
+    }
+}
+
+fn worker(recruit: Recruit, port: Port, slab: Slab, wakers: Vec<Waker>, now: Time) -> Worker<Port> {
     let mut parts = recruit.parts(port, slab, ArrivalClock::still());
     parts.neighbour_wakers = wakers;
     Worker::new(parts, now)

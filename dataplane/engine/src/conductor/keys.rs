@@ -85,6 +85,9 @@ pub(super) struct KeyRoom {
     /// At most one of each session.
     waiting: VecDeque<Rekey>,
     ration: Ration,
+    /// Stands for the kernel's randomness, that a run can be had again.
+    #[cfg(feature = "simulation")]
+    counted: Option<u64>,
 }
 
 impl std::fmt::Debug for KeyRoom {
@@ -161,13 +164,31 @@ impl KeyRoom {
         let passphrase = config.options.passphrase.as_ref()?;
         let wanted = Wanted::of(config);
         let secret = srt::crypto::Passphrase::new(passphrase.expose())?;
-        let seed = random_seed();
+        let seed = self.seed();
         let initiator = Initiator::new(&secret, wanted.suite(), Refresh::default(), &seed)?;
         let (material, keys) = (initiator.material()?, initiator.keys()?);
         let unwrapped = Unwrapped { keys, kek: initiator.kek().clone() };
         let keys = self.keep(socket_id, place, &material, passphrase, source, unwrapped);
         self.by_socket.get_mut(&socket_id)?.wanted = wanted;
         Some((material, keys))
+    }
+
+    /// What a connection's keys are made of.
+    fn seed(&mut self) -> Zeroizing<[u8; 32]> {
+        #[cfg(feature = "simulation")]
+        if let Some(counted) = &mut self.counted {
+            *counted += 1;
+            let mut seed = Zeroizing::new([0; 32]);
+            seed[..8].copy_from_slice(&counted.to_ne_bytes());
+            return seed;
+        }
+        random_seed()
+    }
+
+    /// Makes the same keys again in each run that counts from there.
+    #[cfg(feature = "simulation")]
+    pub(super) const fn count_seeds_from(&mut self, first: u64) {
+        self.counted = Some(first);
     }
 
     /// A session is over.

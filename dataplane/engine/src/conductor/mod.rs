@@ -306,6 +306,16 @@ impl Conductor {
         self.parts.workers.iter().any(|worker| !worker.reports.is_empty())
     }
 
+    /// Makes keys of that and what follows in place of the kernel's randomness.
+    pub(crate) const fn count_seeds_from(&mut self, first: u64) {
+        self.keys.count_seeds_from(first);
+    }
+
+    /// Forgets a source, as an operator has it done.
+    pub(crate) fn forget_source(&mut self, id: &str) {
+        self.remove_source(id);
+    }
+
     /// A reader of a stream's ring.
     pub(crate) fn reader(&self, stream_id: &str) -> Option<shm::GopReader> {
         let info = self.parts.view.stream(stream_id)?.info;
