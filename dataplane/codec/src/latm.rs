@@ -74,7 +74,9 @@ impl MuxConfig {
             bits.skip(length.checked_sub(read).ok_or(Error::OutOfRange("ascLen"))?)?;
             format
         } else {
-            audio_specific_config(bits)?
+            let format = audio_specific_config(bits)?;
+            skip_sync_extension(bits)?;
+            format
         };
         if bits.bits(3)? != 0 {
             return Err(Error::OutOfRange("frameLengthType"));
@@ -111,6 +113,32 @@ impl MuxConfig {
 fn latm_value(bits: &mut BitReader<'_>) -> Result<u32, Error> {
     let bytes = bits.bits8(2)? + 1;
     bits.bits(8 * bytes)
+}
+
+/// The backward-compatible signalling of extensions (1.6.2.1) behind an AudioSpecificConfig. Without
+/// a length before it, it should not be there (1.7.3.1); GStreamer's payloader leaves it in. Nothing
+/// else begins like it: its first three bits are a reserved frameLengthType.
+fn skip_sync_extension(bits: &mut BitReader<'_>) -> Result<(), Error> {
+    const REPLICATION: u32 = 0x2b7;
+    const PARAMETRIC_STEREO: u32 = 0x548;
+    let follows = |bits: &BitReader<'_>, sync: u32| {
+        let mut ahead = *bits;
+        ahead.bits(11) == Ok(sync)
+    };
+    if !follows(bits, REPLICATION) {
+        return Ok(());
+    }
+    bits.skip(11)?;
+    if bits.bits(5)? != 5 {
+        return Err(Error::OutOfRange("extensionAudioObjectType"));
+    }
+    if bits.flag()? {
+        sampling_frequency(&mut |count| bits.bits(count))?;
+        if follows(bits, PARAMETRIC_STEREO) {
+            bits.skip(12)?; // with psPresentFlag
+        }
+    }
+    Ok(())
 }
 
 /// What an AudioSpecificConfig of general audio says. Its bytes in the format are those that were
@@ -364,6 +392,34 @@ mod tests {
         let mut known = None;
         assert_eq!(read(&element(&bits), &mut known).unwrap(), [[9, 9]]);
         assert_eq!(known.unwrap().format.channels, 6);
+    }
+
+    #[test]
+    fn extensions_told_behind_the_configuration_are_skipped() {
+        for (replicated, stereo) in [(false, false), (true, false), (true, true)] {
+            let mut bits = BitWriter::default();
+            bits.u(1, 0).u(1, 0).u(1, 1).u(6, 0).u(4, 0).u(3, 0);
+            bits.u(5, 2).u(4, 6).u(4, 2).u(3, 0);
+            bits.u(11, 0x2b7).u(5, 5).u(1, replicated.into());
+            if replicated {
+                bits.u(4, 3);
+            }
+            if stereo {
+                bits.u(11, 0x548).u(1, 1);
+            }
+            bits.u(3, 0).u(8, 0xff).u(1, 0).u(1, 0);
+            payload(&mut bits, &[3, 4]);
+            let mut known = None;
+            assert_eq!(read(&element(&bits), &mut known).unwrap(), [[3, 4]]);
+            let format = known.unwrap().format;
+            assert_eq!((format.sample_rate, format.profile), (24_000, "LC"));
+            assert_eq!(format.audio_specific_config(), [0x13, 0x10]);
+        }
+        let mut bits = BitWriter::default();
+        bits.u(1, 0).u(1, 0).u(1, 1).u(6, 0).u(4, 0).u(3, 0);
+        bits.u(5, 2).u(4, 6).u(4, 2).u(3, 0).u(11, 0x2b7).u(5, 7).u(30, 0);
+        let refused = read(&element(&bits), &mut None);
+        assert_eq!(refused, Err(Error::OutOfRange("extensionAudioObjectType")));
     }
 
     #[test]

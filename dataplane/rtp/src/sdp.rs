@@ -488,9 +488,11 @@ fn latm(parameters: &Parameters<'_>) -> Result<Encoding, SdpError> {
     Ok(Encoding::Latm { config: Some(config) })
 }
 
-/// A StreamMuxConfig that stands alone: read as that of an element with an empty access unit.
+/// A StreamMuxConfig that stands alone: read as that of an element with an empty access unit. Fields
+/// behind its AudioSpecificConfig that are cut off are taken as 0.
 pub(crate) fn mux_config(bytes: &[u8]) -> Option<MuxConfig> {
-    let mut element = vec![0; bytes.len() + 2];
+    const CUT_BYTES: usize = 2; // frameLengthType, latmBufferFullness, two flags
+    let mut element = vec![0; bytes.len() + 2 + CUT_BYTES];
     // useSameStreamMux is 0, and shifts the rest by a bit.
     for (at, byte) in bytes.iter().enumerate() {
         *element.get_mut(at)? |= byte >> 1;

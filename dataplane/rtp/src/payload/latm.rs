@@ -220,6 +220,16 @@ mod tests {
     }
 
     #[test]
+    fn the_description_of_gstreamer_is_understood() {
+        // The configuration of an AAC-LC coder that says what it is not, in 40 bits, and nothing
+        // behind it.
+        let config = mux_config(&[0x40, 0, 0x23, 0x20, 0xad, 0xca, 0]).unwrap();
+        assert_eq!(config.format.audio_specific_config(), [0x11, 0x90]);
+        assert_eq!((config.format.sample_rate, config.units), (48_000, 1));
+        assert_eq!(mux_config(&[0x40, 0, 0x23]), None);
+    }
+
+    #[test]
     fn an_element_with_its_configuration_is_taken_at_any_bit() {
         // useSameStreamMux 0, the configuration, length 2, two bytes: shifted by a bit.
         let bits: Vec<u8> = [0x40, 0, 0x23, 0x20, 0x3f, 0xc0, 2, 0xab, 0xcd].to_vec();
