@@ -12,7 +12,8 @@ fn at_the_shared_port(coding: Coding, tolerance_ticks: u64) -> Result<()> {
     let intake = Intake::start(BY_SSRC)?;
     let received = intake.receive("clip", intake.port, CLEAR, |to| {
         let rtcp_port = intake.rtcp_port;
-        Ffmpeg { file: &source.path, to, rtcp_port, ssrc: SSRC, options: &[] }.rtp(&intake.system)
+        Ffmpeg { file: &source.path, to, rtcp_port, ssrc: SSRC, packet_bytes: 1_200 }
+            .rtp(&intake.system)
     })?;
     is_true(&received, &source, tolerance_ticks)?;
     intake.system.stop()

@@ -27,10 +27,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::{Context, Result};
 use shm::StreamSnapshot;
 
+use crate::conservation;
 use crate::oracle::Frame;
 use crate::process::Process;
 use crate::relay::{Impairment, Relay};
-use crate::system::{Options, PATIENCE, Penstock, free_rtp_port, free_udp_port};
+use crate::system::{Options, PATIENCE, Penstock, free_rtp_port};
 
 /// How soon a silent sender counts as gone, in the systems of [`Intake`].
 pub const SESSION_TIMEOUT: &str = "3s";
@@ -68,7 +69,7 @@ impl Intake {
     }
 
     /// Sends to a local port through a network that keeps what goes by, until the stream `id` has
-    /// ended. `send` gets where to send to.
+    /// ended; each packet has its place among its counters. `send` gets where to send to.
     pub fn receive(
         &self,
         id: &str,
@@ -81,19 +82,10 @@ impl Intake {
         send(relay.address())?.succeed(PATIENCE).context("the sender")?;
         let frames = tap.frames()?;
         let stream = self.system.directory()?.stream(id).context("the stream is listed")?;
+        conservation::balanced(&stream)?;
         let packets = wire::packets(&relay.record());
         Ok(Received { frames, packets, stream })
     }
-}
-
-/// A local port of RTP for a session of its own, and RTCP's above.
-pub fn session_port() -> Result<u16> {
-    free_rtp_port()
-}
-
-/// A local port of a transport stream without RTP.
-pub fn plain_port() -> Result<u16> {
-    free_udp_port()
 }
 
 /// A network that takes nothing away and delays nothing.

@@ -20,6 +20,10 @@ pub enum Coding {
     H264,
     /// The same, each picture in three slices.
     H264Slices,
+    /// The same with delimiters.
+    H264Delimited,
+    /// H.264 whose parameter sets are in its description alone.
+    H264Described,
     /// HEVC with B-frames, parameter sets within the stream, no delimiters.
     Hevc,
     /// AAC of 48 kHz.
@@ -36,7 +40,7 @@ impl Coding {
     /// As the tap names it.
     pub const fn label(self) -> &'static str {
         match self {
-            Self::H264 | Self::H264Slices => "h264",
+            Self::H264 | Self::H264Slices | Self::H264Delimited | Self::H264Described => "h264",
             Self::Hevc => "hevc",
             Self::Aac | Self::Aac44100 => "aac",
             Self::Opus => "opus",
@@ -46,15 +50,15 @@ impl Coding {
 
     /// Whether it is pictures.
     pub const fn is_video(self) -> bool {
-        matches!(self, Self::H264 | Self::H264Slices | Self::Hevc)
+        matches!(self.clock_hz(), 90_000)
     }
 
     /// Ticks a second of its RTP timestamps.
     pub const fn clock_hz(self) -> u32 {
         match self {
-            Self::H264 | Self::H264Slices | Self::Hevc => 90_000,
             Self::Aac | Self::Opus | Self::L24 => 48_000,
             Self::Aac44100 => 44_100,
+            _ => 90_000,
         }
     }
 
@@ -63,6 +67,8 @@ impl Coding {
         match self {
             Self::H264 => "rtp_h264_3s.mp4",
             Self::H264Slices => "rtp_h264_slices_3s.mp4",
+            Self::H264Delimited => "rtp_h264_delimited_3s.mp4",
+            Self::H264Described => "rtp_h264_described_3s.mp4",
             Self::Hevc => "rtp_hevc_3s.mp4",
             Self::Aac => "rtp_aac_48000_3s.mp4",
             Self::Aac44100 => "rtp_aac_44100_3s.mp4",
@@ -74,7 +80,9 @@ impl Coding {
     /// FFmpeg's options.
     const fn coder(self) -> &'static [&'static str] {
         match self {
-            Self::H264 => &["-c:v", "libx264", "-preset", "veryfast", "-bf", "2"],
+            Self::H264 | Self::H264Delimited | Self::H264Described => {
+                &["-c:v", "libx264", "-preset", "veryfast", "-bf", "2"]
+            }
             Self::H264Slices => {
                 &["-c:v", "libx264", "-preset", "veryfast", "-bf", "2", "-slices", "3"]
             }
@@ -86,14 +94,56 @@ impl Coding {
         }
     }
 
-    /// Takes the delimiters off that FFmpeg's transport streams have.
+    /// Takes off what FFmpeg's transport streams have beside the pictures.
     const fn filter(self) -> Option<&'static str> {
         match self {
-            Self::H264 | Self::H264Slices => Some("h264_metadata=aud=remove"),
+            Self::H264Delimited => None,
+            Self::H264Described => Some("filter_units=remove_types=7-9"),
             Self::Hevc => Some("hevc_metadata=aud=remove"),
-            _ => None,
+            _ => Some("h264_metadata=aud=remove"),
         }
     }
+}
+
+impl Source {
+    /// The NAL units that the file has beside its pictures: parameter sets, and what the coder says of
+    /// itself (ISO/IEC 14496-15, 5.3.3.1 and 8.3.3.1).
+    pub fn described_units(&self) -> Result<Vec<Vec<u8>>> {
+        let file = std::fs::read(&self.path)?;
+        let named = |name: &[u8; 4]| file.windows(4).position(|window| window == name);
+        let body = |at: usize, skipped: usize| file.get(at + 4 + skipped..).context("cut off");
+        if let Some(at) = named(b"avcC") {
+            let mut rest = body(at, 5)?;
+            let sets = listed(&mut rest, 1)?;
+            return Ok([sets, listed(&mut rest, 1)?].concat());
+        }
+        let mut rest = body(named(b"hvcC").context("nothing is described")?, 22)?;
+        let mut units = Vec::new();
+        for _ in 0..take(&mut rest, 1)? {
+            take(&mut rest, 1)?; // their type
+            units.extend(listed(&mut rest, 2)?);
+        }
+        Ok(units)
+    }
+}
+
+/// A number of so many bytes.
+fn take(rest: &mut &[u8], bytes: usize) -> Result<usize> {
+    let (number, behind) = rest.split_at_checked(bytes).context("cut off")?;
+    *rest = behind;
+    Ok(number.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)))
+}
+
+/// NAL units behind their lengths, and their number before them.
+fn listed(rest: &mut &[u8], bytes_of_number: usize) -> Result<Vec<Vec<u8>>> {
+    let number = take(rest, bytes_of_number)? & 0x1f; // three bits are reserved
+    let unit = |_| {
+        let length = take(rest, 2)?;
+        let (unit, behind) = rest.split_at_checked(length).context("cut off")?;
+        *rest = behind;
+        Ok(unit.to_vec())
+    };
+    (0..number).map(unit).collect()
 }
 
 /// HEVC, and not a word on standard error.
@@ -161,21 +211,6 @@ impl Source {
         let (ticks_a_second, units) = units(&path, coding)?;
         Ok(Self { path, coding, ticks_a_second, units })
     }
-
-    /// Its decoder configuration, as the container has it.
-    pub fn configuration(&self) -> Result<String> {
-        let text = self.path.to_string_lossy();
-        let entries = ["-show_entries", "stream=extradata", "-show_data", "-of", "json", &text];
-        let json: Value = serde_json::from_slice(&run("ffprobe", &entries)?)?;
-        let dump = json["streams"][0]["extradata"].as_str().context("no configuration")?;
-        // Lines as of a hex dump: offset, digits in groups, text behind two spaces.
-        let line = |line: &str| {
-            let digits = line.split_once(": ").map_or("", |(_, digits)| digits);
-            let digits = digits.split_once("  ").map_or(digits, |(digits, _)| digits);
-            digits.replace(' ', "")
-        };
-        Ok(dump.lines().map(line).collect())
-    }
 }
 
 /// Pictures or a tone that changes, coded.
@@ -194,7 +229,7 @@ fn make(folder: &Path, coding: Coding) -> Result<PathBuf> {
     let stream = folder.join("coded.ts").to_string_lossy().into_owned();
     let card = ["-y", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=3", "-g", "25"];
     run("ffmpeg", &[&card, coding.coder(), &[&stream]].concat())?;
-    let filter = coding.filter().context("pictures have delimiters")?;
+    let filter = coding.filter().unwrap_or("null");
     let copy = ["-y", "-i", &stream, "-c", "copy", "-bsf:v", filter];
     run("ffmpeg", &[&copy[..], &["-video_track_timescale", "90000", &text]].concat())?;
     Ok(path)

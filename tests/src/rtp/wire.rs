@@ -27,6 +27,11 @@ pub fn packets(record: &[Passage]) -> Vec<Packet> {
     record.iter().filter_map(packet).collect()
 }
 
+/// The packets of each unit, lost ones too: those of one timestamp.
+pub fn units(packets: &[Packet]) -> Vec<&[Packet]> {
+    packets.chunk_by(|a, b| a.timestamp == b.timestamp).collect()
+}
+
 fn packet(passage: &Passage) -> Option<Packet> {
     let (header, mut payload) = passage.bytes.split_at_checked(12)?;
     let word = |at: usize| {
