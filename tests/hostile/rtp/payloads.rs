@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 
 use anyhow::{Result, ensure};
 use penstock_tests::generate::h264::{Paff, paff};
+use penstock_tests::rtp::h264::{self, END, START};
 use penstock_tests::witness::figures;
 use shm::StreamSnapshot;
 use shm::counters::StreamCounter as S;
@@ -13,10 +14,8 @@ use super::{Header, Target, beside_witnesses, of};
 const ID: &str = "given/h264";
 /// As the configuration has it.
 const FRAME_BYTES_MAX: u64 = 1 << 20;
-/// Of the header of a fragment.
-const START: u8 = 0x80;
+/// Of the header of a fragment in the middle.
 const MIDDLE: u8 = 0x00;
-const END: u8 = 0x40;
 
 /// The sender of the session `given/h264`.
 struct Sender<'a> {
@@ -54,29 +53,11 @@ impl<'a> Sender<'a> {
 
     /// Sends two groups of good pictures; the second is whole whatever came before the first.
     fn good(&mut self) -> Result<()> {
-        for unit in paff(&Paff { frames: 16, ..Paff::default() }) {
-            self.timestamp = self.timestamp.wrapping_add(1_800);
-            let mut nals = nal_units(&unit.bytes).into_iter().peekable();
-            while let Some(nal) = nals.next() {
-                self.send_nal(nals.peek().is_none(), nal)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn send_nal(&mut self, marker: bool, nal: &[u8]) -> Result<()> {
-        const PAYLOAD_BYTES: usize = 1_200;
-        if nal.len() <= PAYLOAD_BYTES {
-            return self.send(marker, nal);
-        }
-        let mut head = START | nal[0] & 0x1f;
-        let mut parts = nal[1..].chunks(PAYLOAD_BYTES).peekable();
-        while let Some(part) = parts.next() {
-            let is_last = parts.peek().is_none();
-            let ends = if is_last { END } else { 0 };
-            let payload = [&[nal[0] & 0xe0 | 28, head | ends], part].concat();
-            self.send(marker && is_last, &payload)?;
-            head &= !START;
+        let units = paff(&Paff { frames: 16, ..Paff::default() });
+        let start = self.timestamp.wrapping_add(3_600);
+        for packet in h264::packets(&units, 1_200) {
+            self.timestamp = start.wrapping_add(u32::try_from(packet.ticks)?);
+            self.send(packet.marker, &packet.payload)?;
         }
         Ok(())
     }
@@ -200,13 +181,4 @@ fn units_of_nothing_and_of_the_forbidden_bit_are_counted_as_invalid() -> Result<
         ensure!(invalid >= u64::from(SENT), "{invalid} of {SENT}: {}", figures(&stream));
         Ok(())
     })
-}
-
-/// The NAL units of a stream with start codes.
-fn nal_units(bytes: &[u8]) -> Vec<&[u8]> {
-    let starts = bytes.windows(3).enumerate().filter(|(_, it)| *it == [0, 0, 1]);
-    let starts: Vec<usize> = starts.map(|(at, _)| at + 3).collect();
-    let ends = starts.iter().skip(1).map(|next| next - 3).chain([bytes.len()]);
-    let units = starts.iter().zip(ends).map(|(start, end)| &bytes[*start..end]);
-    units.map(|unit| unit.strip_suffix(&[0]).unwrap_or(unit)).collect()
 }

@@ -12,9 +12,10 @@
 //! - [`truth`]: frames held against the source's access units.
 //!
 //! What no sender on this machine sends is cut by the tests, by the texts of the payload formats and
-//! apart from the product's code: [`av1`], [`jpegxs`]; [`paced`] sends it.
+//! apart from the product's code: [`av1`], [`h264`], [`jpegxs`]; [`paced`] sends it.
 
 pub mod av1;
+pub mod h264;
 pub mod jpegxs;
 pub mod paced;
 pub mod senders;

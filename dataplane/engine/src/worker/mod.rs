@@ -13,6 +13,8 @@ mod asking;
 pub(crate) mod attempts;
 pub(crate) mod bandwidth;
 mod counters;
+#[cfg(feature = "fault-injection")]
+mod fault;
 pub(crate) mod handover;
 mod precedence;
 pub(crate) mod pressure;

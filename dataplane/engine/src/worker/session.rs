@@ -85,7 +85,7 @@ impl<N: Network> srt::Output for Path<'_, N> {
         self.stream.input(arrival, due);
         self.demuxer.push(payload, self.stream);
         #[cfg(feature = "fault-injection")]
-        fault::strike(payload);
+        crate::worker::fault::strike(payload);
     }
 
     fn skipped(&mut self, packets: u32) {
@@ -498,15 +498,5 @@ impl Session {
         base.show(&mut berth.slot, [(StreamCounter::SocketKernelDrops, self.kernel_drops.1)]);
         let no_media = self.publication.why_no_media();
         self.publication.show(berth, stats.bytes_delivered, no_media, now);
-    }
-}
-
-/// A fault of ours in the middle of a frame, on demand.
-#[cfg(feature = "fault-injection")]
-mod fault {
-    const MAGIC: &[u8] = b"penstock: inject a fault here";
-
-    pub(super) fn strike(payload: &[u8]) {
-        assert!(!payload.windows(MAGIC.len()).any(|window| window == MAGIC), "injected fault");
     }
 }

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use penstock_engine::config::Config;
 use penstock_engine::{Dataplane, RunWorker};
 use penstock_tests::process::eventually;
+use penstock_tests::rtp::paced;
 use penstock_tests::system::{PATIENCE, free_udp_port};
 use shm::counters::StreamCounter;
 use shm::link::Link;
@@ -125,6 +126,43 @@ impl Running {
         (self.wake)();
         let ended = self.conductor.join();
         Ok(ended.map_err(|_| anyhow::anyhow!("the conductor panicked"))??)
+    }
+}
+
+/// A source of RTP that sends at once what it is given.
+pub struct RtpSender {
+    socket: UdpSocket,
+    stream: paced::Stream,
+    sequence: u16,
+}
+
+impl RtpSender {
+    pub fn new(port: u16, ssrc: u32, payload_type: u8) -> Result<Self> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        socket.connect((Ipv4Addr::LOCALHOST, port))?;
+        let stream = paced::Stream { payload_type, ..paced::Stream::new(ssrc) };
+        Ok(Self { socket, sequence: stream.sequence, stream })
+    }
+
+    /// Sends the packet as the next one.
+    pub fn send(&mut self, packet: &paced::Packet) -> Result<()> {
+        let stream = paced::Stream { sequence: self.sequence, ..self.stream };
+        for datagram in stream.datagrams(std::slice::from_ref(packet)) {
+            self.socket.send(&datagram.bytes)?;
+        }
+        self.skip();
+        Ok(())
+    }
+
+    /// Leaves a sequence number out.
+    pub fn skip(&mut self) {
+        self.sequence = self.sequence.wrapping_add(1);
+    }
+
+    /// Sends anything, from the source's address.
+    pub fn send_raw(&self, datagram: &[u8]) -> Result<()> {
+        self.socket.send(datagram)?;
+        Ok(())
     }
 }
 

@@ -137,6 +137,8 @@ impl<N: Network> rtp::Output for Path<'_, N> {
         *self.media_bytes += payload.len() as u64;
         self.stream.input(arrival, due);
         self.demuxer.push(payload, self.stream);
+        #[cfg(feature = "fault-injection")]
+        crate::worker::fault::strike(payload);
     }
 
     fn ts_lost(&mut self, packets: u32) {
@@ -160,6 +162,8 @@ impl<N> Sink for Path<'_, N> {
     fn unit_data(&mut self, track: usize, bytes: &[u8]) {
         *self.media_bytes += bytes.len() as u64;
         self.stream.unit_data(track, bytes);
+        #[cfg(feature = "fault-injection")]
+        crate::worker::fault::strike(bytes);
     }
 
     fn unit_end(&mut self, track: usize) {
