@@ -6,14 +6,17 @@ use std::io::Write;
 
 use anyhow::Result;
 use assert_no_alloc::{AllocDisabler, assert_no_alloc};
-use common::{PASSPHRASE, Running, transport_stream};
+use common::{PASSPHRASE, RtpSender, Running, transport_stream};
+use penstock_tests::generate::h264::{Paff, paff};
 use penstock_tests::process::{Process, eventually};
 use penstock_tests::publisher::{Publisher, Secret};
 use penstock_tests::raw::{RawCaller, block, hello};
+use penstock_tests::rtp::h264;
+use penstock_tests::rtp::paced::Packet;
 use penstock_tests::senders::SrtLiveTransmit;
 use penstock_tests::system::{PATIENCE, free_udp_port};
 use serde_json::json;
-use shm::counters::{StreamCounter, WorkerCounter};
+use shm::counters::{ConductorCounter, StreamCounter, WorkerCounter};
 use shm::link::BackpressureAction;
 use shm::{StreamSnapshot, StreamState};
 use srt::crypto::{KeySize, Mode, Refresh, Suite};
@@ -221,6 +224,90 @@ fn senders_of_rtp_come_go_and_come_again_on_their_ssrcs_worker_and_allocate_noth
         }
     }
     running.stop()
+}
+
+/// A receiver report without blocks and a goodbye.
+fn goodbye(ssrc: u32) -> Vec<u8> {
+    let ssrc = ssrc.to_be_bytes();
+    [&[0x80, 201, 0, 1][..], &ssrc, &[0x81, 203, 0, 1], &ssrc].concat()
+}
+
+#[test]
+fn rtp_of_each_kind_reports_goodbyes_and_floods_of_sources_allocate_nothing_on_workers()
+-> Result<()> {
+    let transport = transport_stream(2)?;
+    let transport = transport.chunks(1_316).enumerate().map(|(unit, payload)| Packet {
+        unit,
+        ticks: unit as u64 * 900,
+        marker: false,
+        payload: payload.to_vec(),
+    });
+    let transport: Vec<Packet> = transport.collect();
+    let pictures = h264::packets(&paff(&Paff::default()), 1_200);
+    let running = Running::start("[0, 1]", watched)?;
+    let (port, rtcp_port) = running.rtp_ports();
+    running.wait_stream("given", |_| true)?;
+    let control = std::net::UdpSocket::bind(("127.0.0.1", 0))?;
+    for round in 1..=2 {
+        let mut senders = [
+            (RtpSender::new(port, 2, 96)?, &pictures),
+            (RtpSender::new(port, 3, 33)?, &transport),
+            (RtpSender::new(running.given_port(), 4, 96)?, &pictures),
+        ];
+        for (sender, packets) in &mut senders {
+            packets.iter().try_for_each(|packet| sender.send(packet))?;
+            // Again, behind a loss, and from another address.
+            sender.skip();
+            packets[..20].iter().try_for_each(|packet| sender.send(packet))?;
+        }
+        RtpSender::new(running.given_port(), 4, 96)?.send(&pictures[0])?;
+        for ssrc in [2, 3] {
+            control.send_to(&sender_report(ssrc, round), ("127.0.0.1", rtcp_port))?;
+        }
+        for id in ["two", "three", "given"] {
+            running.wait_stream(id, |stream| {
+                stream.counter(StreamCounter::Connections) == u64::from(round)
+                    && stream.counter(StreamCounter::FramesPublished) > 0
+                    && stream.counter(StreamCounter::RtcpSent) >= u64::from(round)
+            })?;
+        }
+        for ssrc in [2, 3] {
+            control.send_to(&goodbye(ssrc), ("127.0.0.1", rtcp_port))?;
+        }
+        for id in ["two", "three", "given"] {
+            running.wait_stream(id, |stream| stream.info.state == StreamState::Lost)?;
+        }
+    }
+    flood(port)?;
+    let table = running.table()?;
+    eventually("there is no place for all of them", PATIENCE, || {
+        Ok((table.conductor().counter(ConductorCounter::RejectedLimit) > 0).then_some(()))
+    })?;
+    let mut sender = RtpSender::new(port, 2, 96)?;
+    pictures.iter().try_for_each(|packet| sender.send(packet))?;
+    running.wait_stream("two", |stream| stream.counter(StreamCounter::Connections) == 3)?;
+    running.stop()
+}
+
+/// Sources that are never heard again: many of one host, which prove themselves, and some of others.
+fn flood(port: u16) -> Result<()> {
+    let host = std::net::UdpSocket::bind(("127.8.8.8", 0))?;
+    for number in 0..1_000_u32 {
+        if number % 4 == 0 {
+            let [.., high, low] = number.to_be_bytes();
+            let lone = std::net::UdpSocket::bind((std::net::Ipv4Addr::new(127, 9, high, low), 0))?;
+            lone.send_to(&packet(1_000 + number, 0), ("127.0.0.1", port))?;
+        }
+        for sequence in 0..2 {
+            host.send_to(&packet(9_000 + number, sequence), ("127.0.0.1", port))?;
+        }
+    }
+    Ok(())
+}
+
+/// A packet of nothing.
+fn packet(ssrc: u32, sequence: u8) -> Vec<u8> {
+    [&[0x80, 96, 0, sequence, 0, 0, 0, 0][..], &ssrc.to_be_bytes(), &[0x41; 30]].concat()
 }
 
 /// Callers that are refused: by the conductor, and by the worker itself.

@@ -103,6 +103,7 @@ fn a_panic_in_a_session_of_rtp_ends_that_session_only_and_gives_its_slots_back()
     };
     let at_first = free(&running)?;
     let ((port, _), given) = (running.rtp_ports(), running.given_port());
+    running.wait_stream("given", |_| true)?;
     // The struck ones, and beside each kind one that is not.
     let (pictures, fault) = pictures();
     let (transport, transport_fault) = transport_packets(&stream);

@@ -15,6 +15,7 @@ use penstock_engine::{Dataplane, RunWorker};
 use penstock_tests::process::eventually;
 use penstock_tests::rtp::paced;
 use penstock_tests::system::{PATIENCE, free_udp_port};
+use penstock_tests::witness::figures;
 use shm::counters::StreamCounter;
 use shm::link::Link;
 use shm::{Directory, StreamSnapshot};
@@ -115,9 +116,13 @@ impl Running {
         condition: impl Fn(&StreamSnapshot) -> bool,
     ) -> Result<StreamSnapshot> {
         let table = self.table()?;
-        eventually(&format!("stream {id}"), PATIENCE, || {
-            Ok(table.stream(id).filter(|stream| condition(stream)))
-        })
+        let mut last = String::new();
+        let found = eventually(&format!("stream {id}"), PATIENCE, || {
+            let Some(stream) = table.stream(id) else { return Ok(None) };
+            last = figures(&stream);
+            Ok(condition(&stream).then_some(stream))
+        });
+        found.with_context(|| format!("stream {id} was last seen with {last}"))
     }
 
     /// Ends it and reports what ended it.
