@@ -12,7 +12,7 @@ use penstock_tests::system::{Options, PATIENCE, Penstock, free_rtp_port, free_ud
 use serde_json::Value;
 
 /// A Penstock with sessions of RTP that are given, as YAML.
-fn start(sessions: &str) -> Result<Penstock> {
+pub(crate) fn start(sessions: &str) -> Result<Penstock> {
     let (port, rtcp_port) = (free_udp_port()?, free_udp_port()?);
     let defaults = Options::default();
     // What is asked for may take its time to come on a busy machine.
@@ -37,20 +37,20 @@ fn counter(stream: &Value, name: &str) -> u64 {
 
 /// A value that paths change and a test reads.
 #[derive(Debug, Clone, Default)]
-struct Noted<T>(Arc<Mutex<T>>);
+pub(crate) struct Noted<T>(Arc<Mutex<T>>);
 
 impl<T: Clone> Noted<T> {
-    fn note(&self, change: impl FnOnce(&mut T)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(crate) fn note<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn read(&self) -> T {
+    pub(crate) fn read(&self) -> T {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// Pictures of noise, so that even few of them fill many packets.
-fn noise(pictures: u32, coding: &str) -> String {
+pub(crate) fn noise(pictures: u32, coding: &str) -> String {
     format!(
         "videotestsrc is-live=true pattern=snow num-buffers={pictures} \
          ! video/x-raw,width=320,height=180,framerate=25/1 \
@@ -69,7 +69,7 @@ fn session_ports(rtp: u16, rtcp: u16, answers: u16) -> String {
 }
 
 /// The two ways of a session at `port` and the port above it: media, and reports.
-fn ways(port: u16, answers: u16) -> [Way; 2] {
+pub(crate) fn ways(port: u16, answers: u16) -> [Way; 2] {
     [Way { to: port, answers: None }, Way { to: port + 1, answers: Some(answers) }]
 }
 
