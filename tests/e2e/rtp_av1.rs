@@ -1,13 +1,14 @@
 //! AV1 over RTP, from sender to frame.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use penstock_tests::generate::AccessUnit;
 use penstock_tests::generate::av1::{self, AOM, SVT};
 use penstock_tests::generate::clips::Shape;
 use penstock_tests::rtp::av1::{Cut, packets};
-use penstock_tests::rtp::paced::{Datagram, Stream};
+use penstock_tests::rtp::paced::{Datagram, Stream, recorded};
 use penstock_tests::system::free_rtp_port;
 
 use super::rtp_units::{Receiver, Truth, lossy, shuffled};
@@ -34,6 +35,46 @@ fn two_senders_at_the_shared_port_are_recognised_and_whole_from_their_key_frame_
     for ((frames, units), stream) in all.iter().zip(&sources).zip(&streams) {
         let truth = Truth::whole("av1", units, stream);
         truth.check(frames).with_context(|| format!("sender {}", stream.ssrc))?;
+    }
+    receiver.system.stop()
+}
+
+/// What FFmpeg 9 sent of a stream, and the stream (`dataplane/rtp/tests/vectors/make`).
+fn by_ffmpeg(
+    name: &str,
+    source: &str,
+    ssrc: u32,
+) -> Result<(Stream, Vec<Datagram>, Vec<AccessUnit>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dataplane/rtp/tests/vectors");
+    let (stream, sent) = recorded(&folder.join(name), ssrc)?;
+    let units = av1::temporal_units(&std::fs::read(folder.join(source))?, 3_600);
+    ensure!(units.len() == 50 && sent.len() > 60, "{} units, {} packets", units.len(), sent.len());
+    Ok((stream, sent, units))
+}
+
+#[test]
+fn what_ffmpeg_sends_is_whole_at_the_shared_port_and_by_its_description() -> Result<()> {
+    let ports = [free_rtp_port()?, free_rtp_port()?];
+    let sessions = ports.map(|port| {
+        format!(
+            "{{id: rtp/{port}, sdp: \"v=0\\no=- 0 0 IN IP4 127.0.0.1\\ns=No Name\\n\
+             c=IN IP4 127.0.0.1\\nt=0 0\\na=tool:libavformat 63.1.102\\n\
+             m=video {port} RTP/AVP 96\\na=rtpmap:96 AV1/90000\\n\
+             a=fmtp:96 profile=0;level-idx=0;tier=0\\n\"}}"
+        )
+    });
+    let receiver = Receiver::start(2, &format!(", sessions: [{}]", sessions.join(", ")))?;
+    let aom = by_ffmpeg("av1_ffmpeg.rtp", "av1.src.obu", 1)?;
+    let svt = by_ffmpeg("av1_svt_ffmpeg.rtp", "av1_svt.src.obu", 2)?;
+    let shared = [&aom, &svt].map(|(stream, sent, _)| (*stream, sent.clone()));
+    let shared = receiver.all_at_shared_port(shared.to_vec())?;
+    for ((stream, sent, units), (frames, port)) in
+        [aom, svt].into_iter().zip(shared.iter().zip(ports))
+    {
+        let truth = Truth::whole("av1", &units, &stream);
+        truth.check(frames).context("at the shared port")?;
+        let frames = receiver.at(&format!("rtp/{port}"), port, stream, sent)?;
+        truth.check(&frames).context("by its description")?;
     }
     receiver.system.stop()
 }

@@ -45,11 +45,16 @@ impl Receiver {
         &self,
         senders: Vec<(Stream, Vec<Datagram>)>,
     ) -> Result<Vec<Vec<Frame>>> {
-        let id = |stream: &Stream| format!("rtp/{}", stream.ssrc);
-        let taps = senders.iter().map(|(stream, _)| self.system.frames_of(&id(stream)));
-        let taps = taps.collect::<Result<Vec<_>>>()?;
+        let ids = senders.iter().map(|(stream, _)| format!("rtp/{}", stream.ssrc));
+        let ids: Vec<String> = ids.collect();
+        let taps = ids.iter().map(|id| self.system.frames_of(id)).collect::<Result<Vec<_>>>()?;
         let start = |(stream, sent)| Sender::start(stream, sent, self.port);
         let running = senders.into_iter().map(start).collect::<Result<Vec<_>>>()?;
+        for (id, sender) in ids.iter().zip(&running) {
+            // What comes until then waits, and there is not room for all of it on a slow machine.
+            self.system.wait_stream(id, "admitted", |_| true)?;
+            sender.go_on()?;
+        }
         running.into_iter().try_for_each(Sender::end)?;
         taps.into_iter().map(penstock_tests::system::Tap::frames).collect()
     }
@@ -63,7 +68,7 @@ impl Receiver {
         sent: Vec<Datagram>,
     ) -> Result<Vec<Frame>> {
         let tap = self.system.frames_of(id)?;
-        Sender::start(stream, sent, port)?.end()?;
+        send(stream, sent, port)?;
         tap.frames()
     }
 
@@ -77,12 +82,19 @@ impl Receiver {
     ) -> Result<Vec<Frame>> {
         let count = |stream: &Value| stream["counters"]["connections"].as_u64();
         let before = count(&self.system.wait_stream(id, "listed", |_| true)?);
-        Sender::start(stream, sent, port)?.end()?;
+        send(stream, sent, port)?;
         self.system.wait_stream(id, "lost again", |stream| {
             stream["status"] == "lost" && count(stream) > before
         })?;
         self.system.frames_of(id)?.frames()
     }
+}
+
+/// Sends to a session that is given.
+fn send(stream: Stream, sent: Vec<Datagram>, port: u16) -> Result<()> {
+    let sender = Sender::start(stream, sent, port)?;
+    sender.go_on()?;
+    sender.end()
 }
 
 /// Without about one datagram of a hundred, never more than so many in a row, from unit `from` on:

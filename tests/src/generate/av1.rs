@@ -7,6 +7,10 @@ use serde_json::Value;
 
 use super::clips::{Shape, make, run};
 use super::{AccessUnit, sha256};
+use crate::rtp::av1::obus;
+
+const SEQUENCE_HEADER: u8 = 1;
+const TEMPORAL_DELIMITER: u8 = 2;
 
 /// SVT-AV1: frames that are not shown, and later shown as they are.
 pub const SVT: [&str; 4] = ["-c:v", "libsvtav1", "-preset", "10"];
@@ -38,4 +42,29 @@ pub fn units(folder: &Path, shape: Shape, coder: &[&str]) -> Result<(PathBuf, Ve
     };
     let units = packets.map(unit).collect::<Result<Vec<_>>>()?;
     Ok((path, units))
+}
+
+/// The temporal units of a stream of OBUs with sizes and delimiters, each so many ticks after the one
+/// before it.
+pub fn temporal_units(bytes: &[u8], ticks: u64) -> Vec<AccessUnit> {
+    let mut units: Vec<AccessUnit> = Vec::new();
+    for obu in obus(bytes) {
+        let kind = obu[0] >> 3 & 0x0f;
+        match units.last_mut() {
+            Some(unit) if kind != TEMPORAL_DELIMITER => unit.bytes.extend(obu),
+            last => {
+                let time = last.map_or(90_000, |unit| unit.pts + ticks);
+                let bytes = Vec::new();
+                let (pts, dts) = (time, time);
+                units.push(AccessUnit { bytes, pts, dts, key: false, class: "inter", field: None });
+            }
+        }
+    }
+    for unit in &mut units {
+        // Encoders put it in front of each key frame.
+        if unit.bytes.first().is_some_and(|first| first >> 3 & 0x0f == SEQUENCE_HEADER) {
+            (unit.key, unit.class) = (true, "idr");
+        }
+    }
+    units
 }

@@ -1,10 +1,12 @@
 //! Packets with the header of RFC 3550, sent when they are due.
 
 use std::net::{Ipv4Addr, UdpSocket};
+use std::path::Path;
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 
 /// Ticks of video a second.
 const CLOCK_HZ: u64 = 90_000;
@@ -77,31 +79,81 @@ pub struct Datagram {
     pub bytes: Vec<u8>,
 }
 
+/// The packets of a capture, as if their source were `ssrc`, and what they are numbered and stamped
+/// from. A record is a port's index (1 byte), microseconds since the first (4), a length (2) and a
+/// datagram; RTCP has the second port.
+pub fn recorded(file: &Path, ssrc: u32) -> Result<(Stream, Vec<Datagram>)> {
+    let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+    let (mut rest, mut datagrams, mut stamps) = (&bytes[..], Vec::new(), Vec::new());
+    while let [port, a, b, c, d, e, f, behind @ ..] = rest {
+        let micros = u32::from_be_bytes([*a, *b, *c, *d]);
+        let (datagram, behind) = behind.split_at(u16::from_be_bytes([*e, *f]).into());
+        rest = behind;
+        if *port != 0 {
+            continue;
+        }
+        let stamp = u32::from_be_bytes(datagram[4..8].try_into()?);
+        if stamps.last() != Some(&stamp) {
+            stamps.push(stamp);
+        }
+        let bytes = [&datagram[..8], &ssrc.to_be_bytes(), &datagram[12..]].concat();
+        let due = Duration::from_micros(micros.into());
+        datagrams.push(Datagram { unit: stamps.len() - 1, due, bytes });
+    }
+    let first = datagrams.first().context("an empty capture")?;
+    let stream = Stream {
+        ssrc,
+        payload_type: first.bytes[1] & 0x7f,
+        sequence: u16::from_be_bytes([first.bytes[2], first.bytes[3]]),
+        timestamp: stamps[0],
+    };
+    Ok((stream, datagrams))
+}
+
 /// Sends datagrams to a port of this machine in real time and says goodbye.
 #[derive(Debug)]
 pub struct Sender {
     thread: JoinHandle<Result<()>>,
+    go_on: mpsc::Sender<()>,
 }
 
 impl Sender {
-    /// Starts it. Its goodbye comes on the port of its packets (RFC 5761), so that it comes last.
+    /// Starts it: it sends its first unit and waits to be told to [`go_on`](Self::go_on). Its goodbye
+    /// comes on the port of its packets (RFC 5761), so that it comes last.
     pub fn start(stream: Stream, datagrams: Vec<Datagram>, port: u16) -> Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.connect((Ipv4Addr::LOCALHOST, port))?;
+        let (go_on, told) = mpsc::channel();
         let thread = std::thread::spawn(move || {
-            let start = Instant::now();
-            for datagram in &datagrams {
-                std::thread::sleep(datagram.due.saturating_sub(start.elapsed()));
-                socket.send(&datagram.bytes)?;
-            }
+            let first = datagrams.first().map(|datagram| datagram.unit);
+            let later = datagrams.iter().position(|datagram| Some(datagram.unit) != first);
+            let (first, later) = datagrams.split_at(later.unwrap_or(datagrams.len()));
+            send(&socket, first)?;
+            told.recv()?;
+            send(&socket, later)?;
             socket.send(&stream.goodbye())?;
             Ok(())
         });
-        Ok(Self { thread })
+        Ok(Self { thread, go_on })
+    }
+
+    /// Tells it to go on.
+    pub fn go_on(&self) -> Result<()> {
+        self.go_on.send(()).context("the sender has ended")
     }
 
     /// Waits until everything is sent.
     pub fn end(self) -> Result<()> {
         self.thread.join().map_err(|_| anyhow!("the sender panicked"))?
     }
+}
+
+fn send(socket: &UdpSocket, datagrams: &[Datagram]) -> Result<()> {
+    let start = Instant::now();
+    let from = datagrams.first().map_or(Duration::ZERO, |datagram| datagram.due);
+    for datagram in datagrams {
+        std::thread::sleep((datagram.due - from).saturating_sub(start.elapsed()));
+        socket.send(&datagram.bytes)?;
+    }
+    Ok(())
 }
