@@ -13,9 +13,11 @@ mod asking;
 pub(crate) mod attempts;
 pub(crate) mod bandwidth;
 mod counters;
+mod drops;
 #[cfg(feature = "fault-injection")]
 mod fault;
 pub(crate) mod handover;
+mod orders;
 mod precedence;
 pub(crate) mod pressure;
 mod publication;
@@ -23,7 +25,6 @@ mod rate;
 pub(crate) mod rtp;
 pub(crate) mod session;
 
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -41,8 +42,7 @@ use self::rtp::SharedPort;
 use self::rtp::session::RtpSession;
 use self::session::{Session, Wire};
 use crate::clock::{self, ArrivalClock};
-use crate::conductor::placement::Place;
-use crate::messages::{Control, Order, Origin, Renewal, Report, Role, Tenancy, Verdict};
+use crate::messages::{Order, Origin, Report, Role, Verdict};
 use crate::network::Network;
 use crate::socket_id::SocketIds;
 use crate::wake::Wake;
@@ -50,8 +50,6 @@ use crate::wheel::Wheel;
 
 /// Longest wait when no timer is set: the heartbeat's period.
 const WAIT_MAX: Duration = Duration::from_millis(100);
-/// The kernel is asked about one socket at a time, so far apart.
-const DROPS_ASKED_EVERY: Duration = Duration::from_millis(100);
 /// Orders taken in a duty cycle.
 const ORDERS_PER_CYCLE: usize = 64;
 /// Reports that must fit whatever happens: each session can be installed, given keys, ended and
@@ -440,112 +438,6 @@ impl<N: Network> Worker<N> {
         self.reported = true;
     }
 
-    fn obey(&mut self, order: Order, now: Time) {
-        match order {
-            Order::Install(tenancy) => self.install(tenancy, now),
-            Order::InstallRtp(tenancy) => self.install_rtp(tenancy, now),
-            Order::RefuseSender(room) => self.refuse_sender(room, now),
-            Order::Call(tenancy) => self.call(tenancy, now),
-            Order::Answer(verdict) => self.answer(verdict, now),
-            Order::Renew(renewal) => self.renew(renewal, now),
-            Order::End { place, socket_id, reason } => {
-                self.end_by_order(place, socket_id, reason, now)
-            }
-            Order::Forget(attempt) => self.attempts.forget(&attempt),
-            Order::OpenSocket { socket, role, fd } => self.open_socket(socket, role, fd),
-            Order::CloseSocket { socket } => self.close_socket(socket),
-            Order::Control { place, socket_id, control } => {
-                self.control(place, socket_id, control, now);
-            }
-            Order::Stop => self.stopping = true,
-        }
-    }
-
-    fn open_socket(&mut self, socket: SocketIndex, role: Role, fd: OwnedFd) {
-        if self.parts.ring.open_socket(socket, fd) {
-            self.parts.roles[socket.index()] = Some(role);
-        } else {
-            self.report(Report::SocketClosed { socket });
-        }
-    }
-
-    fn close_socket(&mut self, socket: SocketIndex) {
-        self.parts.roles[socket.index()] = None;
-        self.parts.ring.close_socket(socket);
-    }
-
-    fn install(&mut self, tenancy: Box<Tenancy>, now: Time) {
-        let place = tenancy.place.session;
-        let session = &mut self.parts.sessions[usize::from(place)];
-        let (ticket, answer) = session.open(tenancy, now);
-        self.parts.block.add(WorkerCounter::Sessions, 1);
-        self.rank(place);
-        self.touch(place);
-        self.report(Report::Installed { ticket, answer });
-    }
-
-    /// Counts a session under the priority that it has now.
-    fn rank(&mut self, place: u16) {
-        let session = &mut self.parts.sessions[usize::from(place)];
-        let after = session.open_priority();
-        let before = std::mem::replace(&mut session.counted, after);
-        self.precedence.change(before, after);
-    }
-
-    fn call(&mut self, tenancy: Box<Tenancy>, now: Time) {
-        let place = tenancy.place.session;
-        self.parts.sessions[usize::from(place)].call(tenancy, now);
-        self.touch(place);
-    }
-
-    fn answer(&mut self, verdict: Box<Verdict>, now: Time) {
-        if !verdict.accepted {
-            self.count(WorkerCounter::Rejections);
-        }
-        self.attempts.decide(verdict.socket, &verdict.request, verdict.packet, now);
-        self.send(verdict.socket, verdict.request.peer, verdict.packet.as_bytes());
-        self.spent.push(verdict);
-    }
-
-    fn renew(&mut self, mut renewal: Box<Renewal>, now: Time) {
-        let place = renewal.place.session;
-        // The session may have ended while the order was on its way.
-        if self.parts.sessions[usize::from(place)].is(renewal.socket_id) {
-            self.guarded(place, now, |session, wire| session.renew(&mut renewal, now, wire));
-            self.touch(place);
-        }
-        self.report(Report::Renewed(renewal));
-    }
-
-    fn end_by_order(&mut self, place: Place, socket_id: u32, reason: EndReason, now: Time) {
-        let place = place.session;
-        // The session may have ended by itself while the order was on its way.
-        if let Some(session) = self.rtp_session(place) {
-            if session.is(socket_id) {
-                self.finish_rtp(place, reason, now);
-            }
-        } else if self.parts.sessions[usize::from(place)].is(socket_id) {
-            self.finish(place, reason, now);
-        }
-    }
-
-    fn control(&mut self, place: Place, socket_id: u32, control: Control, now: Time) {
-        // The session may have ended by itself while the order was on its way.
-        if let Some(session) = self.rtp_session(place.session) {
-            if session.is(socket_id) {
-                self.guarded_rtp(place.session, now, |session, _| session.control(control, now));
-                self.touch(place.session);
-            }
-        } else if self.parts.sessions[usize::from(place.session)].is(socket_id) {
-            let control = |session: &mut Session, wire: &mut Wire<'_, N>| {
-                session.control(control, now, wire);
-            };
-            self.guarded(place.session, now, control);
-            self.rank(place.session);
-            self.touch(place.session);
-        }
-    }
-
     fn finish(&mut self, place: u16, reason: EndReason, now: Time) {
         self.guarded(place, now, |session, wire| session.finish(now, wire));
         self.end(place, reason, now);
@@ -626,37 +518,6 @@ impl<N: Network> Worker<N> {
         let all = self.parts.session_slots;
         let used = all.saturating_sub(self.parts.slab.free());
         pressure::permille(used.into(), all.into())
-    }
-
-    /// Asks the kernel how many datagrams it dropped at the next socket: of itself it tells so only
-    /// with a datagram that comes later.
-    fn ask_for_drops(&mut self, now: Time) {
-        let (asked, last) = self.drops_asked;
-        if now.since(asked) < DROPS_ASKED_EVERY {
-            return;
-        }
-        let roles = &self.parts.roles;
-        let next = (1..=roles.len()).map(|step| (last + step) % roles.len());
-        let socket = next.into_iter().find(|socket| roles[*socket].is_some()).unwrap_or(last);
-        self.drops_asked = (now, socket);
-        if let Ok(index) = u16::try_from(socket) {
-            self.parts.ring.ask_kernel_drops(SocketIndex::new(index));
-        }
-    }
-
-    /// Shows what the kernel dropped at each listener's socket, where that has changed.
-    fn show_drops(&mut self) {
-        let all = self.parts.ring.counters().kernel_drops;
-        if all == self.parts.block.value(WorkerCounter::KernelDrops) {
-            return;
-        }
-        let shared =
-            |role: &Role| matches!(role, Role::Listener | Role::SharedRtp | Role::SharedRtcp);
-        let listeners = self.parts.roles.iter().take_while(|it| it.as_ref().is_some_and(shared));
-        for (index, _) in (0..).zip(listeners) {
-            let drops = self.parts.ring.kernel_drops(SocketIndex::new(index));
-            self.parts.block.set_port_drops(index.into(), drops);
-        }
     }
 
     fn show(&mut self, now: Time) {
