@@ -15,6 +15,7 @@ mod rtp_av1;
 mod rtp_feedback;
 mod rtp_frames;
 mod rtp_jpegxs;
+mod rtp_options;
 mod rtp_reports;
 mod rtp_sessions;
 mod rtp_units;

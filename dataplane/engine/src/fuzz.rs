@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use crate::config::{Config, Pattern};
+use serde_json::Value;
+
+use crate::config::{Config, Pattern, RtpOptions, RtpTerms, SocketSetup};
 use crate::stream_id::{self, DERIVED_ID_DEFAULT, DerivedIds};
 
 /// A caller's StreamID: what is read of it stands in it, is printable, and names a stream.
@@ -47,6 +49,38 @@ pub fn config(data: &[u8]) {
     }
 }
 
+/// What an operator asks for at run time: a session of RTP, or options of one. Nothing goes beyond
+/// what was taken at the start, and nobody is let in by mistake.
+pub fn rtp_request(data: &[u8]) {
+    let Ok(value) = serde_json::from_slice::<Value>(data) else { return };
+    let config = Config::from_yaml_with("ingestion: {rtp: {port: 5004}}", |_| None);
+    let Some(rtp) = config.ok().and_then(|config| config.rtp) else { return };
+    match rtp.read(value.clone()) {
+        Ok(session) => {
+            assert!(session.tracks() <= usize::from(rtp.added.tracks));
+            let sockets = &session.sockets;
+            assert!((1..=rtp.added.sockets_each().into()).contains(&sockets.len()));
+            let reachable = |socket: &SocketSetup| {
+                socket.membership.is_none() && !socket.listen.ip().is_loopback()
+            };
+            let meant = !session.access.allow.is_empty() || value["open"] == true;
+            assert!(meant || !sockets.iter().any(reachable), "everybody would be let in");
+            assert!(session.config.window.time <= rtp.session.window.time);
+            assert!(session.max_bandwidth_bps <= rtp.max_bandwidth_bps);
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    let base = RtpTerms {
+        max_bandwidth_bps: rtp.max_bandwidth_bps,
+        over_bandwidth: rtp.over_bandwidth,
+        session: rtp.session.terms(),
+    };
+    if let Ok(terms) = RtpOptions::read(value).and_then(|it| it.applied(&base, (&rtp, false))) {
+        assert!(terms.max_bandwidth_bps <= rtp.max_bandwidth_bps);
+        assert!(terms.session.window.time <= rtp.session.window.time);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -78,5 +112,10 @@ mod tests {
     #[test]
     fn corpus_config() {
         replay("engine_config", false, super::config);
+    }
+
+    #[test]
+    fn corpus_rtp_request() {
+        replay("engine_rtp_request", false, super::rtp_request);
     }
 }

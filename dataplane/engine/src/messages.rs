@@ -18,7 +18,7 @@ use uring::SocketIndex;
 
 use crate::berth::Berth;
 use crate::conductor::placement::Place;
-use crate::config::{Access, OverBandwidth, Purpose, SourceMode, StreamOptions};
+use crate::config::{Access, OverBandwidth, Purpose, RtpTerms, SourceMode, StreamOptions};
 use crate::worker::attempts::AttemptKey;
 
 /// Who asked for a connection.
@@ -39,6 +39,8 @@ pub(crate) enum Control {
     DropGop,
     /// Go by these terms from now on.
     Terms(Terms),
+    /// The same for a session of RTP.
+    RtpTerms(RtpTerms),
 }
 
 /// What can be changed while a session runs.

@@ -147,6 +147,11 @@ impl Reorder {
         self.window
     }
 
+    /// Waits otherwise from now on, for what is missing already too.
+    pub const fn set_window(&mut self, window: Window) {
+        self.window = window;
+    }
+
     /// How many numbers before the highest have not come and may still.
     pub const fn awaited(&self) -> u64 {
         self.end.saturating_sub(self.base).saturating_sub(self.held as u64)

@@ -15,6 +15,7 @@ use super::breaker::Breaker;
 use super::given::GivenSessions;
 use super::options::Settings;
 use super::placement::Place;
+use super::rtp_options::RtpSettings;
 use super::sources::{Failures, Source, Sources};
 use super::streams::{State, Stream, Streams};
 use crate::config::{self, RtpConfig, SourceConfig};
@@ -29,6 +30,7 @@ impl Conductor {
             control_room: free.unwrap_or(0).saturating_sub(REQUESTS_WAITING),
             streams: &mut self.streams,
             settings: &mut self.settings,
+            rtp_settings: &mut self.rtp_settings,
             ring_fds: &self.parts.ring_fds,
             view: &self.parts.view,
             now,
@@ -81,13 +83,14 @@ enum Change {
 pub(super) struct Desk<'a> {
     pub(super) streams: &'a mut Streams,
     settings: &'a mut Settings,
+    pub(super) rtp_settings: &'a mut RtpSettings,
     ring_fds: &'a [OwnedFd],
     view: &'a Directory,
     pub(super) now: Time,
     endings: Vec<(Place, u32)>,
-    controls: Vec<(Place, u32, Control)>,
+    pub(super) controls: Vec<(Place, u32, Control)>,
     /// How many more of these the workers' rings take.
-    control_room: usize,
+    pub(super) control_room: usize,
     closings: Vec<String>,
     decisions: Vec<(u64, Decision)>,
     sources: &'a Sources,
@@ -209,7 +212,10 @@ impl Handler for Desk<'_> {
     }
 
     fn options(&self, stream_id: &str) -> Result<serde_json::Value, CommandError> {
-        self.settings.show(stream_id).ok_or_else(|| unknown(stream_id))
+        match self.streams.get(stream_id).map(|stream| stream.kind) {
+            Some(StreamKind::Rtp) => self.rtp_options(stream_id),
+            _ => self.settings.show(stream_id).ok_or_else(|| unknown(stream_id)),
+        }
     }
 
     fn set_options(
@@ -219,8 +225,7 @@ impl Handler for Desk<'_> {
     ) -> Result<OptionsSet, CommandError> {
         let Some(stream) = self.streams.get_mut(stream_id) else { return Err(unknown(stream_id)) };
         if stream.kind == StreamKind::Rtp {
-            let message = format!("stream `{stream_id}` is RTP: it has no options to change");
-            return Err(CommandError::new(CommandError::WRONG_STATE, message));
+            return self.set_rtp_options(stream_id, options);
         }
         if self.control_room == 0
             || matches!(stream.state, State::Installing | State::Ending { .. })
@@ -264,7 +269,7 @@ impl Handler for Desk<'_> {
             }
             // It acts when the publisher comes back.
             (State::Lost { berth, .. }, Control::Pressure(set)) => berth.set_pressure(set),
-            (State::Lost { .. }, Control::DropGop | Control::Terms(_)) => {
+            (State::Lost { .. }, Control::DropGop | Control::Terms(_) | Control::RtpTerms(_)) => {
                 let message = format!("stream `{stream_id}` has no publisher");
                 return Err(CommandError::new(CommandError::WRONG_STATE, message));
             }
@@ -310,11 +315,11 @@ fn report(source: &Source, now: Time) -> SourceReport {
     }
 }
 
-fn changing(stream_id: &str) -> CommandError {
+pub(super) fn changing(stream_id: &str) -> CommandError {
     let message = format!("stream `{stream_id}` is starting or ending; try again");
     CommandError::new(CommandError::WRONG_STATE, message)
 }
 
-fn unknown(stream_id: &str) -> CommandError {
+pub(super) fn unknown(stream_id: &str) -> CommandError {
     CommandError::new(CommandError::NOT_FOUND, format!("no stream `{stream_id}`"))
 }

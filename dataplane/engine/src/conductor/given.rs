@@ -322,14 +322,16 @@ impl Conductor {
         let state = State::Live { place, socket_id: id, slot };
         let stream = Stream { kind, source, listener, rule: None, state };
         self.streams.insert(setup.id.clone(), stream);
+        let bandwidth = (setup.max_bandwidth_bps, setup.over_bandwidth);
+        let terms = self.rtp_terms(&setup.id, &setup.config, bandwidth, setup.is_ts);
         let tenancy = RtpTenancy {
             place,
             id,
             admission: Admission::Given { access: setup.access.clone(), is_ts: setup.is_ts },
             rtcp_sockets: rtcp_sockets(setup, sockets, listener),
-            config: self.reporting(setup.config),
-            max_bandwidth_bps: setup.max_bandwidth_bps,
-            over_bandwidth: setup.over_bandwidth,
+            config: self.reporting(setup.config.with_terms(&terms.session)),
+            max_bandwidth_bps: terms.max_bandwidth_bps,
+            over_bandwidth: terms.over_bandwidth,
             berth,
             end: EndReason::None,
         };

@@ -34,6 +34,7 @@ mod log_limit;
 mod options;
 pub(crate) mod placement;
 mod resolver;
+mod rtp_options;
 mod senders;
 mod session_desk;
 mod sessions;
@@ -61,6 +62,7 @@ use self::log_limit::LogLimit;
 use self::options::Settings;
 use self::placement::Placement;
 use self::resolver::Resolver;
+use self::rtp_options::RtpSettings;
 use self::senders::Senders;
 use self::sources::Sources;
 use self::streams::Streams;
@@ -134,6 +136,7 @@ pub(crate) struct Conductor {
     streams: Streams,
     /// What operators changed.
     settings: Settings,
+    rtp_settings: RtpSettings,
     tickets: HashMap<u32, Ticket>,
     ticket_last: u32,
     derived: DerivedIds,
@@ -171,6 +174,7 @@ impl Conductor {
             parts,
             streams: Streams::default(),
             settings: Settings::default(),
+            rtp_settings: RtpSettings::default(),
             tickets: HashMap::new(),
             ticket_last: 0,
             derived: DerivedIds::default(),

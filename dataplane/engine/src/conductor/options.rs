@@ -29,7 +29,8 @@ impl Conductor {
     ) {
         let Some(id) = self.streams.with_session(socket_id) else { return };
         let id = id.to_owned();
-        let max_bps = self.settings.max_bandwidth_bps(&id);
+        let of_rtp = self.rtp_settings.max_bandwidth_bps(&id);
+        let max_bps = of_rtp.unwrap_or_else(|| self.settings.max_bandwidth_bps(&id));
         tracing::warn!(stream = id, worker, rate_bps, max_bps, "above its bandwidth");
         let event = Event::new(EventKind::OverBandwidth).stream(&id);
         let event = event.attribute("rate_bps", rate_bps).attribute("max_bandwidth", max_bps);

@@ -266,7 +266,7 @@ impl Conductor {
             return;
         };
         let (from, sender, id) = (ticket.from, ticket.sender, ticket.id.clone());
-        let (config, terms) = (rtp.session, (rtp.max_bandwidth_bps, rtp.over_bandwidth));
+        let (config, bandwidth) = (rtp.session, (rtp.max_bandwidth_bps, rtp.over_bandwidth));
         let place = match self.parts.rtp_placement.take_on(from, rtp.slots(1)) {
             Ok(place) => place,
             Err(Full::Sessions) if self.displace_for(number, now) => return,
@@ -282,6 +282,7 @@ impl Conductor {
         berth.show_connecting(&guest(&id, sender.peer, place, resumed), now);
         let (source, listener) = (canonical(sender.peer.ip()), self.parts.shared_rtp);
         let (kind, state) = (StreamKind::Rtp, State::Installing);
+        let terms = self.rtp_terms(&id, &config, bandwidth, false);
         self.streams.insert(id.clone(), Stream { kind, source, listener, rule: None, state });
         self.senders.seen.insert(id, (sender.ssrc, sender.peer));
         if let Some(ticket) = self.senders.tickets.get_mut(&number) {
@@ -291,7 +292,7 @@ impl Conductor {
                 ticket.arrival = EventKind::Reconnected;
             }
         }
-        let mut config = self.reporting(config);
+        let mut config = self.reporting(config.with_terms(&terms.session));
         config.tracks = [Some(TrackSetup::default()), None, None, None];
         let tenancy = RtpTenancy {
             place,
@@ -299,8 +300,8 @@ impl Conductor {
             admission: Admission::Sender { ticket: number, sender },
             rtcp_sockets: [[self.parts.shared_rtcp; LEGS_MAX]; TRACKS_MAX],
             config,
-            max_bandwidth_bps: terms.0,
-            over_bandwidth: terms.1,
+            max_bandwidth_bps: terms.max_bandwidth_bps,
+            over_bandwidth: terms.over_bandwidth,
             berth,
             end: EndReason::None,
         };

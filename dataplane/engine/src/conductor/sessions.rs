@@ -203,6 +203,7 @@ impl Conductor {
     /// A lost stream is over: its slot and ring are free for another.
     pub(super) fn close(&mut self, id: &str) {
         self.settings.forget(id);
+        self.rtp_settings.forget(id);
         self.senders.forget(id);
         let Some(stream) = self.streams.remove(id) else { return };
         let State::Lost { mut berth, .. } = stream.state else { return };

@@ -22,10 +22,13 @@ use serde_json::Value;
 pub use self::check::Error;
 pub use self::options::{OverBandwidth, SecondPublisher, StreamOptions, StreamOverrides};
 pub use self::pattern::Pattern;
-pub use self::rtp::{Purpose, RtpConfig, SenderRule, SessionSetup, SharedPort, SocketSetup};
+pub use self::rtp::{
+    AddedSessions, Purpose, RtpConfig, RtpTerms, SenderRule, SessionSetup, SharedPort, SocketSetup,
+};
 pub use self::runtime::RuntimeOptions;
 pub use self::schema::{
-    CryptoMode, DamagedFrames, File, SourceMode, StreamKeys, Unavailable, Unlisted, Workers,
+    CryptoMode, DamagedFrames, File, RtpOptions, SourceMode, StreamKeys, Unavailable, Unlisted,
+    Workers,
 };
 pub use self::secret::{Passphrase, PublishKey, SecretText};
 pub use self::sources::{PeerAddress, SourceConfig, SourcePolicy, Sources};

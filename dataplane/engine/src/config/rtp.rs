@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rtp::session::{Room, SessionConfig};
+use rtp::session::{Room, SessionConfig, Terms};
 use serde_json::Value;
 use uring::socket::Membership;
 
@@ -92,6 +92,17 @@ impl SessionSetup {
         let mut own = self.sockets.iter().map(|socket| socket.listen);
         own.find(|listen| other.sockets.iter().any(|socket| socket.listen == *listen))
     }
+}
+
+/// What of a stream can be changed while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RtpTerms {
+    /// Highest media rate, bits per second.
+    pub max_bandwidth_bps: u64,
+    /// What happens above it.
+    pub over_bandwidth: OverBandwidth,
+    /// The rest, which is the session's.
+    pub session: Terms,
 }
 
 /// One socket of a session.

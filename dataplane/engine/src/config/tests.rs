@@ -170,10 +170,13 @@ fn a_session_at_run_time_is_read_as_one_of_the_file_within_what_was_taken() {
     let own = json!({"id": "a", "port": 6000, "allow": ["192.0.2.0/24"]});
     assert!(read(own).expect("valid").access.admits([192, 0, 2, 1].into()));
     let long = json!({"id": "a", "port": 1, "group": "239.1.1.1", "interface": "x".repeat(16)});
+    let legs = "v=0\na=group:DUP a b\na=group:DUP a c\nm=video 1 RTP/AVP 33\na=mid:a\n\
+                m=video 5 RTP/AVP 33\na=mid:b\nm=video 9 RTP/AVP 33\na=mid:c\n";
     let tracks: Vec<_> = (0..3).map(|n| json!({"port": 2 * n + 1, "payload_type": 33})).collect();
     for (value, named) in [
         (long, "session.interface"),
         (json!({"id": "a", "tracks": tracks}), "session.tracks"),
+        (json!({"id": "a", "sdp": legs, "open": true}), "session.sdp: more than two paths"),
         (json!({"id": "a", "port": 1, "fec": true}), "session.fec"),
         (json!({"id": "a", "port": "x"}), "session.port"),
         (json!([]), "session"),

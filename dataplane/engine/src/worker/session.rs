@@ -409,6 +409,7 @@ impl Session {
             }
             Control::DropGop => self.publication.drop_gop(&mut tenancy.berth),
             Control::Terms(terms) => self.agree(&terms, now),
+            Control::RtpTerms(_) => {}
         }
         self.flush(now);
     }

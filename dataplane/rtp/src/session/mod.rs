@@ -18,6 +18,7 @@ mod early;
 mod feedback;
 mod limit;
 mod stats;
+mod terms;
 mod track;
 
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use memory::{Datagram, Slab, Time};
 use self::early::EarlyReports;
 use self::limit::RateLimit;
 pub use self::stats::{LegStats, Stats, TrackStats};
+pub use self::terms::Terms;
 use self::track::{Context, Leg, Listing, Rank, Track};
 pub use self::track::{LEGS_MAX, TrackSetup};
 use crate::clock::{Line, TrackClock};

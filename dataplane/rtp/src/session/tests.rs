@@ -735,6 +735,32 @@ fn tracks_share_one_line_by_their_reports() {
     assert_eq!(sound, [30_000, 31_800, 33_600]);
 }
 
+#[test]
+fn other_terms_act_at_once_on_what_waits_too() {
+    let mut bench = Bench::new(&setup(Some(h264())));
+    bench.send([0, 1, 2, 4]);
+    let held = bench.session.stats().packets_held;
+    let terms = bench.session.config.terms();
+    let window = Window { packets: 0, time: Duration::ZERO, time_max: Duration::ZERO };
+    let short = Terms { window, timeout: Duration::from_secs(2), ..terms };
+    bench.session.set_terms(&short, bench.now);
+    bench.pass(0);
+    assert_eq!((held, bench.session.stats().packets_held), (1, 0), "nothing is waited for");
+    bench.pass(1_999);
+    assert!(!matches!(bench.session.state(bench.now), State::Ended(_)));
+    bench.pass(2);
+    assert_eq!(bench.session.state(bench.now), State::Ended(EndReason::Timeout));
+    let mut bench = Bench::new(&setup(Some(h264())));
+    bench.send(0..10);
+    let none = Terms { rate_limit_bps: Some(8), ..terms };
+    bench.session.set_terms(&none, bench.now);
+    bench.send(10..20);
+    assert_eq!(bench.session.stats().packets_dropped_rate, 10);
+    bench.session.set_terms(&terms, bench.now);
+    bench.send(20..30);
+    assert_eq!(bench.session.stats().packets_dropped_rate, 10);
+}
+
 /// A session of a transport stream in RTP with error correction.
 fn corrected() -> Bench {
     let mut config = setup(Some(Format::video(33, Encoding::MpegTs)));

@@ -233,6 +233,11 @@ impl Track {
         }
     }
 
+    /// Missing packets are waited for otherwise from now on.
+    pub(super) const fn set_window(&mut self, window: Window) {
+        self.reorder.set_window(window);
+    }
+
     /// Packets that wait, those on probation included.
     pub(super) fn waiting(&self) -> u64 {
         let candidates = self.candidates.iter().flatten();

@@ -4,6 +4,7 @@ mod authorization;
 mod backpressure;
 mod options;
 mod rtp;
+mod rtp_options;
 mod rtp_sessions;
 mod sources;
 mod srt;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(super) use self::options::runtime;
+pub(super) use self::rtp_options::rtp_options;
 pub(super) use self::rtp_sessions::added_session;
 pub(super) use self::sources::source;
 use super::Config;

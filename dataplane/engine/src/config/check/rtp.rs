@@ -1,6 +1,7 @@
 //! `ingestion.rtp`.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use rtp::payload::Limits;
@@ -9,7 +10,7 @@ use rtp::session::{Room, SessionConfig, TRACKS_MAX};
 
 use super::options::BANDWIDTH_BPS;
 use super::srt::{address, derived_id, must_be_meant, network, networks};
-use super::{Error, MS, SECOND, lasting, optional, refuse, rtp_sessions, streams, within};
+use super::{Error, SECOND, lasting, optional, refuse, rtp_sessions, streams, within};
 use crate::config::rtp::{
     AddedSessions, Purpose, RtpConfig, SenderRule, SessionSetup, SharedPort, packets,
 };
@@ -18,6 +19,10 @@ use crate::config::srt::Access;
 
 const RTP: &str = "ingestion.rtp";
 const DERIVED_ID_DEFAULT: &str = "rtp_{date}_{time}_{number}";
+pub(super) const SESSION_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(3_600);
+pub(super) const RELATCH_AFTER: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(3_600);
 /// Slots that even the slowest session may hold: a stream's first packets wait until what they
 /// carry is found out.
 const SLOTS_LEAST: u32 = 256;
@@ -71,13 +76,13 @@ pub(super) fn rtp(
                 &key("session_timeout"),
                 rtp.session_timeout.or(ingestion.stream_timeout),
                 30 * SECOND,
-                SECOND..=3_600 * SECOND,
+                SESSION_TIMEOUT,
             )?,
             relatch_after: lasting(
                 &key("relatch_after"),
                 rtp.relatch_after,
                 5 * SECOND,
-                100 * MS..=3_600 * SECOND,
+                RELATCH_AFTER,
             )?,
             rate_limit_bps: optional(&key("rate_limit"), rtp.rate_limit, BANDWIDTH_BPS)?,
             ..SessionConfig::default()

@@ -10,9 +10,10 @@ use rtp::session::{Feedback, SessionConfig, TRACKS_MAX, TrackSetup};
 use uring::socket::Membership;
 
 use super::options::BANDWIDTH_BPS;
-use super::rtp::window;
+use super::rtp::{SESSION_TIMEOUT, window};
+use super::rtp_options::within_latency;
 use super::srt::{address, must_be_meant, networks};
-use super::{Error, SECOND, lasting, optional, refuse, streams, within};
+use super::{Error, lasting, optional, refuse, streams, within};
 use crate::config::rtp::{Purpose, RtpConfig, SessionSetup, SocketSetup};
 use crate::config::schema::{FeedbackKey, RtpLeg, RtpSession, RtpTrack, RtpTransport};
 use crate::config::srt::Access;
@@ -124,6 +125,10 @@ fn without_meaning(at: &str, keys: &RtpSession) -> Result<(), Error> {
         ("second_leg", keys.second_leg.is_some()),
         ("fec", keys.fec.is_some()),
         ("feedback", keys.feedback.is_some()),
+        ("latency", keys.latency.is_some()),
+        ("latency_max", keys.latency_max.is_some()),
+        ("reorder_packets", keys.reorder_packets.is_some()),
+        ("rate_limit", keys.rate_limit.is_some()),
     ];
     let is_ts = keys.transport == Some(RtpTransport::Ts);
     let (refused, why) = match (&keys.sdp, &keys.tracks) {
@@ -236,6 +241,10 @@ impl Plan {
             (None, None) => rtp.shared.rtp.ip(),
         };
         let listen = SocketAddr::new(ip, port);
+        let is_leg = matches!(purpose, Purpose::Rtp { .. });
+        if is_leg && self.sockets.iter().any(|socket| socket.purpose == purpose) {
+            return refuse(at, "more than two paths of one track; SMPTE ST 2022-7 has two");
+        }
         let shared = [rtp.shared.rtp, rtp.shared.rtcp].contains(&listen);
         if shared || self.sockets.iter().any(|socket| socket.listen == listen) {
             return refuse(&key("port"), format!("{listen} is used twice"));
@@ -376,20 +385,12 @@ impl Plan {
         let standard = rtp.session.window;
         self.config.window =
             window(at, (keys.latency, keys.latency_max, keys.reorder_packets), standard)?;
-        if self.config.window.time > standard.time {
-            return refuse(
-                &key("latency"),
-                format!(
-                    "above ingestion.rtp.latency {:?}, by which memory is taken",
-                    standard.time
-                ),
-            );
-        }
+        within_latency(&key("latency"), self.config.window.time, rtp)?;
         self.config.timeout = lasting(
             &key("session_timeout"),
             keys.session_timeout,
             rtp.session.timeout,
-            SECOND..=3_600 * SECOND,
+            SESSION_TIMEOUT,
         )?;
         let limit = optional(&key("rate_limit"), keys.rate_limit, BANDWIDTH_BPS)?;
         self.config.rate_limit_bps = limit.or(rtp.session.rate_limit_bps);

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::rtp::RtpOptions;
 pub(in crate::config) use self::rtp::*;
 pub use self::srt::*;
 

@@ -69,6 +69,20 @@ section! {
 }
 
 section! {
+    /// What can be changed of a stream of RTP while it runs.
+    RtpOptions {
+        max_bandwidth: Option<u64>,
+        over_bandwidth: Option<OverBandwidth>,
+        session_timeout: Option<Span>,
+        relatch_after: Option<Span>,
+        latency: Option<Span>,
+        latency_max: Option<Span>,
+        reorder_packets: Option<u64>,
+        rate_limit: Option<u64>,
+    }
+}
+
+section! {
     /// One of a session's `tracks`.
     RtpTrack {
         listen_addr: Option<String>,

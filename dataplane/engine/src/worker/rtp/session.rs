@@ -9,13 +9,15 @@ use memory::Time;
 use mpegts::Demuxer;
 use rtp::detect::Detector;
 use rtp::packet::Packet;
-use rtp::session::{LEGS_MAX, Room, Session, SessionConfig, State, TRACKS_MAX};
+use rtp::reorder::Window;
+use rtp::session::{LEGS_MAX, Room, Session, State, TRACKS_MAX};
 use shm::counters::StreamCounter;
 use shm::{EndReason, NoMediaReason, StreamSlotWriter};
 use uring::SocketIndex;
 
 use super::counters;
 use crate::clock;
+use crate::config::RtpTerms;
 use crate::messages::{Admission, Control, RtcpSockets, RtpTenancy};
 use crate::network::Network;
 use crate::worker::counters::Base;
@@ -249,7 +251,7 @@ impl RtpSession {
         };
         self.rtcp_sockets = *rtcp_sockets;
         (self.media_bytes, self.is_ts, self.unshown) = (0, false, true);
-        berth.info.latency_ms = latency_ms(config);
+        berth.info.latency_ms = latency_ms(&config.window);
         self.publication.open(berth, bandwidth, now);
         self.tenancy = Some(tenancy);
     }
@@ -429,10 +431,22 @@ impl RtpSession {
         let Some(tenancy) = &mut self.tenancy else { return };
         match control {
             Control::DropGop => self.publication.drop_gop(&mut tenancy.berth),
+            Control::RtpTerms(terms) => self.agree(&terms, now),
             // RTP has no window that could shrink, and no terms of a handshake.
             Control::Pressure(_) | Control::Terms(_) => {}
         }
         self.flush(now);
+    }
+
+    fn agree(&mut self, terms: &RtpTerms, now: Time) {
+        self.publication.set_bandwidth(terms.max_bandwidth_bps, terms.over_bandwidth, now);
+        self.session.set_terms(&terms.session, now);
+        (self.raw.timeout, self.raw.relatch_after) =
+            (terms.session.timeout, terms.session.relatch_after);
+        if let Some(tenancy) = &mut self.tenancy {
+            tenancy.berth.info.latency_ms = latency_ms(&terms.session.window);
+            tenancy.berth.slot.set_info(&tenancy.berth.info);
+        }
     }
 
     /// Id and rate of a session that went above its bandwidth since the last call.
@@ -543,6 +557,6 @@ impl RtpSession {
 }
 
 /// How long a missing packet is waited for at most.
-fn latency_ms(config: &SessionConfig) -> u16 {
-    u16::try_from(config.window.time.as_millis()).unwrap_or(u16::MAX)
+fn latency_ms(window: &Window) -> u16 {
+    u16::try_from(window.time.as_millis()).unwrap_or(u16::MAX)
 }
