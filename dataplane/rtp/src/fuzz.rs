@@ -17,6 +17,7 @@ use crate::redundancy::fec::Fec;
 use crate::rtcp::{self, Compound};
 use crate::rtx::Association;
 use crate::session::{Room, Session, SessionConfig, State, TrackSetup};
+use crate::table::{Arrival, Table};
 
 const START: Time = Time::from_micros(10_000_000);
 const LIMITS: Limits = Limits { frame_bytes_max: 2_000, elements_max: 40, fragments_max: 20 };
@@ -428,6 +429,59 @@ fn check(session: &Session, bench: &Bench) {
     assert!(stats.packets_held <= 42);
     for packet in &bench.out.sent {
         assert!(Compound::parse(packet).is_ok());
+    }
+}
+
+/// Packets of many sources at a shared port, and sessions that come and go. Of a step's first byte the
+/// low three bits are the SSRC, the next two the host.
+pub fn table(data: &[u8]) {
+    let slab = SLAB.with(Slab::clone);
+    let (mut script, mut now) = (Script { rest: data }, START);
+    let mut table = Table::new(6, 16, [1, 2]);
+    let mut model = std::collections::BTreeMap::new();
+    let (mut sent, mut placed) = (0, 0);
+    while !script.rest.is_empty() {
+        let kind = script.byte();
+        let ssrc = u32::from(kind & 7);
+        let source = SocketAddr::from(([192, 0, 2, kind >> 3 & 3], 5_004));
+        match kind >> 5 {
+            0..=3 => {
+                sent += 1;
+                let sequence = u16::from(script.byte());
+                let header = Header { ssrc, sequence, ..Header::default() }.encode();
+                let packet = Packet::new(Datagram::copy_from(&slab, &header).unwrap(), now);
+                placed += match table.arrive(source, packet.unwrap(), now) {
+                    Arrival::Known(session, _) => {
+                        assert_eq!(model.get(&(ssrc, source)), Some(&session));
+                        1
+                    }
+                    Arrival::Waiting { dropped } => dropped,
+                    Arrival::Proven { first, second } => {
+                        assert!(!model.contains_key(&(ssrc, source)));
+                        assert_eq!(second.header.sequence.wrapping_sub(first.header.sequence), 1);
+                        2
+                    }
+                };
+            }
+            4 | 5 => {
+                let session = u32::from(script.byte());
+                let fits = model.len() < 6 || model.contains_key(&(ssrc, source));
+                assert_eq!(table.insert(ssrc, source, session), fits);
+                if fits {
+                    model.insert((ssrc, source), session);
+                }
+            }
+            6 => assert_eq!(table.remove(ssrc, source), model.remove(&(ssrc, source))),
+            _ => {
+                now = now + Duration::from_millis(u64::from(script.byte()));
+                placed += table.expire(now);
+            }
+        }
+        let waiting = u32::try_from(table.waiting()).unwrap();
+        assert_eq!(sent, placed + waiting, "every packet has its place");
+        assert!(waiting <= 16 && slab.free() + waiting == slab.capacity());
+        assert_eq!(table.sessions(), model.len());
+        assert!(model.iter().all(|((ssrc, source), it)| table.find(*ssrc, *source) == Some(*it)));
     }
 }
 

@@ -5,7 +5,7 @@ use super::*;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 13] = [
+const TARGETS: [(&str, Body); 14] = [
     ("packet", packet),
     ("rtcp", rtcp),
     ("h264", h264),
@@ -18,6 +18,7 @@ const TARGETS: [(&str, Body); 13] = [
     ("fec", fec),
     ("detect", detect),
     ("session", session),
+    ("table", table),
     ("clock", clock),
 ];
 
