@@ -50,7 +50,7 @@ impl Target {
         let (port, rtcp_port) = (free_udp_port()?, free_udp_port()?);
         let (h264, ts, raw) = (free_rtp_port()?, free_rtp_port()?, free_udp_port()?);
         let ingestion = format!(
-            "  frame: {{max_frame_size: 1048576}}\n  rtp:\n    port: {port}\n    \
+            "  frame: {{max_frame_size: 1048576}}\n  reconnect_grace: 600s\n  rtp:\n    port: {port}\n    \
              rtcp_port: {rtcp_port}\n    max_sessions: {SESSIONS_MAX}\n    session_timeout: 600s\n    \
              max_bandwidth: 10000000\n    streams: [{{ssrc: {WITNESS_SSRC}, id: {WITNESS}}}, \
              {{ssrc: {NEWCOMER_SSRC}, id: newcomer}}]\n    \
