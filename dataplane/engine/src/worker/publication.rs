@@ -16,7 +16,7 @@ use crate::config::OverBandwidth;
 
 /// How often a stream's counters are written to shared memory while it is busy; a quiet one
 /// writes with each of its timers.
-pub(crate) const FLUSH_EVERY: Duration = Duration::from_millis(10);
+pub(crate) const FLUSH_EVERY: Duration = Duration::from_millis(50);
 /// A stream that receives but publishes nothing for this long has no media.
 const MEDIA_PATIENCE: Duration = Duration::from_secs(2);
 
