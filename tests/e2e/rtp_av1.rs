@@ -39,43 +39,49 @@ fn two_senders_at_the_shared_port_are_recognised_and_whole_from_their_key_frame_
     receiver.system.stop()
 }
 
-/// What FFmpeg 9 sent of a stream, and the stream (`dataplane/rtp/tests/vectors/make`).
-fn by_ffmpeg(
-    name: &str,
+/// What a real sender sent of a stream, as the source `ssrc`, and the stream
+/// (`dataplane/rtp/tests/vectors/make`).
+fn sent_by(
+    sender: &str,
     source: &str,
     ssrc: u32,
 ) -> Result<(Stream, Vec<Datagram>, Vec<AccessUnit>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dataplane/rtp/tests/vectors");
-    let (stream, sent) = recorded(&folder.join(name), ssrc)?;
-    let units = av1::temporal_units(&std::fs::read(folder.join(source))?, 3_600);
+    let (stream, sent) = recorded(&folder.join(format!("{source}_{sender}.rtp")), ssrc)?;
+    let source = std::fs::read(folder.join(format!("{source}.src.obu")))?;
+    let units = av1::temporal_units(&source, 3_600);
     ensure!(units.len() == 50 && sent.len() > 60, "{} units, {} packets", units.len(), sent.len());
     Ok((stream, sent, units))
 }
 
 #[test]
-fn what_ffmpeg_sends_is_whole_at_the_shared_port_and_by_its_description() -> Result<()> {
-    let ports = [free_rtp_port()?, free_rtp_port()?];
-    let sessions = ports.map(|port| {
-        format!(
-            "{{id: rtp/{port}, sdp: \"v=0\\no=- 0 0 IN IP4 127.0.0.1\\ns=No Name\\n\
-             c=IN IP4 127.0.0.1\\nt=0 0\\na=tool:libavformat 63.1.102\\n\
-             m=video {port} RTP/AVP 96\\na=rtpmap:96 AV1/90000\\n\
-             a=fmtp:96 profile=0;level-idx=0;tier=0\\n\"}}"
-        )
-    });
-    let receiver = Receiver::start(2, &format!(", sessions: [{}]", sessions.join(", ")))?;
-    let aom = by_ffmpeg("av1_ffmpeg.rtp", "av1.src.obu", 1)?;
-    let svt = by_ffmpeg("av1_svt_ffmpeg.rtp", "av1_svt.src.obu", 2)?;
-    let shared = [&aom, &svt].map(|(stream, sent, _)| (*stream, sent.clone()));
-    let shared = receiver.all_at_shared_port(shared.to_vec())?;
-    for ((stream, sent, units), (frames, port)) in
-        [aom, svt].into_iter().zip(shared.iter().zip(ports))
-    {
-        let truth = Truth::whole("av1", &units, &stream);
-        truth.check(frames).context("at the shared port")?;
-        let frames = receiver.at(&format!("rtp/{port}"), port, stream, sent)?;
-        truth.check(&frames).context("by its description")?;
+fn what_ffmpeg_and_gstreamer_send_is_whole_at_the_shared_port() -> Result<()> {
+    let receiver = Receiver::start(4, "")?;
+    let cases =
+        [("ffmpeg", "av1"), ("ffmpeg", "av1_svt"), ("gstreamer", "av1"), ("gstreamer", "av1_svt")];
+    let sources = (1..).zip(cases).map(|(ssrc, (sender, source))| sent_by(sender, source, ssrc));
+    let sources = sources.collect::<Result<Vec<_>>>()?;
+    let sent = sources.iter().map(|(stream, sent, _)| (*stream, sent.clone()));
+    let all = receiver.all_at_shared_port(sent.collect())?;
+    for ((frames, (stream, _, units)), case) in all.iter().zip(&sources).zip(cases) {
+        let truth = Truth::whole("av1", units, stream);
+        truth.check(frames).with_context(|| format!("{case:?}"))?;
     }
+    receiver.system.stop()
+}
+
+#[test]
+fn what_ffmpeg_sends_is_whole_by_its_own_description() -> Result<()> {
+    let port = free_rtp_port()?;
+    let sdp = format!(
+        "v=0\\no=- 0 0 IN IP4 127.0.0.1\\ns=No Name\\nc=IN IP4 127.0.0.1\\nt=0 0\\n\
+         a=tool:libavformat 63.1.102\\nm=video {port} RTP/AVP 96\\na=rtpmap:96 AV1/90000\\n\
+         a=fmtp:96 profile=0;level-idx=0;tier=0\\n"
+    );
+    let receiver = Receiver::start(0, &format!(", sessions: [{{id: given, sdp: \"{sdp}\"}}]"))?;
+    let (stream, sent, units) = sent_by("ffmpeg", "av1_svt", 9)?;
+    let frames = receiver.at("given", port, stream, sent)?;
+    Truth::whole("av1", &units, &stream).check(&frames)?;
     receiver.system.stop()
 }
 

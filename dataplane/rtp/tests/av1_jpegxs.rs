@@ -1,4 +1,4 @@
-//! AV1 as FFmpeg sends it, and AV1 and JPEG XS by packetizers of the tests, written from the formats'
+//! AV1 as FFmpeg and GStreamer send it, and AV1 and JPEG XS by packetizers of the tests, written from the formats'
 //! texts. The AV1 streams are those of libaom and SVT-AV1; the JPEG XS pictures are bytes between the
 //! codestream's first and last marker.
 #![allow(clippy::cast_possible_truncation, reason = "tests make bytes of numbers")]
@@ -148,13 +148,18 @@ fn av1_comes_out_obu_by_obu_however_it_is_cut() {
     }
 }
 
-/// What FFmpeg sent, and what it sent from. SVT-AV1 codes frames that are not shown at first.
-const BY_FFMPEG: [(&str, &str); 2] =
-    [("av1_ffmpeg", "av1.src.obu"), ("av1_svt_ffmpeg", "av1_svt.src.obu")];
+/// What FFmpeg and GStreamer sent, and what they sent from. SVT-AV1 codes frames that are not shown
+/// at first.
+const SENT: [(&str, &str); 4] = [
+    ("av1_ffmpeg", "av1.src.obu"),
+    ("av1_gstreamer", "av1.src.obu"),
+    ("av1_svt_ffmpeg", "av1_svt.src.obu"),
+    ("av1_svt_gstreamer", "av1_svt.src.obu"),
+];
 
 #[test]
-fn av1_of_ffmpeg_comes_out_obu_by_obu() {
-    for (name, source) in BY_FFMPEG {
+fn av1_of_real_senders_comes_out_obu_by_obu() {
+    for (name, source) in SENT {
         let source = vector(source);
         let units = temporal_units(&source);
         let packets: Vec<Record> = capture(name).into_iter().filter(Record::is_rtp).collect();
@@ -173,8 +178,8 @@ fn av1_of_ffmpeg_comes_out_obu_by_obu() {
 }
 
 #[test]
-fn whichever_packet_of_ffmpeg_is_lost_only_its_unit_of_av1_is_torn() {
-    for (name, source) in BY_FFMPEG {
+fn whichever_packet_of_a_real_sender_is_lost_only_its_unit_of_av1_is_torn() {
+    for (name, source) in SENT {
         let source = vector(source);
         let units = temporal_units(&source);
         let packets: Vec<Record> = capture(name).into_iter().filter(Record::is_rtp).collect();
