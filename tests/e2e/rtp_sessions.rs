@@ -98,10 +98,17 @@ fn a_description_of_ffmpeg_becomes_a_stream_is_removed_and_becomes_one_again() -
     let (system, ports) = (start("")?, ports()?);
     let sdp = description(&system, ports)?;
     ensure!(sdp.contains("sprop-parameter-sets="), "{sdp}");
-    for _ in 0..2 {
-        let (status, body) =
-            system.post_as(&format!("{SESSIONS}?id=av"), "application/sdp", &sdp)?;
-        ensure!(status == 201 && body["data"]["session_id"] == "av", "{body}");
+    std::fs::write(system.path("av.sdp"), &sdp)?;
+    for by_rest in [true, false] {
+        if by_rest {
+            let path = format!("{SESSIONS}?id=av");
+            let (status, body) = system.post_as(&path, "application/sdp", &sdp)?;
+            ensure!(status == 201 && body["data"]["session_id"] == "av", "{body}");
+        } else {
+            let mut add = system.cli(&["rtp", "add", "av", "--sdp"])?;
+            let added = add.arg(system.path("av.sdp")).output()?;
+            ensure!(added.status.success(), "{added:?}");
+        }
         let session = wait_session(&system, "av", "open", |it| it["state"] == "listening")?;
         ensure!(session["origin"] == "api", "{session}");
         let encodings = [0, 1].map(|track: usize| session["tracks"][track]["encoding"].clone());
@@ -112,8 +119,13 @@ fn a_description_of_ffmpeg_becomes_a_stream_is_removed_and_becomes_one_again() -
         let expected = [video, video + 1, sound, sound + 1];
         ensure!(addresses == expected.map(|port| format!("127.0.0.1:{port}")), "{session}");
         send_all(&system, ports)?;
-        let (status, body) = system.request("DELETE", &format!("{SESSIONS}/av"))?;
-        ensure!(status == 200, "{body}");
+        if by_rest {
+            let (status, body) = system.request("DELETE", &format!("{SESSIONS}/av"))?;
+            ensure!(status == 200, "{body}");
+        } else {
+            let removed = system.cli(&["rtp", "remove", "av"])?.output()?;
+            ensure!(removed.status.success(), "{removed:?}");
+        }
         for port in expected {
             UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).context("its port is free")?;
         }
@@ -121,6 +133,31 @@ fn a_description_of_ffmpeg_becomes_a_stream_is_removed_and_becomes_one_again() -
         let (status, body) = system.request("GET", &format!("{SESSIONS}/av"))?;
         ensure!((status, &body["code"]) == (404, &"session_not_found".into()), "{body}");
     }
+    system.stop()
+}
+
+#[test]
+fn a_session_that_is_added_has_its_place_where_senders_took_all_others() -> Result<()> {
+    let (shared, rtcp_port) = (free_udp_port()?, free_udp_port()?);
+    let defaults = Options::default();
+    let ingestion = format!(
+        "{}  max_connections: 1\n  rtp: {{port: {shared}, rtcp_port: {rtcp_port}, max_sessions: 1}}\n",
+        defaults.ingestion
+    );
+    let (system, ports) = (Penstock::start(&Options { ingestion, ..defaults })?, ports()?);
+    let sdp = description(&system, ports)?;
+    // Picture and sound are two senders, and there is a place for one.
+    let _senders = ffmpeg(&system, [shared, shared], 1_000)?;
+    eventually("one of two is refused", PATIENCE, || {
+        let events = system.get("/api/v1/events?kind=refused")?;
+        Ok(events["events"].to_string().contains("\"limit\"").then_some(()))
+    })?;
+    ensure!(system.get("/api/v1/streams")?["count"] == 1);
+    let (status, body) = system.post_as(&format!("{SESSIONS}?id=av"), "application/sdp", &sdp)?;
+    ensure!(status == 201, "{body}");
+    let _sender = ffmpeg(&system, ports, 1_000)?;
+    system.wait_stream("av", "active", |stream| stream["status"] == "active")?;
+    ensure!(system.get("/api/v1/streams")?["count"] == 2);
     system.stop()
 }
 

@@ -17,7 +17,7 @@ use penstock_tests::senders::SrtLiveTransmit;
 use penstock_tests::system::{PATIENCE, free_udp_port};
 use serde_json::json;
 use shm::counters::{ConductorCounter, StreamCounter, WorkerCounter};
-use shm::link::BackpressureAction;
+use shm::link::{BackpressureAction, Link, RtpSessionReport};
 use shm::{StreamSnapshot, StreamState};
 use srt::crypto::{KeySize, Mode, Refresh, Suite};
 use srt::handshake::extension;
@@ -286,6 +286,59 @@ fn rtp_of_each_kind_reports_goodbyes_and_floods_of_sources_allocate_nothing_on_w
     let mut sender = RtpSender::new(port, 2, 96)?;
     pictures.iter().try_for_each(|packet| sender.send(packet))?;
     running.wait_stream("two", |stream| stream.counter(StreamCounter::Connections) == 3)?;
+    running.stop()
+}
+
+#[test]
+fn sessions_that_are_added_changed_and_removed_allocate_nothing_on_workers() -> Result<()> {
+    let pictures = h264::packets(&paff(&Paff::default()), 1_200);
+    let running = Running::start("[0, 1]", watched)?;
+    let ports = [("added/0", free_udp_port()?), ("added/1", free_udp_port()?)];
+    let mut link = running.link()?;
+    let told = |link: &mut Link, state: &str| -> Result<usize> {
+        let (sessions, _) = link.rtp_sessions(None)?;
+        let of_state = |it: &&RtpSessionReport| !it.configured && it.state == state;
+        Ok(sessions.iter().filter(of_state).count())
+    };
+    for round in 1..=2 {
+        for (id, port) in ports {
+            link.add_rtp_session(json!({
+                "id": id, "port": port, "rtcp_port": port, "payload_type": 96, "codec": "H264"
+            }))?;
+        }
+        eventually("both listen", PATIENCE, || {
+            Ok((told(&mut link, "listening")? == 2).then_some(()))
+        })?;
+        let mut senders = Vec::new();
+        for (ssrc, (_, port)) in (1..).zip(ports) {
+            let mut sender = RtpSender::new(port, ssrc, 96)?;
+            pictures.iter().try_for_each(|packet| sender.send(packet))?;
+            senders.push(sender);
+        }
+        for (id, _) in ports {
+            running.wait_frames(id)?;
+        }
+        let limits = json!({"rate_limit": 64_000, "latency": "10ms", "session_timeout": "2s"});
+        link.set_options("added/0", limits)?;
+        let table = running.table()?;
+        eventually("more than the limit comes, with losses", PATIENCE, || {
+            for sender in &mut senders {
+                sender.skip();
+                pictures.iter().try_for_each(|packet| sender.send(packet))?;
+            }
+            let stream = table.stream("added/0");
+            let dropped = stream.map(|it| it.counter(StreamCounter::PacketsDroppedRate));
+            Ok((dropped > Some(0)).then_some(()))
+        })?;
+        for (id, _) in ports {
+            link.remove_rtp_session(id)?;
+        }
+        let closed = format!("all are closed, the {round}. time");
+        eventually(&closed, PATIENCE, || {
+            let (sessions, _) = link.rtp_sessions(None)?;
+            Ok(sessions.iter().all(|session| session.configured).then_some(()))
+        })?;
+    }
     running.stop()
 }
 
