@@ -107,7 +107,7 @@ impl Stranger {
             3 => {
                 let count = self.key_messages.len() as u64;
                 let which = usize::try_from(self.random.below(count.max(1))).unwrap_or(0);
-                self.key_messages.get(which)?.clone()
+                self.changed(self.key_messages.get(which)?.clone())
             }
             4 => {
                 header.encryption = self.random.of(&[Encryption::Even, Encryption::Odd]);
@@ -123,6 +123,17 @@ impl Stranger {
         }
         let payload = self.payloads.pop_front().unwrap_or_default();
         [&header.encode()[..], &payload].concat()
+    }
+
+    /// A key message as it was, or with a byte of it changed: half of its salt is no secret's.
+    fn changed(&mut self, mut message: Vec<u8>) -> Vec<u8> {
+        const BODY: usize = 16;
+        let len = message.len().saturating_sub(BODY).max(1) as u64;
+        let at = BODY + usize::try_from(self.random.below(len)).unwrap_or(0);
+        if let Some(byte) = message.get_mut(at).filter(|_| self.random.chance(500_000)) {
+            *byte ^= 1 << self.random.below(8);
+        }
+        message
     }
 
     fn key_message(&self, to: u32) -> Vec<u8> {

@@ -9,6 +9,7 @@ use assert_no_alloc::assert_no_alloc;
 use memory::Time;
 use penstock_engine::simulation::{LISTENER, Simulated};
 use shm::counters::StreamCounter;
+use srt::packet::HEADER_BYTES;
 use tempfile::TempDir;
 
 use crate::air::{Air, Flight, To};
@@ -50,6 +51,8 @@ pub(crate) enum Sabotage {
     KeyMessages,
     /// Publishers use other keys than those that they tell.
     OtherKeys,
+    /// Publishers encrypt with another key than the second that they tell, and so each other one.
+    OtherKeysLater,
     /// Nothing is encrypted, and somebody sends in a publisher's name.
     InClear,
 }
@@ -512,6 +515,10 @@ fn lost_for_good_max(link: &LinkPlan, delivered: u64) -> u64 {
     }
 }
 
+/// The key of a data packet (3.1), in its fifth byte.
+const KK: u8 = 0b1_1000;
+const KK_ODD: u8 = 0b1_0000;
+
 /// Puts what a publisher sends on its path.
 fn send(
     publisher: &mut Publisher,
@@ -526,6 +533,10 @@ fn send(
         renumber(&mut bytes, publisher.plan.message_offset);
         match sabotage {
             Sabotage::Silence if healed => continue,
+            // Whatever the true key makes of it, it is not what was sent.
+            Sabotage::OtherKeysLater if bytes[0] & 0x80 == 0 && bytes[4] & KK == KK_ODD => {
+                bytes.iter_mut().skip(HEADER_BYTES).for_each(|byte| *byte = !*byte);
+            }
             Sabotage::KeyMessages if bytes.starts_with(&[0xff, 0xff]) => continue,
             Sabotage::Payload if bytes.len() > 400 && bytes[7].is_multiple_of(64) => {
                 bytes[300] ^= 1
