@@ -17,8 +17,9 @@ use srt::handshake::RejectReason;
 
 use super::Conductor;
 use super::admission::{Limit, Refusal};
+use super::senders::SenderGrants;
 use super::tickets::{Phase, Ticket};
-use crate::config::{Passphrase, StreamOverrides, Unavailable};
+use crate::config::{Passphrase, RtpConfig, StreamOverrides, Unavailable};
 use crate::stream_id;
 
 impl Conductor {
@@ -89,10 +90,16 @@ impl Conductor {
         }
     }
 
-    /// The same for a sender of RTP, which has none of the options that a permission can grant.
+    /// The same for a sender of RTP.
     fn sender_decided(&mut self, number: u32, decision: Decision, now: Time) {
         match decision {
-            Decision::Allow(_) => self.sender_authorized(number, now),
+            Decision::Allow(grants) => {
+                let Some(rtp) = &self.parts.rtp else { return };
+                match sender_grants(&grants, rtp) {
+                    Ok(granted) => self.sender_authorized(number, granted, now),
+                    Err(problem) => self.unavailable(number, &problem, now),
+                }
+            }
             Decision::Deny { code, message } => {
                 let reason = RejectReason::new(code).unwrap_or(RejectReason::FORBIDDEN);
                 let refusal = Refusal::Denied { reason, message };
@@ -116,7 +123,7 @@ impl Conductor {
     /// Goes on with a request that may publish.
     fn authorized(&mut self, number: u32, now: Time) {
         if self.is_sender_asked(number) {
-            return self.sender_authorized(number, now);
+            return self.sender_authorized(number, SenderGrants::default(), now);
         }
         if let Some(ticket) = self.tickets.get_mut(&number) {
             ticket.phase = Phase::Undecided;
@@ -182,6 +189,33 @@ fn overrides(grants: &Grants) -> Result<StreamOverrides, &'static str> {
         priority: priority.map_err(|_| "the granted priority is above 255")?,
         ..StreamOverrides::default()
     })
+}
+
+/// The same for a sender of RTP. What it has not is refused by name: who grants a passphrase must not
+/// get a stream in clear text. Memory is taken by what the configuration allows.
+fn sender_grants(grants: &Grants, rtp: &RtpConfig) -> Result<SenderGrants, String> {
+    let over = overrides(grants)?;
+    let encrypted = matches!(over.passphrase, Some(Some(_))) || over.key_bytes.is_some();
+    for (name, granted) in
+        [("passphrase or key_length", encrypted), ("priority", over.priority.is_some())]
+    {
+        if granted {
+            return Err(format!("the granted {name} is nothing that a sender of RTP has"));
+        }
+    }
+    let (latency_max, bandwidth_max_bps) = (rtp.session.window.time, rtp.max_bandwidth_bps);
+    if over.latency.is_some_and(|latency| latency > latency_max) {
+        let latency_max_ms = latency_max.as_millis();
+        return Err(format!(
+            "the granted latency_ms is above {latency_max_ms}, ingestion.rtp.latency"
+        ));
+    }
+    if over.max_bandwidth_bps.is_some_and(|bps| bps > bandwidth_max_bps) {
+        return Err(format!(
+            "the granted max_bandwidth is above {bandwidth_max_bps}, ingestion.rtp.max_bandwidth"
+        ));
+    }
+    Ok(SenderGrants { latency: over.latency, max_bandwidth_bps: over.max_bandwidth_bps })
 }
 
 #[cfg(test)]

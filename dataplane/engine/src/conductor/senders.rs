@@ -20,6 +20,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use memory::Time;
 use rtp::detect::Detector;
@@ -52,7 +53,16 @@ pub(super) struct SenderTicket {
     inherited: bool,
     asked: Time,
     arrival: EventKind,
+    granted: SenderGrants,
     phase: Phase,
+}
+
+/// What a permission gives a sender, in place of what all of them have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct SenderGrants {
+    /// How long a missing packet is waited for.
+    pub(super) latency: Option<Duration>,
+    pub(super) max_bandwidth_bps: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +136,9 @@ impl Conductor {
             None => self.derived.next(&rtp.derived_id, LISTENER, source),
         };
         let (arrival, phase) = (EventKind::Accepted, Phase::Undecided);
-        let ticket = SenderTicket { from, sender, id, inherited, asked: now, arrival, phase };
+        let granted = SenderGrants::default();
+        let ticket =
+            SenderTicket { from, sender, id, inherited, asked: now, arrival, granted, phase };
         self.ticket_last = self.ticket_last.wrapping_add(1);
         self.senders.tickets.insert(self.ticket_last, ticket);
         self.ask_about_sender(self.ticket_last, now);
@@ -171,8 +183,9 @@ impl Conductor {
     }
 
     /// Somebody else says that the sender may.
-    pub(super) fn sender_authorized(&mut self, number: u32, now: Time) {
+    pub(super) fn sender_authorized(&mut self, number: u32, granted: SenderGrants, now: Time) {
         if let Some(ticket) = self.senders.tickets.get_mut(&number) {
+            ticket.granted = granted;
             ticket.phase = Phase::Undecided;
             ticket.asked = now;
         }
@@ -266,7 +279,10 @@ impl Conductor {
             return;
         };
         let (from, sender, id) = (ticket.from, ticket.sender, ticket.id.clone());
-        let (config, bandwidth) = (rtp.session, (rtp.max_bandwidth_bps, rtp.over_bandwidth));
+        let granted = ticket.granted;
+        let max_bandwidth_bps = granted.max_bandwidth_bps.unwrap_or(rtp.max_bandwidth_bps);
+        let (mut config, bandwidth) = (rtp.session, (max_bandwidth_bps, rtp.over_bandwidth));
+        config.window.time = granted.latency.unwrap_or(config.window.time);
         let place = match self.parts.rtp_placement.take_on(from, rtp.slots(1)) {
             Ok(place) => place,
             Err(Full::Sessions) if self.displace_for(number, now) => return,
