@@ -17,6 +17,7 @@ mod rtp_frames;
 mod rtp_jpegxs;
 mod rtp_options;
 mod rtp_reports;
+mod rtp_rules;
 mod rtp_sessions;
 mod rtp_units;
 mod rules;
