@@ -13,6 +13,7 @@ mod air;
 mod clock;
 mod configuration;
 mod foreign;
+mod held_up;
 mod hostile;
 mod link;
 mod listening;

@@ -323,15 +323,21 @@ impl Simulated {
             if self.turn_at > now && !self.conductor.is_told() {
                 break;
             }
-            self.turn_at = now + TURN;
-            self.conductor.turn(now);
+            self.conduct(now);
         }
     }
 
-    fn cycle(&mut self, now: Time, sent: &mut impl FnMut(u16, SocketAddr, &[u8])) {
+    /// The half of [`Self::turn`] that is the conductor's: the workers are kept from their CPUs.
+    pub fn conduct(&mut self, now: Time) {
+        self.turn_at = now + TURN;
+        self.conductor.turn(now);
+    }
+
+    /// The half of [`Self::turn`] that is the workers': the conductor is kept from its CPU.
+    pub fn cycle(&mut self, now: Time, mut sent: impl FnMut(u16, SocketAddr, &[u8])) {
         for worker in &mut self.workers {
             (self.run)(&mut || worker.cycle(now));
-            take_sent(worker.network(), sent);
+            take_sent(worker.network(), &mut sent);
         }
     }
 
