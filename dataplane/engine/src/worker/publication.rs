@@ -262,40 +262,96 @@ impl Publication {
 #[cfg(test)]
 mod tests {
     use codec::sink::{Carriage, Codec, Sink, Timestamps, TrackConfig};
-    use shm::{DirectoryConfig, DirectoryWriter, GopRing, Next, RingId, RingSpec, StreamInfo};
+    use shm::{
+        Directory, DirectoryConfig, DirectoryWriter, GopReader, GopRing, Next, RingId, RingSpec,
+        StreamInfo, WorkerBlock,
+    };
 
     use super::*;
 
+    /// A publication over memory of its own.
+    struct Bench {
+        publication: Publication,
+        berth: Berth,
+        writer: DirectoryWriter,
+        directory: Directory,
+        reader: GopReader,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let (memory_budget_bytes, software) = (0, "test");
+            let config =
+                DirectoryConfig { workers: 1, stream_slots: 1, memory_budget_bytes, software };
+            let (mut writer, directory) = DirectoryWriter::in_process(&config).expect("it fits");
+            let spec = RingSpec {
+                ring: RingId(0),
+                video_bytes: 1 << 16,
+                side_bytes: 1 << 12,
+                descriptors: 8,
+                pending_frames: 8,
+            };
+            let (ring, reader) = GopRing::in_process(&spec).expect("it fits");
+            let id = shm::StreamId::new("first").expect("an id");
+            let info = StreamInfo { id, state: StreamState::Connecting, ..StreamInfo::default() };
+            let slot = writer.stream(0);
+            let mut berth = Berth { slot, ring: Some(ring), info, pressure_set: None };
+            berth.slot.open(&info);
+            let publication = Publication::new(None, media::Limits::default());
+            Self { publication, berth, writer, directory, reader }
+        }
+
+        fn open(&mut self) {
+            let bandwidth = (u64::MAX, OverBandwidth::Event);
+            self.publication.open(&mut self.berth, bandwidth, Time::ZERO);
+        }
+
+        /// A picture, which is whole with its unit, and due at once.
+        fn picture(&mut self, block: &mut WorkerBlock) {
+            let stream = &mut self.publication.stream;
+            let (codec, carriage) = (Codec::JpegXs, Carriage::AccessUnits);
+            let track = TrackConfig { codec, carriage, ..TrackConfig::default() };
+            stream.input(Time::ZERO, Time::ZERO);
+            Sink::tracks(stream, &[track]);
+            stream.unit_start(0, Timestamps { pts: Some(0), dts: None });
+            stream.unit_data(0, &[0xff, 0x10, 0xff, 0x11]);
+            stream.unit_end(0);
+            self.publication.publish(&mut self.berth, Time::ZERO, block.latency());
+        }
+
+        fn next(&mut self) -> Next {
+            self.reader.next(&mut Vec::new()).expect("a ring in order")
+        }
+    }
+
     #[test]
     fn a_reader_of_the_first_frame_finds_its_track_listed() {
-        let (memory_budget_bytes, software) = (0, "test");
-        let config = DirectoryConfig { workers: 1, stream_slots: 1, memory_budget_bytes, software };
-        let (mut writer, directory) = DirectoryWriter::in_process(&config).expect("a directory");
-        let spec = RingSpec {
-            ring: RingId(0),
-            video_bytes: 1 << 16,
-            side_bytes: 1 << 12,
-            descriptors: 8,
-            pending_frames: 8,
-        };
-        let (ring, mut reader) = GopRing::in_process(&spec).expect("a ring");
-        let id = shm::StreamId::new("first").expect("an id");
-        let info = StreamInfo { id, state: StreamState::Connecting, ..StreamInfo::default() };
-        let mut berth =
-            Berth { slot: writer.stream(0), ring: Some(ring), info, pressure_set: None };
-        berth.slot.open(&info);
-        let mut publication = Publication::new(None, media::Limits::default());
-        publication.open(&mut berth, (u64::MAX, OverBandwidth::Event), Time::ZERO);
-        // A picture is whole with its unit, and due at once.
-        let (codec, carriage) = (Codec::JpegXs, Carriage::AccessUnits);
-        let track = TrackConfig { codec, carriage, ..TrackConfig::default() };
-        Sink::tracks(&mut publication.stream, &[track]);
-        publication.stream.unit_start(0, Timestamps { pts: Some(0), dts: None });
-        publication.stream.unit_data(0, &[0xff, 0x10, 0xff, 0x11]);
-        publication.stream.unit_end(0);
-        publication.publish(&mut berth, Time::ZERO, writer.worker(0).latency());
-        assert!(matches!(reader.next(&mut Vec::new()), Ok(Next::Frame(_))));
-        let listed = directory.stream("first").expect("it is listed");
-        assert_eq!(listed.info.tracks().first().map(|track| track.codec), Some(shm::Codec::JpegXs));
+        let mut bench = Bench::new();
+        let mut block = bench.writer.worker(0);
+        bench.open();
+        bench.picture(&mut block);
+        assert!(matches!(bench.next(), Next::Frame(_)));
+        let listed = bench.directory.stream("first").expect("it is listed").info;
+        assert_eq!(listed.tracks().first().map(|track| track.codec), Some(shm::Codec::JpegXs));
+    }
+
+    #[test]
+    fn the_frames_of_a_publisher_that_has_gone_stay_until_the_next_one_sends() {
+        let mut bench = Bench::new();
+        let mut block = bench.writer.worker(0);
+        bench.open();
+        bench.picture(&mut block);
+        bench.publication.close(&mut bench.berth);
+        // The stream waits for its publisher again.
+        bench.berth.info.state = StreamState::Lost;
+        bench.open();
+        bench.publication.publish(&mut bench.berth, Time::ZERO, block.latency());
+        assert!(matches!(bench.next(), Next::Frame(_)));
+        assert_eq!(bench.next(), Next::Ended);
+        bench.picture(&mut block);
+        assert_eq!(bench.next(), Next::Ended, "another generation");
+        let listed = bench.directory.stream("first").expect("it is listed").info;
+        assert_eq!(bench.reader.attach(), listed.ring_generation);
+        assert!(matches!(bench.next(), Next::Frame(frame) if frame.sequence == 0));
     }
 }
