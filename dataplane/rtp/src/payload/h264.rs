@@ -770,6 +770,16 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_joined_within_a_picture_takes_no_start_behind_a_loss_for_granted() {
+        let mut bench = bench();
+        bench.packet(0, false, &[0x7c, 0x05, 1, 2]).packet(0, true, &[0x7c, 0x45, 3]).lose();
+        // What was lost may be the delimiter of this one.
+        bench.packet(1, true, P).packet(2, true, P);
+        let damaged: Vec<bool> = bench.done().iter().map(|unit| unit.damaged).collect();
+        assert_eq!(damaged, [true, true, false]);
+    }
+
+    #[test]
     fn reserved_types_filler_and_layers_are_counted_and_dropped() {
         let mut bench = proven();
         for kind in [0x1e, 0x1f, 0x60] {

@@ -119,7 +119,7 @@ pub(crate) struct NalUnits {
     in_band_sets: bool,
     /// The stream's description has parameter sets.
     described: bool,
-    /// A picture was judged.
+    /// A picture was judged, or could not be.
     joined: bool,
     /// The next unit is damaged by its order.
     disordered: bool,
@@ -233,6 +233,8 @@ impl NalUnits {
     ) {
         let Some(fragments) = self.fragments else {
             to.counters.fragments_without_start += 1;
+            // Where the stream is joined, this is the picture that it is joined in.
+            self.joined = true;
             self.open(to, timestamp);
             self.leading = false;
             return self.unit.damage(to);
