@@ -7,6 +7,7 @@ mod ffmpeg;
 mod given;
 mod gstreamer;
 mod loss;
+mod patterns;
 mod transport;
 mod workers;
 
