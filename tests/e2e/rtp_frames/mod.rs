@@ -9,6 +9,7 @@ mod gstreamer;
 mod loss;
 mod patterns;
 mod transport;
+mod transport_patterns;
 mod workers;
 
 use anyhow::{Context, Result, ensure};
