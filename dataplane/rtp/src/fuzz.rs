@@ -88,7 +88,8 @@ fn outlet<'a>(
 }
 
 /// A script of packets for one depacketizer: `kind, length, bytes`. Of the kind the highest bit is a
-/// loss before it, the next the marker, the rest a step of time.
+/// loss before it, of as many packets as the length's lowest bits say, the next the marker, the rest
+/// a step of time.
 fn format(data: &[u8], encoding: Encoding, clock_hz: u32) {
     let format = Format { payload_type: 96, clock_hz, channels: 2, encoding };
     let mut depacketizer = Depacketizer::new(&format);
@@ -105,7 +106,7 @@ fn format(data: &[u8], encoding: Encoding, clock_hz: u32) {
         if kind & 0x80 != 0 {
             depacketizer.lost(
                 &mut outlet(&mut out, &mut counters, timestamp, clock_hz),
-                1,
+                u64::from(len & 3),
                 &mut held,
             );
         }
