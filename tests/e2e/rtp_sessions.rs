@@ -1,6 +1,7 @@
 //! Sessions of RTP that are added and removed while everything runs, as REST and the command line do
 //! it.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
 
@@ -227,6 +228,15 @@ fn what_cannot_be_added_is_refused_with_the_reason() -> Result<()> {
         ensure!(body["key"].as_str() == key, "{session}: {body}");
         ensure!(body["message"].as_str().unwrap_or_default().contains(said), "{session}: {body}");
     }
+    let (_, body) = system.post(SESSIONS, &json!({"prot": 1}))?;
+    let message = body["message"].as_str().unwrap_or_default();
+    let (_, allowed) = message.split_once("expected one of").context("it says what is allowed")?;
+    let allowed: BTreeSet<&str> = allowed.split('`').skip(1).step_by(2).collect();
+    let document = system.get("/api/v1/openapi.json")?;
+    let schema = &document["components"]["schemas"]["RtpSessionRequest"]["properties"];
+    let documented: BTreeSet<&str> =
+        schema.as_object().into_iter().flat_map(|keys| keys.keys().map(String::as_str)).collect();
+    assert_eq!(allowed, documented);
     ensure!(system.post(SESSIONS, &session("first", free))?.0 == 201);
     let (status, body) = system.post(SESSIONS, &session("second", free_udp_port()?))?;
     ensure!((status, &body["code"]) == (409, &"limit_reached".into()), "{body}");

@@ -116,6 +116,7 @@ fn api_routes() -> Router<Arc<State>> {
         .route("/streams/{id}/options", get(options::show).patch(options::change))
         .route("/streams/{id}/backpressure/control", post(backpressure::control))
         .route("/stats", get(system::stats))
+        .route("/openapi.json", get(system::openapi))
 }
 
 /// What surrounds every handler, from the inside out: limits, panics, headers, accounting.

@@ -1,8 +1,10 @@
-//! `/api/v1/stats`: the whole system.
+//! `/api/v1/stats`: the whole system; `/api/v1/openapi.json`: what is served.
 
 use std::sync::Arc;
 
 use axum::Json;
+use axum::http::header;
+use axum::response::IntoResponse;
 
 use super::Shared;
 use crate::dto::SystemStats;
@@ -19,4 +21,10 @@ pub(super) async fn stats(
         .map_err(|_| ApiError::internal())?;
     let enabled = (state.config.srt_enabled, state.config.rtp_enabled);
     Ok(Json(SystemStats::new(&snapshot, enabled, state.source.socket(), memory)))
+}
+
+/// `GET /openapi.json`
+pub(super) async fn openapi() -> impl IntoResponse {
+    let document = include_str!("../openapi.json");
+    ([(header::CONTENT_TYPE, "application/json")], document)
 }
