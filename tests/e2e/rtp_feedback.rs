@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use penstock_tests::paths::{Passing, Paths, Way, rtcp};
-use penstock_tests::process::Process;
+use penstock_tests::process::{Process, eventually};
 use penstock_tests::relay::Random;
 use penstock_tests::system::{Options, PATIENCE, Penstock, free_rtp_port, free_udp_port};
 use serde_json::Value;
@@ -83,7 +83,7 @@ fn packets_that_a_path_loses_are_asked_for_and_sent_again() -> Result<()> {
          feedback: [nack]}}"
     ))?;
     let lost = Noted::<u64>::default();
-    let (noted, mut random, mut media) = (lost.clone(), Random::new(4_588), 0);
+    let (noted, mut random, mut media) = (lost.clone(), Random::new(4_588), 0_u32);
     let paths = Paths::start(&ways(port, answers), move |passing| {
         let is_media = passing.rtp().is_some_and(|rtp| rtp.payload_type == 96);
         media += u32::from(is_media);
@@ -99,7 +99,10 @@ fn packets_that_a_path_loses_are_asked_for_and_sent_again() -> Result<()> {
         session_ports(paths.port(0), paths.port(1), answers)
     );
     let mut sender = gstreamer(&system, &pipeline)?;
-    sender.succeed(PATIENCE)?;
+    let all = |stream: &Value| counter(stream, "frames_published") == 200;
+    system.wait_stream("again", "all pictures", all)?;
+    // By itself it may wait long for the end of its reports.
+    sender.kill();
     let ended = system.wait_stream("again", "lost", |stream| stream["status"] == "lost")?;
     let lost = lost.read();
     ensure!(lost > 20, "the path lost {lost} packets");
@@ -127,11 +130,17 @@ fn is_idr(packet: &[u8]) -> bool {
 struct Pictures {
     /// RTP timestamps, in order, and whether it is an IDR picture.
     sent: Vec<(u32, bool)>,
+    /// Packets that end a picture.
+    ends: u32,
     /// How many pictures had been sent at each request, and its format.
     requests: Vec<(usize, u8)>,
 }
 
 impl Pictures {
+    fn is_complete(&self, sent: u32) -> bool {
+        self.ends == sent
+    }
+
     fn note(&mut self, passing: &Passing<'_>) {
         if let Some(rtp) = passing.rtp().filter(|rtp| rtp.payload_type == 96) {
             if self.sent.last().is_none_or(|(timestamp, _)| *timestamp != rtp.timestamp) {
@@ -140,6 +149,7 @@ impl Pictures {
             if let Some((_, idr)) = self.sent.last_mut() {
                 *idr |= is_idr(passing.bytes);
             }
+            self.ends += u32::from(passing.bytes[1] & 0x80 != 0);
         }
         if passing.is_answer {
             let requests = rtcp(passing.bytes).into_iter().filter(|(kind, ..)| *kind == 206);
@@ -151,6 +161,7 @@ impl Pictures {
 /// A picture is lost of a sender that codes none by itself that could be joined at.
 fn a_lost_picture_is_answered(feedback: &str, format: u8) -> Result<()> {
     const LOST: usize = 100;
+    const SENT: u32 = 200;
     let (port, answers) = (free_rtp_port()?, free_udp_port()?);
     let system = start(&format!(
         "{{id: key, port: {port}, payload_type: 96, codec: H264/90000, feedback: [{feedback}], \
@@ -164,12 +175,15 @@ fn a_lost_picture_is_answered(feedback: &str, format: u8) -> Result<()> {
     })?;
     let pipeline = format!(
         "rtpsession name=s rtp-profile=avpf {} ! rtph264pay pt=96 mtu=1200 ! s.send_rtp_sink {}",
-        noise(200, "key-int-max=10000 option-string=scenecut=0"),
+        noise(SENT, "key-int-max=10000 option-string=scenecut=0"),
         session_ports(paths.port(0), paths.port(1), answers)
     );
-    gstreamer(&system, &pipeline)?.succeed(PATIENCE)?;
+    let mut sender = gstreamer(&system, &pipeline)?;
+    eventually("all pictures", PATIENCE, || Ok(pictures.read().is_complete(SENT).then_some(())))?;
+    // By itself it may wait long for the end of its reports.
+    sender.kill();
     let ended = system.wait_stream("key", "lost", |stream| stream["status"] == "lost")?;
-    let Pictures { sent, requests } = pictures.read();
+    let Pictures { sent, requests, .. } = pictures.read();
     let keys: Vec<usize> = (0..sent.len()).filter(|at| sent[*at].1).collect();
     let (asked, _) = *requests.first().context("a request")?;
     ensure!(requests.iter().all(|(_, it)| *it == format), "{requests:?}");

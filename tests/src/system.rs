@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -84,18 +85,30 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A UDP port that is free at this moment.
+/// Below those that the kernel gives to sockets that name none: no relay's or sender's own socket
+/// takes one before it is used.
+const PORTS: std::ops::Range<u32> = 10_000..29_000;
+/// Each that is asked for has the next ones behind it to itself.
+const PORTS_APART: u32 = 8;
+
+/// A UDP port that is free at this moment, and so are the seven above it unless others hold them.
 pub fn free_udp_port() -> Result<u16> {
-    Ok(UdpSocket::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = (PORTS.end - PORTS.start) / PORTS_APART;
+    // Test programs that run beside each other begin elsewhere.
+    let first = std::process::id().wrapping_mul(101);
+    eventually("a free UDP port", PATIENCE, || {
+        let place = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = u16::try_from(PORTS.start + place * PORTS_APART)?;
+        Ok(UdpSocket::bind(("127.0.0.1", port)).is_ok().then_some(port))
+    })
 }
 
 /// A UDP port that was free a moment ago, and so was the one above it: RTP's, with RTCP's.
 pub fn free_rtp_port() -> Result<u16> {
     eventually("two UDP ports side by side", PATIENCE, || {
-        let rtp = UdpSocket::bind(("127.0.0.1", 0))?;
-        let port = rtp.local_addr()?.port();
-        let above = port.checked_add(1);
-        Ok(above.and_then(|above| UdpSocket::bind(("127.0.0.1", above)).ok()).map(|_| port))
+        let port = free_udp_port()?;
+        Ok(UdpSocket::bind(("127.0.0.1", port + 1)).is_ok().then_some(port))
     })
 }
 
