@@ -157,8 +157,13 @@ fn a_session_that_is_added_has_its_place_where_senders_took_all_others() -> Resu
     let (status, body) = system.post_as(&format!("{SESSIONS}?id=av"), "application/sdp", &sdp)?;
     ensure!(status == 201, "{body}");
     let _sender = ffmpeg(&system, ports, 1_000)?;
-    system.wait_stream("av", "active", |stream| stream["status"] == "active")?;
+    let first = system.wait_stream("av", "active", |stream| stream["status"] == "active")?;
     ensure!(system.get("/api/v1/streams")?["count"] == 2);
+    // Its stream is ended, the session stays: what comes then is another stream.
+    ensure!(system.request("DELETE", "/api/v1/streams/av")?.0 == 200);
+    system.wait_stream("av", "active again", |stream| {
+        stream["status"] == "active" && stream["created_at"] != first["created_at"]
+    })?;
     system.stop()
 }
 

@@ -106,7 +106,8 @@ impl Conductor {
             return Some((*berth, true));
         }
         if self.parts.berths.len() <= self.berths_kept(id)
-            && let Some(lost) = self.streams.longest_lost()
+            // That of a session that was added would only be kept for it again.
+            && let Some(lost) = self.streams.longest_lost(|lost| !self.given.is_added(lost))
         {
             self.close(&lost);
         }

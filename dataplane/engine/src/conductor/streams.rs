@@ -214,13 +214,15 @@ impl Streams {
         self.by_id.iter().filter(|(_, stream)| over(stream)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// The id that was lost first: its berth is the one to take when none is free.
-    pub(crate) fn longest_lost(&self) -> Option<String> {
+    /// Of the ids that may give their berth the one that was lost first: its is the one to take when
+    /// none is free.
+    pub(crate) fn longest_lost(&self, may_give: impl Fn(&str) -> bool) -> Option<String> {
         let until = |stream: &Stream| match stream.state {
             State::Lost { until, .. } => Some(until),
             _ => None,
         };
-        let lost = self.by_id.iter().filter_map(|(id, stream)| Some((until(stream)?, id)));
+        let lost = self.by_id.iter().filter(|(id, _)| may_give(id));
+        let lost = lost.filter_map(|(id, stream)| Some((until(stream)?, id)));
         lost.min().map(|(_, id)| id.clone())
     }
 }
