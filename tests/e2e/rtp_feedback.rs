@@ -207,10 +207,11 @@ fn a_lost_picture_is_answered_with_a_key_picture_that_fir_asks_for() -> Result<(
     a_lost_picture_is_answered("fir", 4)
 }
 
-/// Every other matrix of five by five, from the second on, loses those of its packets, and has only
-/// its rows or only its columns corrected.
+/// Every other matrix of five by five loses those of its packets, and has only its rows or only its
+/// columns corrected.
 fn error_correction(kind: &str, is_lost: fn(u32) -> bool) -> Result<()> {
-    const LOSES_UNTIL: u32 = 500;
+    // Of the first four matrices corrections may overtake the media: whose they are is not known then.
+    const LOSES: std::ops::Range<u32> = 100..600;
     let port = free_udp_port()?;
     let system = start(&format!(
         "{{id: fec, port: {port}, rtcp_port: {port}, payload_type: 33, fec: true}}"
@@ -221,7 +222,7 @@ fn error_correction(kind: &str, is_lost: fn(u32) -> bool) -> Result<()> {
     let paths = Paths::start(&ways, move |passing| {
         let Some(rtp) = passing.rtp().filter(|_| passing.path == 0) else { return true };
         let number = u32::from(rtp.sequence.wrapping_sub(*first.get_or_insert(rtp.sequence)));
-        let loses = number < LOSES_UNTIL && number / 25 % 2 == 1 && is_lost(number % 25);
+        let loses = LOSES.contains(&number) && number / 25 % 2 == 1 && is_lost(number % 25);
         noted.note(|lost| *lost += u64::from(loses));
         !loses
     })?;
@@ -243,8 +244,7 @@ fn error_correction(kind: &str, is_lost: fn(u32) -> bool) -> Result<()> {
     ensure!(lost >= 50, "{lost}");
     assert_eq!(counter(&ended, "packets_recovered_fec"), lost, "{ended}");
     assert_eq!(counter(&ended, "packets_skipped_too_late"), 0, "{ended}");
-    // Corrections of the first matrix may overtake its media: of whom they are is not known then.
-    ensure!(counter(&ended, "fec_invalid") <= 10, "{ended}");
+    ensure!(counter(&ended, "fec_invalid") <= 20, "{ended}");
     assert_eq!(counter(&ended, "frames_published"), 150, "{ended}");
     system.stop()
 }
