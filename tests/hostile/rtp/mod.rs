@@ -47,16 +47,30 @@ struct Target {
 
 impl Target {
     fn start() -> Result<Self> {
+        Self::with(SESSIONS_MAX, true)
+    }
+
+    /// Without sessions that are given, and with so many places.
+    fn with_places(places: u64) -> Result<Self> {
+        Self::with(places, false)
+    }
+
+    fn with(places: u64, has_given: bool) -> Result<Self> {
         let (port, rtcp_port) = (free_udp_port()?, free_udp_port()?);
         let (h264, ts, raw) = (free_rtp_port()?, free_rtp_port()?, free_udp_port()?);
-        let ingestion = format!(
-            "  frame: {{max_frame_size: 1048576}}\n  reconnect_grace: 600s\n  rtp:\n    port: {port}\n    \
-             rtcp_port: {rtcp_port}\n    max_sessions: {SESSIONS_MAX}\n    session_timeout: 600s\n    \
-             max_bandwidth: 10000000\n    streams: [{{ssrc: {WITNESS_SSRC}, id: {WITNESS}}}, \
-             {{ssrc: {NEWCOMER_SSRC}, id: newcomer}}]\n    \
-             sessions:\n    - {{id: given/h264, port: {h264}, payload_type: 96, codec: H264/90000}}\n    \
+        let given = format!(
+            "    sessions:\n    \
+             - {{id: given/h264, port: {h264}, payload_type: 96, codec: H264/90000}}\n    \
              - {{id: given/ts, port: {ts}, payload_type: 33, codec: MP2T/90000}}\n    \
              - {{id: given/raw, port: {raw}, transport: ts}}\n"
+        );
+        let ingestion = format!(
+            "  frame: {{max_frame_size: 1048576}}\n  reconnect_grace: 600s\n  rtp:\n    \
+             port: {port}\n    rtcp_port: {rtcp_port}\n    max_sessions: {places}\n    \
+             session_timeout: 600s\n    max_bandwidth: 10000000\n    \
+             streams: [{{ssrc: {WITNESS_SSRC}, id: {WITNESS}}}, \
+             {{ssrc: {NEWCOMER_SSRC}, id: newcomer}}]\n{}",
+            if has_given { given.as_str() } else { "" }
         );
         let system = Penstock::start(&Options { ingestion, ..patient() })?;
         Ok(Self { system, port, rtcp_port, h264, ts, raw })

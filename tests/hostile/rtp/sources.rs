@@ -10,7 +10,9 @@ use penstock_tests::system::PATIENCE;
 use shm::counters::{ConductorCounter, StreamCounter, WorkerCounter};
 
 use super::witness::Sender;
-use super::{ELSEWHERE, Header, NEWCOMER_SSRC, WITNESS, WITNESS_SSRC, beside_witnesses, of};
+use super::{
+    ELSEWHERE, Header, NEWCOMER_SSRC, Target, WITNESS, WITNESS_SSRC, beside_witnesses, is_sound, of,
+};
 use crate::counter;
 use crate::flood::own_address;
 
@@ -106,6 +108,45 @@ fn a_host_that_takes_every_place_leaves_one_to_a_sender_of_another() -> Result<(
         ensure!(refused > 1_000, "{refused} packets of sources that were not let in");
         Ok(())
     })
+}
+
+#[test]
+fn streams_that_are_well_keep_their_places_whoever_asks() -> Result<()> {
+    let places = 2;
+    let target = Target::with_places(places)?;
+    let clip = Clip::in_folder(env!("CARGO_TARGET_TMPDIR"))?;
+    // One host has both of them.
+    let mut sending = Vec::new();
+    let mut taps = Vec::new();
+    for (id, ssrc) in [(WITNESS, WITNESS_SSRC), ("newcomer", NEWCOMER_SSRC)] {
+        taps.push(target.system.frames_of(id)?);
+        let sender = Sender::new(&target, ELSEWHERE, ssrc)?;
+        let (bytes, rate) = (clip.bytes.clone(), clip.bits_per_second());
+        sending.push(std::thread::spawn(move || sender.send(&bytes, rate)));
+        target.system.wait_stream(id, "it is active", |stream| stream["status"] == "active")?;
+    }
+    let other = target.socket(Ipv4Addr::LOCALHOST, target.port)?;
+    let directory = target.system.directory()?;
+    let mut sequence = 0;
+    eventually("another host is refused", PATIENCE, || {
+        let header = Header { payload_type: 96, sequence, ssrc: 5, ..Header::default() };
+        other.send(&header.packet(&[0x41; 40]))?;
+        sequence += 1;
+        let refused = directory.conductor().counter(ConductorCounter::RejectedLimit);
+        Ok((refused > 0).then_some(()))
+    })?;
+    for sending in sending {
+        sending.join().map_err(|_| anyhow::anyhow!("a sender panicked"))??;
+    }
+    for tap in taps {
+        let frames = tap.frames()?;
+        if counter(&target.system, WorkerCounter::KernelDrops)? == 0 {
+            clip.is_whole(&frames)?;
+        }
+    }
+    assert_eq!(directory.conductor().counter(ConductorCounter::EndedDisplaced), 0);
+    is_sound(&target.system)?;
+    target.system.stop()
 }
 
 #[test]

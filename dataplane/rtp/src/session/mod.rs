@@ -17,6 +17,7 @@
 mod early;
 mod feedback;
 mod limit;
+mod listing;
 mod stats;
 mod terms;
 mod track;
@@ -28,9 +29,10 @@ use memory::{Datagram, Slab, Time};
 
 use self::early::EarlyReports;
 use self::limit::RateLimit;
+use self::listing::Listing;
 pub use self::stats::{LegStats, Stats, TrackStats};
 pub use self::terms::Terms;
-use self::track::{Context, Leg, Listing, Rank, Track};
+use self::track::{Context, Leg, Rank, Track};
 pub use self::track::{LEGS_MAX, TrackSetup};
 use crate::clock::{Line, TrackClock};
 use crate::detect::Detector;

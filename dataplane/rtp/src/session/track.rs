@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use codec::sink::{Timestamps, TrackConfig, TrackKind};
+use codec::sink::{Timestamps, TrackKind};
 use memory::Time;
 
 use super::early::EarlyReports;
+use super::listing::Listing;
 use super::stats::{LegStats, Stats, TrackStats};
 use crate::clock::{Line, TrackClock};
 use crate::detect::{Detector, Verdict};
-use crate::format::{Encoding, Format};
+use crate::format::Format;
 use crate::output::Output;
 use crate::packet::Packet;
 use crate::payload::{Counters, Depacketizer, Held, Limits, Outlet};
@@ -118,52 +119,6 @@ pub(super) struct Context<'a, O> {
     pub(super) asks: bool,
     pub(super) listing: &'a mut Listing,
     pub(super) early: &'a mut EarlyReports,
-}
-
-/// The session's tracks as the sink is told of them.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Listing {
-    formats: [Option<Format>; super::TRACKS_MAX],
-    len: usize,
-    told: bool,
-}
-
-impl Listing {
-    pub(super) fn push(&mut self, format: Option<Format>) {
-        if let Some(place) = self.formats.get_mut(self.len) {
-            *place = format;
-            self.len += 1;
-        }
-    }
-
-    fn set(&mut self, index: usize, format: Format) {
-        if let Some(place) = self.formats.get_mut(index) {
-            *place = Some(format);
-        }
-    }
-
-    /// Tells the sink once, before its first unit. A transport stream's tracks are its
-    /// demultiplexer's to tell.
-    fn tell<O: Output>(&mut self, out: &mut O) {
-        if std::mem::replace(&mut self.told, true) {
-            return;
-        }
-        let formats = self.formats.get(..self.len).unwrap_or_default();
-        let is_ts = |format: &Format| format.encoding == Encoding::MpegTs;
-        if formats.iter().flatten().any(is_ts) {
-            return;
-        }
-        let mut configs = [TrackConfig::default(); super::TRACKS_MAX];
-        for (config, format) in configs.iter_mut().zip(formats) {
-            *config = format.map(|format| format.track_config()).unwrap_or_default();
-        }
-        out.tracks(configs.get(..self.len).unwrap_or_default());
-        for (index, format) in formats.iter().enumerate() {
-            if let Some(format) = format.filter(|format| !format.configuration().is_empty()) {
-                out.configuration(index, format.configuration());
-            }
-        }
-    }
 }
 
 /// How a packet ranks among the track's.
