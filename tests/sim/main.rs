@@ -149,6 +149,14 @@ fn is_noticed(scenario: &Scenario, sabotage: Sabotage, complaint: &str) {
     assert!(format!("{broken:#}").contains(complaint), "{sabotage:?}: {broken:#}");
 }
 
+#[test]
+fn a_failing_seed_says_how_to_see_it_again() {
+    let failure = run(3, Sabotage::Silence).expect_err("it must be noticed");
+    let text = format!("{failure:#}");
+    assert!(text.contains("PENSTOCK_SIM_SEED=3 cargo test"), "{text}");
+    assert!(text.contains("delivers nothing"), "{text}");
+}
+
 /// The canaries.
 #[test]
 fn a_broken_run_fails() {
