@@ -12,6 +12,7 @@ use penstock_tests::rtp::senders::{self, Ffmpeg};
 use penstock_tests::rtp::source::Coding;
 use penstock_tests::rtp::truth::{self, Additions, Stamps};
 use penstock_tests::rtp::{CLEAR, Intake, Received};
+use penstock_tests::system::free_rtp_port;
 
 use super::{BY_SSRC, SSRC, source};
 
@@ -120,6 +121,22 @@ fn pictures_and_sound_of_gstreamers_transport_stream_are_what_went_by() -> Resul
         let elements = "tsparse set-timestamps=true alignment=7 ! rtpmp2tpay ssrc=7";
         senders::gstreamer(&intake.system, file, elements, to)
     })
+}
+
+#[test]
+fn a_transport_stream_at_a_session_of_its_own_is_what_went_by() -> Result<()> {
+    let clip = Clip::in_folder(env!("CARGO_TARGET_TMPDIR"))?;
+    let port = free_rtp_port()?;
+    let session = format!(", sessions: [{{id: clip, port: {port}, payload_type: 33}}]");
+    let intake = Intake::start(&session)?;
+    let received = intake.receive("clip", port, CLEAR, |to| {
+        Ffmpeg { file: &clip.path, to, rtcp_port: port + 1, ssrc: SSRC, packet_bytes: 1_328 }
+            .mpegts(&intake.system)
+    })?;
+    let sent = Sent::new(&received, &intake)?;
+    sent.are_its_pictures(&received.frames, "h264", Multiplexer::Ffmpeg)?;
+    sent.is_its_sound(&received.frames)?;
+    intake.system.stop()
 }
 
 /// Pictures that a sender puts into a transport stream: what went by, and what was coded.
