@@ -274,6 +274,37 @@ fn the_service_decides_about_senders_of_rtp_and_what_it_grants_holds_or_is_named
 }
 
 #[test]
+fn the_service_is_asked_about_the_id_that_a_sender_gets() -> Result<()> {
+    let allow = |_: &Value| Answer::Say(204, String::new());
+    let service = Service::start(allow)?;
+    let beside = format!("  authorization: {{url: '{}', timeout: 20s}}\n", service.url());
+    let rtp = Rtp::start("", &beside)?;
+    let mut first = rtp.sender([127, 0, 0, 1], 1)?;
+    let mut second = rtp.sender([127, 0, 0, 1], 1)?;
+    first.send(2)?;
+    let streams = |count: usize| {
+        eventually("streams", PATIENCE, || {
+            let list = rtp.system.get("/api/v1/streams")?;
+            let streams = list["streams"].as_array().context("a list")?;
+            Ok((streams.len() == count).then(|| streams.clone()))
+        })
+    };
+    streams(1)?;
+    // It seems to be the one before, until that one is heard again.
+    second.send(2)?;
+    eventually("it is asked about twice", PATIENCE, || {
+        first.send(1)?;
+        Ok((service.asked().len() >= 3).then_some(()))
+    })?;
+    let ids: Vec<Value> = streams(2)?.iter().map(|stream| stream["id"].clone()).collect();
+    let asked: Vec<Value> = service.asked().iter().map(|it| it.body["id"].clone()).collect();
+    assert_eq!(asked.len(), 3);
+    assert_eq!((&asked[0], asked[2] == asked[0]), (&asked[1], false), "{asked:?}");
+    ensure!(ids.contains(&asked[0]) && ids.contains(&asked[2]), "{ids:?} {asked:?}");
+    rtp.system.stop()
+}
+
+#[test]
 fn a_host_has_no_more_streams_of_rtp_than_it_may() -> Result<()> {
     let rtp = Rtp::start(
         ", streams: [{ssrc: 1, id: first}, {ssrc: 3, id: elsewhere}]",

@@ -251,7 +251,12 @@ impl Conductor {
         }
         let source = canonical(ticket.sender.peer.ip());
         ticket.id = self.derived.next(&rtp.derived_id, LISTENER, source);
-        self.install_sender(number, now);
+        ticket.inherited = false;
+        match self.parts.authorization {
+            // Who allowed the other id has not heard of this one.
+            Some(_) => self.ask_about_sender(number, now),
+            None => self.install_sender(number, now),
+        }
     }
 
     fn sender_within_limits(&self, ticket: &SenderTicket) -> Result<(), Limit> {
