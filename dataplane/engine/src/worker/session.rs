@@ -1,6 +1,7 @@
 //! One publisher's way from datagram to frame: SRT connection, demultiplexer, frame assembly.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use memory::{Datagram, Slab, Time};
 use mpegts::Demuxer;
@@ -21,6 +22,10 @@ use crate::berth::Guest;
 use crate::config::{BackpressureConfig, SourceMode, StreamOptions};
 use crate::messages::{Call, Control, Origin, Renewal, Tenancy, Terms};
 use crate::network::Network;
+
+/// How often a session looks what memory allows: a sender is to hear of it with its next
+/// acknowledgement.
+const PRESS_EVERY: Duration = Duration::from_millis(10);
 
 /// What all sessions of a worker are made for.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +56,8 @@ pub(crate) struct Session {
     pub(crate) counted: Option<u8>,
     /// Datagrams that the kernel had dropped at its socket when it began, and since then.
     kernel_drops: (Option<u64>, u64),
+    /// When pressure was last looked at.
+    pressed: Time,
 }
 
 /// What a session needs of its worker.
@@ -121,6 +128,7 @@ impl Session {
             priority: 0,
             counted: None,
             kernel_drops: (None, 0),
+            pressed: Time::ZERO,
         }
     }
 
@@ -160,7 +168,7 @@ impl Session {
         let latency_ms = self.connection.stats().latency_ms;
         let StreamOptions { max_bandwidth_bps, over_bandwidth, priority, .. } = tenancy.options;
         self.priority = priority;
-        self.kernel_drops = (None, 0);
+        (self.kernel_drops, self.pressed) = ((None, 0), now);
         let shared = matches!(tenancy.origin, Origin::Accepted { .. });
         let berth = &mut tenancy.berth;
         berth.slot.set(StreamCounter::SocketShared, shared.into());
@@ -342,9 +350,12 @@ impl Session {
         if self.kernel_drops.0.is_none() {
             self.count_kernel_drops(wire);
         }
+        if now.since(self.pressed) >= PRESS_EVERY {
+            self.pressed = now;
+            self.press(now, wire);
+        }
         if now.since(self.publication.flushed()) >= FLUSH_EVERY {
             self.count_kernel_drops(wire);
-            self.press(now, wire);
             self.publication.watch_rate(now, self.connection.stats().bytes_delivered);
             self.flush(now);
         }
