@@ -125,6 +125,14 @@ impl Target {
         })
     }
 
+    /// Waits until so many are counted there, or were dropped by the kernel.
+    fn at_least(&self, least: u64, counted: WorkerCounter) -> Result<()> {
+        eventually("they are counted", PATIENCE, || {
+            let dropped = counter(&self.system, WorkerCounter::KernelDrops)?;
+            Ok((counter(&self.system, counted)? + dropped >= least).then_some(()))
+        })
+    }
+
     /// All of the process's memory, whoever else maps it, is within the sum that it printed.
     fn memory_is_bounded(&self) -> Result<()> {
         let budget = self.system.directory()?.header().memory_budget_bytes;
