@@ -33,18 +33,22 @@ pub(super) fn measure(
     warm_up(arguments, media, &mut load, &mut observer)?;
     settle(&mut observer);
     let (mut cpu, mut packets) = (Duration::ZERO, 0);
+    if let Some(observer) = &mut observer {
+        observer.start_window();
+    }
     for round in 0..rounds.max(2) {
+        // The workers' count: it is shown with each duty cycle, a stream's own only now and then.
         let seen = observer.as_ref().context("checked")?;
-        let before = (target.stop_for_now()?, seen.packets_delivered());
+        let before = (target.stop_for_now()?, seen.datagrams());
         let sent = load.send_at_once(media, ROUND_PACKETS)?;
         target.go_on()?;
         let deadline = clock::now() + PATIENCE;
-        while seen.packets_delivered() - before.1 < sent && clock::now() < deadline {
+        while seen.datagrams() - before.1 < sent && clock::now() < deadline {
             std::hint::spin_loop();
         }
         if round > 0 {
             cpu += target.cpu_times()?.since(&before.0);
-            packets += seen.packets_delivered() - before.1;
+            packets += seen.datagrams() - before.1;
         }
         // The queues are empty: frames are read back between rounds.
         for _ in 0..arguments.sessions {
