@@ -4,8 +4,9 @@ use std::hash::{Hash, Hasher};
 
 use anyhow::{Context, Result, bail, ensure};
 use penstock_engine::simulation::Simulated;
+use penstock_tests::conservation;
 use shm::counters::{StreamCounter as S, WorkerCounter as W};
-use shm::{Directory, Frame, GopReader, Next, SeekFrom, StreamSnapshot};
+use shm::{Directory, Frame, GopReader, Next, SeekFrom};
 
 use crate::publisher::Publisher;
 
@@ -130,50 +131,10 @@ fn difference(number: Option<u32>, unit: &[u8], frame: &[u8]) -> String {
 pub(crate) fn conserved(directory: &Directory) -> Result<()> {
     let workers = directory.workers();
     let all = |counter| workers.iter().map(|worker| worker.counter(counter)).sum::<u64>();
-    let kept = [
-        W::DatagramsToSessions,
-        W::DatagramsToListener,
-        W::DroppedShort,
-        W::DroppedEmpty,
-        W::DroppedTruncated,
-        W::DroppedUnknownSession,
-        W::DroppedWrongSource,
-        W::DroppedHandover,
-        W::HandedOver,
-    ];
-    let found: u64 = kept.into_iter().map(all).sum();
-    let received = all(W::DatagramsReceived) + all(W::TakenOver);
-    ensure!(received == found, "{received} datagrams, but {found} found a place");
     for never in [W::SessionsPanicked, W::SendErrors, W::SendsDropped] {
         ensure!(all(never) == 0, "{}: {}", never.label(), all(never));
     }
-    directory.streams().iter().try_for_each(balanced)
-}
-
-fn balanced(stream: &StreamSnapshot) -> Result<()> {
-    let count = |counter| stream.counter(counter);
-    let sum = |counters: &[S]| counters.iter().map(|it| count(*it)).sum::<u64>();
-    let mut places =
-        vec![S::PacketsUnique, S::PacketsDuplicate, S::PacketsBelated, S::PacketsUndecryptable];
-    // Whatever the reason.
-    places.extend(S::ALL.iter().filter(|it| it.label().starts_with("packets_dropped_")));
-    let ends = [S::PacketsDelivered, S::PacketsHeld, S::PacketsDiscardedAtEnd];
-    let fates = [
-        S::PacketsRecovered,
-        S::PacketsSkippedTooLate,
-        S::PacketsSkippedBySender,
-        S::PacketsMissing,
-    ];
-    let id = stream.info.id.as_str();
-    for (whole, parts) in [
-        (S::PacketsReceived, &places[..]),
-        (S::PacketsUnique, &ends[..]),
-        (S::PacketsLost, &fates[..]),
-    ] {
-        let (name, whole, parts) = (whole.label(), count(whole), sum(parts));
-        ensure!(whole == parts, "{id}: {name} {whole}, but {parts} found a place: {stream:?}");
-    }
-    Ok(())
+    conservation::check(directory)
 }
 
 /// What a stream counted, as far as anything was.

@@ -1,6 +1,6 @@
 //! The commands that ask the control plane.
 
-use std::io::{self, Write};
+use std::io::{self, StdoutLock, Write};
 
 use serde_json::Value;
 
@@ -14,16 +14,8 @@ pub(super) fn streams(api: &Api, status: Option<&str>, json: bool) -> Result<(),
         let set = percent_encoding::NON_ALPHANUMERIC;
         format!("?status={}", percent_encoding::utf8_percent_encode(status, set))
     });
-    let body = api.get(&format!("/api/v1/streams{query}"))?;
-    let mut out = io::stdout().lock();
-    if json {
-        writeln!(out, "{body}")?;
-        return Ok(());
-    }
-    warn_stale(&body);
-    list(&body).write(&mut out)?;
-    out.flush()?;
-    Ok(())
+    let path = format!("/api/v1/streams{query}");
+    print(api, &path, json, |body, out| list(body).write(out))
 }
 
 fn list(body: &Value) -> Table {
@@ -61,16 +53,7 @@ fn list(body: &Value) -> Table {
 
 /// `penstock stream ID`
 pub(super) fn stream(api: &Api, id: &str, json: bool) -> Result<(), Failure> {
-    let body = api.get(&stream_path(id))?;
-    let mut out = io::stdout().lock();
-    if json {
-        writeln!(out, "{body}")?;
-        return Ok(());
-    }
-    warn_stale(&body);
-    show(&body, &mut out)?;
-    out.flush()?;
-    Ok(())
+    print(api, &stream_path(id), json, show)
 }
 
 fn show(stream: &Value, out: &mut impl Write) -> io::Result<()> {
@@ -211,7 +194,27 @@ pub(super) fn kick(api: &Api, id: &str, block: u64, json: bool) -> Result<(), Fa
     Ok(())
 }
 
-pub(super) fn warn_stale(body: &Value) {
+/// Prints what the API says at a path: as it came, or as `show` has it, behind a warning when it is
+/// old.
+pub(super) fn print(
+    api: &Api,
+    path: &str,
+    as_json: bool,
+    show: impl FnOnce(&Value, &mut StdoutLock<'static>) -> io::Result<()>,
+) -> Result<(), Failure> {
+    let body = api.get(path)?;
+    let mut out = io::stdout().lock();
+    if as_json {
+        writeln!(out, "{body}")?;
+        return Ok(());
+    }
+    warn_stale(&body);
+    show(&body, &mut out)?;
+    out.flush()?;
+    Ok(())
+}
+
+fn warn_stale(body: &Value) {
     if body["stale"] == Value::Bool(true) {
         let age_ms = text(&body["age_ms"]);
         eprintln!("penstock: the dataplane is gone or silent; this is {age_ms} ms old");

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::Failure;
 use super::api::{Api, RTP_SESSIONS, rtp_session_path};
-use super::commands::{text, warn_stale};
+use super::commands::{print, text};
 use super::table::{Table, printable};
 
 /// `penstock rtp …`
@@ -154,16 +154,7 @@ pub(super) fn run(api: &Api, command: &RtpCommand, as_json: bool) -> Result<(), 
 }
 
 fn list(api: &Api, as_json: bool) -> Result<(), Failure> {
-    let body = api.get(RTP_SESSIONS)?;
-    let mut out = io::stdout().lock();
-    if as_json {
-        writeln!(out, "{body}")?;
-        return Ok(());
-    }
-    warn_stale(&body);
-    table(&body).write(&mut out)?;
-    out.flush()?;
-    Ok(())
+    print(api, RTP_SESSIONS, as_json, |body, out| table(body).write(out))
 }
 
 fn table(body: &Value) -> Table {
@@ -200,13 +191,10 @@ fn table(body: &Value) -> Table {
 }
 
 fn show(api: &Api, id: &str, as_json: bool) -> Result<(), Failure> {
-    let body = api.get(&rtp_session_path(id))?;
-    let mut out = io::stdout().lock();
-    if as_json {
-        writeln!(out, "{body}")?;
-        return Ok(());
-    }
-    warn_stale(&body);
+    print(api, &rtp_session_path(id), as_json, |body, out| detail(body).write(out))
+}
+
+fn detail(body: &Value) -> Table {
     let mut table = Table::without_heading();
     for (name, value) in body.as_object().into_iter().flatten() {
         match value {
@@ -218,9 +206,7 @@ fn show(api: &Api, id: &str, as_json: bool) -> Result<(), Failure> {
             value => table.row(vec![name.clone(), text(value)]),
         }
     }
-    table.write(&mut out)?;
-    out.flush()?;
-    Ok(())
+    table
 }
 
 /// The fields of an entry that say something.

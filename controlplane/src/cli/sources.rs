@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::api::{Api, source_path};
-use super::commands::{text, warn_stale};
+use super::commands::{print, text};
 use super::table::{Table, printable};
 
 /// `penstock source …`
@@ -88,16 +88,7 @@ pub enum SourceMode {
 
 /// `penstock sources`
 pub(super) fn list(api: &Api, as_json: bool) -> Result<(), Failure> {
-    let body = api.get("/api/v1/sources")?;
-    let mut out = io::stdout().lock();
-    if as_json {
-        writeln!(out, "{body}")?;
-        return Ok(());
-    }
-    warn_stale(&body);
-    table(&body).write(&mut out)?;
-    out.flush()?;
-    Ok(())
+    print(api, "/api/v1/sources", as_json, |body, out| table(body).write(out))
 }
 
 fn table(body: &Value) -> Table {
@@ -154,13 +145,10 @@ pub(super) fn run(api: &Api, command: &SourceCommand, as_json: bool) -> Result<(
 }
 
 fn show(api: &Api, id: &str, as_json: bool) -> Result<(), Failure> {
-    let body = api.get(&source_path(id))?;
-    let mut out = io::stdout().lock();
-    if as_json {
-        writeln!(out, "{body}")?;
-        return Ok(());
-    }
-    warn_stale(&body);
+    print(api, &source_path(id), as_json, |body, out| detail(body).write(out))
+}
+
+fn detail(body: &Value) -> Table {
     let mut table = Table::without_heading();
     for (name, value) in body.as_object().into_iter().flatten() {
         match value {
@@ -172,9 +160,7 @@ fn show(api: &Api, id: &str, as_json: bool) -> Result<(), Failure> {
             value => table.row(vec![name.clone(), text(value)]),
         }
     }
-    table.write(&mut out)?;
-    out.flush()?;
-    Ok(())
+    table
 }
 
 /// The object that is posted: only what was given. A passphrase never stands on a command line,

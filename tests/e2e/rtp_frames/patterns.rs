@@ -177,18 +177,28 @@ impl Sent {
                 self.holds(bench, &order).with_context(|| format!("without {run} from {first}"))?;
             }
         }
-        for seed in 1..=SEEDS {
-            for permille in [10, 50, 200] {
-                let mut random = Random::new(seed * 1_000 + permille);
-                let lost: Vec<bool> =
-                    (0..count).map(|_| random.draw() >> 33 < permille * 2_147_483).collect();
-                let order = disturb(self.without(|number| lost[number]), &mut random);
-                self.holds(bench, &order)
-                    .with_context(|| format!("seed {seed}, {permille} per mille"))?;
-            }
-        }
-        Ok(())
+        every_seed(SEEDS, count, |lost, random| {
+            self.holds(bench, &disturb(self.without(|number| lost[number]), random))
+        })
     }
+}
+
+/// Draws which of `count` are lost, one, five and twenty in a hundred, by so many seeds each.
+pub(super) fn every_seed(
+    seeds: u64,
+    count: usize,
+    mut holds: impl FnMut(&[bool], &mut Random) -> Result<()>,
+) -> Result<()> {
+    for seed in 1..=seeds {
+        for permille in [10, 50, 200] {
+            let mut random = Random::new(seed * 1_000 + permille);
+            let lost: Vec<bool> =
+                (0..count).map(|_| random.draw() >> 33 < permille * 2_147_483).collect();
+            holds(&lost, &mut random)
+                .with_context(|| format!("seed {seed}, {permille} per mille"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Some come a little later, some twice.

@@ -15,7 +15,6 @@ use memory::{Datagram, Slab, Time};
 use mpegts::Demuxer;
 use penstock_tests::clip::Clip;
 use penstock_tests::process::Process;
-use penstock_tests::relay::Random;
 use penstock_tests::rtp::senders::{self, Ffmpeg};
 use penstock_tests::rtp::source::Coding;
 use penstock_tests::rtp::wire::Packet;
@@ -24,7 +23,7 @@ use rtp::format::Format;
 use rtp::packet::Header;
 use rtp::session::{Room, Session, SessionConfig, TrackSetup};
 
-use super::patterns::{STEP, disturb};
+use super::patterns::{STEP, disturb, every_seed};
 use super::{BY_SSRC, SSRC, source};
 
 /// Seeds of each kind of pattern.
@@ -253,17 +252,9 @@ impl Sent {
                 self.holds(bench, &order).with_context(|| format!("without {run} from {first}"))?;
             }
         }
-        for seed in 1..=SEEDS {
-            for permille in [10, 50, 200] {
-                let mut random = Random::new(seed * 1_000 + permille);
-                let lost: Vec<bool> =
-                    (0..count).map(|_| random.draw() >> 33 < permille * 2_147_483).collect();
-                let order = disturb(self.without(|number| lost[number]), &mut random);
-                self.holds(bench, &order)
-                    .with_context(|| format!("seed {seed}, {permille} per mille"))?;
-            }
-        }
-        Ok(())
+        every_seed(SEEDS, count, |lost, random| {
+            self.holds(bench, &disturb(self.without(|number| lost[number]), random))
+        })
     }
 }
 

@@ -75,6 +75,13 @@ impl<'a> Sender<'a> {
     }
 }
 
+/// A unit was cut at the largest frame, and nothing of it was published.
+fn is_cut(stream: &StreamSnapshot) -> Result<()> {
+    ensure!(stream.counter(S::UnitsCut) >= 1, "{}", figures(stream));
+    ensure!(stream.counter(S::FrameBytes) < 2 * FRAME_BYTES_MAX, "{}", figures(stream));
+    Ok(())
+}
+
 /// A fragment of an IDR slice.
 fn fragment(head: u8, bytes: usize) -> Vec<u8> {
     let mut payload = vec![0x7c, head | 5];
@@ -91,10 +98,7 @@ fn a_fragmented_unit_without_end_is_cut_at_the_largest_frame() -> Result<()> {
             let head = if number == 0 { START } else { MIDDLE };
             (false, fragment(head, 1_000))
         })?;
-        let stream = sender.is_well_again(SENT)?;
-        ensure!(stream.counter(S::UnitsCut) >= 1, "{}", figures(&stream));
-        ensure!(stream.counter(S::FrameBytes) < 2 * FRAME_BYTES_MAX, "{}", figures(&stream));
-        Ok(())
+        is_cut(&sender.is_well_again(SENT)?)
     })
 }
 
@@ -127,10 +131,7 @@ fn a_timestamp_that_never_changes_and_markers_that_never_come_end_at_the_largest
             slice.resize(1_000, 0x55);
             (false, slice)
         })?;
-        let stream = sender.is_well_again(SENT)?;
-        ensure!(stream.counter(S::UnitsCut) >= 1, "{}", figures(&stream));
-        ensure!(stream.counter(S::FrameBytes) < 2 * FRAME_BYTES_MAX, "{}", figures(&stream));
-        Ok(())
+        is_cut(&sender.is_well_again(SENT)?)
     })
 }
 
