@@ -22,10 +22,15 @@ struct Rtp {
 impl Rtp {
     /// With further keys of `ingestion.rtp`.
     fn start(further: &str) -> Result<Self> {
+        Self::lasting("3s", further)
+    }
+
+    /// With sessions that outlast such a silence.
+    fn lasting(session_timeout: &str, further: &str) -> Result<Self> {
         let (port, rtcp_port) = (free_udp_port()?, free_udp_port()?);
         let defaults = Options::default();
         let ingestion = format!(
-            "{}  rtp: {{port: {port}, rtcp_port: {rtcp_port}, max_sessions: 4, session_timeout: 3s{further}}}\n",
+            "{}  rtp: {{port: {port}, rtcp_port: {rtcp_port}, max_sessions: 4, session_timeout: {session_timeout}{further}}}\n",
             defaults.ingestion
         );
         let system = Penstock::start(&Options { ingestion, ..defaults })?;
@@ -387,7 +392,8 @@ fn a_sender_that_returns_from_its_address_keeps_its_id_beside_another() -> Resul
 
 #[test]
 fn what_is_not_recognised_is_said_to_be_so() -> Result<()> {
-    let rtp = Rtp::start("")?;
+    // The reason is told after two seconds: the session is to be there when it is looked for.
+    let rtp = Rtp::lasting("60s", "")?;
     let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut noise = 1_u32;
     for sequence in 0..150_u16 {
