@@ -1,43 +1,79 @@
 //! Many words stored one after the other: media on its way into a lane.
+//!
+//! A lane is seldom in the cache and its writer does not read it again, so whole lines go past the
+//! cache where the processor can do that: nothing is fetched only to be overwritten, and the sessions'
+//! memory stays where it is. Such stores are not ordered with others by themselves: [`settle`] does it.
 
 use crate::layout::WORD;
 use crate::primitive::{AtomicU64, Ordering};
 
-/// Stores a value in each word, in order, each as a relaxed store does. Panics when there are not as
-/// many of both.
+/// Stores a value in each word, in order or not, each as a relaxed store does. Panics when there are
+/// not as many of both.
+///
+/// A release store or fence does not order these: call [`settle`] before one that shows them, and
+/// after one that they must follow.
 #[inline]
 pub(crate) fn store_all(words: &[AtomicU64], values: &[[u8; WORD]]) {
     assert!(words.len() == values.len(), "a value for each word");
-    let stored = blocks::store(words, values);
-    for (word, bytes) in words.iter().zip(values).skip(stored) {
+    let (first, words) = words.split_at(words_to_line(words));
+    let (first_values, values) = values.split_at(first.len());
+    store_each(first, first_values);
+    let stored = lines::store(words, values);
+    store_each(&words[stored..], &values[stored..]);
+}
+
+/// Orders what [`store_all`] stored before this call, and what it stores after it, with all other
+/// stores.
+#[inline]
+pub(crate) fn settle() {
+    lines::settle();
+}
+
+/// Asks the processor for the line of the first of these words, to store into it soon. Nothing changes
+/// but time.
+#[inline]
+pub(crate) fn prefetch(words: &[AtomicU64]) {
+    lines::prefetch(words);
+}
+
+/// How many words lie before the first whole line.
+#[inline]
+fn words_to_line(words: &[AtomicU64]) -> usize {
+    words.as_ptr().align_offset(lines::BYTES).min(words.len())
+}
+
+#[inline]
+fn store_each(words: &[AtomicU64], values: &[[u8; WORD]]) {
+    for (word, bytes) in words.iter().zip(values) {
         word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
     }
 }
 
 #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
-mod blocks {
+mod lines {
     use std::arch::asm;
 
     use super::{AtomicU64, WORD};
 
     /// A line of the cache.
-    const BLOCK_WORDS: usize = 8;
+    pub(super) const BYTES: usize = 64;
+    const WORDS: usize = BYTES / WORD;
 
-    /// Stores as many whole lines as there are; returns how many words that was.
+    /// Stores as many whole lines as there are, from the start of one; returns how many words that
+    /// was.
     #[inline]
     pub(super) fn store(words: &[AtomicU64], values: &[[u8; WORD]]) -> usize {
-        let blocks = words.len().min(values.len()) / BLOCK_WORDS;
-        if blocks == 0 {
+        let lines = words.len().min(values.len()) / WORDS;
+        if lines == 0 {
             return 0;
         }
-        // JUSTIFICATION: a lane is seldom in the cache, and a store that misses waits in the store
-        // buffer. With a word in each entry those of eight lines fill it and the rest of the packet
-        // waits; with two words in each, twice as many lines are fetched at once. The compiler does
-        // not join atomic stores.
-        // SAFETY: both slices have `blocks` lines, and nothing else is touched. The words are atomics
-        // behind a shared reference, so they may be written; as on this processor every aligned half
-        // of such a store is written whole and stores become visible in order, this does what relaxed
-        // stores of the words do, and the compiler moves no access to memory across it.
+        assert!(words.as_ptr().addr().is_multiple_of(BYTES), "the start of a line");
+        // JUSTIFICATION: the compiler has no such store of atomics.
+        // SAFETY: both slices have `lines` lines, those of `words` begin at a line, as just checked,
+        // and nothing else is touched. The words are atomics behind a shared reference, so they may
+        // be written; on this processor every aligned half of such a store is written whole, and its
+        // order is that of a relaxed store until `settle`. The compiler moves no access to memory
+        // across it.
         unsafe {
             asm!(
                 "2:",
@@ -45,17 +81,17 @@ mod blocks {
                 "movups {b}, [{from} + 16]",
                 "movups {c}, [{from} + 32]",
                 "movups {d}, [{from} + 48]",
-                "movups [{to}], {a}",
-                "movups [{to} + 16], {b}",
-                "movups [{to} + 32], {c}",
-                "movups [{to} + 48], {d}",
+                "movntps [{to}], {a}",
+                "movntps [{to} + 16], {b}",
+                "movntps [{to} + 32], {c}",
+                "movntps [{to} + 48], {d}",
                 "add {from}, 64",
                 "add {to}, 64",
                 "dec {left}",
                 "jnz 2b",
                 from = inout(reg) values.as_ptr() => _,
                 to = inout(reg) words.as_ptr() => _,
-                left = inout(reg) blocks => _,
+                left = inout(reg) lines => _,
                 a = out(xmm_reg) _,
                 b = out(xmm_reg) _,
                 c = out(xmm_reg) _,
@@ -63,18 +99,41 @@ mod blocks {
                 options(nostack),
             );
         }
-        blocks * BLOCK_WORDS
+        lines * WORDS
+    }
+
+    #[inline]
+    pub(super) fn settle() {
+        // JUSTIFICATION: a fence of the language is nothing at all here, and orders no such stores.
+        // SAFETY: it touches nothing; stores that the program made come in order across it.
+        unsafe { asm!("sfence", options(nostack, preserves_flags)) };
+    }
+
+    #[inline]
+    pub(super) fn prefetch(words: &[AtomicU64]) {
+        // JUSTIFICATION: there is no safe way to say it.
+        // SAFETY: the instruction reads and writes nothing that a program can see and never faults,
+        // whatever the address.
+        unsafe {
+            asm!("prefetchw [{at}]", at = in(reg) words.as_ptr(), options(nostack, preserves_flags));
+        }
     }
 }
 
 #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
-mod blocks {
+mod lines {
     use super::{AtomicU64, WORD};
+
+    pub(super) const BYTES: usize = WORD;
 
     /// Stores nothing: the caller stores every word.
     pub(super) const fn store(_: &[AtomicU64], _: &[[u8; WORD]]) -> usize {
         0
     }
+
+    pub(super) const fn settle() {}
+
+    pub(super) const fn prefetch(_: &[AtomicU64]) {}
 }
 
 #[cfg(all(test, not(loom)))]
@@ -97,5 +156,33 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// As readers of another processor see them: a number that is shown is never ahead of its words.
+    #[cfg(not(miri))]
+    #[test]
+    fn what_is_shown_after_settling_is_seen_whole() {
+        const WORDS: usize = 64;
+        let (words, shown) = (words(WORDS), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..=20_000_u64 {
+                    store_all(&words, &[round.to_le_bytes(); WORDS]);
+                    settle();
+                    shown.store(round, Ordering::Release);
+                }
+            });
+            let mut last = 0;
+            while last < 20_000 {
+                last = shown.load(Ordering::Acquire);
+                for word in &words {
+                    assert!(word.load(Ordering::Relaxed) >= last, "behind what is shown");
+                }
+            }
+        });
+    }
+
+    fn words(count: usize) -> Vec<AtomicU64> {
+        (0..count).map(|_| AtomicU64::new(0)).collect()
     }
 }

@@ -16,10 +16,12 @@
 //! ```
 //!
 //! A reader that copied any word of an overwrite synchronises, by the pair of fences, with the
-//! store of the tail before it, and so finds its frame below the tail.
+//! store of the tail before it, and so finds its frame below the tail. Bytes may be stored past the
+//! cache: they are [settled](settle) before the head and after the tail.
 
 use crate::primitive::{Ordering, fence};
 use crate::segment::Words;
+use crate::store::settle;
 
 /// Words of the cursors.
 pub(crate) const WORDS: usize = 8;
@@ -61,10 +63,12 @@ impl Index {
     pub(crate) fn retire(&self, tail: u64) {
         self.words.word(TAIL).store(tail, Ordering::Release);
         fence(Ordering::Release);
+        settle();
     }
 
     /// Writer: the frame below `head`, whose descriptor and bytes are stored, becomes visible.
     pub(crate) fn publish(&self, head: u64, is_key: bool) {
+        settle();
         self.words.word(HEAD).store(head, Ordering::Release);
         if is_key {
             self.words.word(KEY).store(head.wrapping_sub(1), Ordering::Release);
