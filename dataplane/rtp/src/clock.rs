@@ -102,6 +102,10 @@ impl TrackClock {
     }
 
     fn line_ticks(&self, ticks: i64) -> i64 {
+        // What all video has is the line's clock: nothing is to be divided.
+        if i128::from(self.clock_hz) == LINE_HZ {
+            return ticks;
+        }
         let exact = i128::from(ticks) * LINE_HZ;
         let hz = i128::from(self.clock_hz);
         // To the nearest tick.
@@ -152,14 +156,14 @@ impl Line {
         arrival: Time,
     ) -> Option<u64> {
         let leader = *self.leader.get_or_insert(track);
-        let lead = clocks.get(leader).copied()?;
+        let lead = if track == leader { None } else { Some(*clocks.get(leader)?) };
         let clock = clocks.get_mut(track)?;
         let ticks = clock.unwrap(timestamp);
         let position = clock.line_ticks(ticks);
         let mut jumped = false;
         match clock.last {
-            None if track != leader => {
-                clock.offset = first_offset(&lead, clock, position, ticks, arrival)?;
+            None if let Some(lead) = &lead => {
+                clock.offset = first_offset(lead, clock, position, ticks, arrival)?;
                 clock.offset_target = clock.offset;
                 clock.slewed_at = position;
             }
@@ -182,8 +186,8 @@ impl Line {
             Some((last, at)) if last > ticks && !jumped => (last, at),
             _ => (ticks, arrival),
         });
-        if track != leader
-            && let Some(target) = reported_offset(&lead, clock)
+        if let Some(lead) = &lead
+            && let Some(target) = reported_offset(lead, clock)
         {
             clock.offset_target = target;
         }
@@ -221,8 +225,9 @@ fn reported_offset(lead: &TrackClock, clock: &TrackClock) -> Option<i64> {
 
 /// Ticks of the line from `earlier` to `later`, negative when they are swapped.
 fn elapsed_ticks(earlier: Time, later: Time) -> i64 {
-    let nanos = i128::from(later.nanos()) - i128::from(earlier.nanos());
-    i64::try_from(nanos * LINE_HZ / 1_000_000_000).unwrap_or(0)
+    let nanos = later.nanos().wrapping_sub(earlier.nanos()).cast_signed();
+    // 9 ticks are 100 us. What no 64 bits hold is 32 years.
+    nanos.checked_mul(9).map_or(0, |nanos| nanos / 100_000)
 }
 
 /// The low 32 bits.

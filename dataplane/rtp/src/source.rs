@@ -123,9 +123,12 @@ impl Source {
 
     /// A packet with timestamp `timestamp` came at `arrival`, both in ticks of `clock_hz` (A.8).
     pub fn arrived(&mut self, timestamp: u32, arrival: Time, clock_hz: u32) {
-        let ticks = u128::from(arrival.nanos()) * u128::from(clock_hz) / 1_000_000_000;
+        const NANOS: u64 = 1_000_000_000;
+        let (seconds, rest) = (arrival.nanos() / NANOS, arrival.nanos() % NANOS);
+        let ticks =
+            seconds.wrapping_mul(clock_hz.into()).wrapping_add(rest * u64::from(clock_hz) / NANOS);
         // Modulo 2^32 as the timestamp.
-        let ticks = u32::try_from(ticks & u128::from(u32::MAX)).unwrap_or(0);
+        let ticks = u32::try_from(ticks & u64::from(u32::MAX)).unwrap_or(0);
         let transit = ticks.wrapping_sub(timestamp);
         if let Some(before) = self.transit.replace(transit) {
             let difference = transit.wrapping_sub(before).cast_signed().unsigned_abs();
