@@ -18,6 +18,8 @@
 //! picture behind them. A hole stays in its unit: whatever comes behind it there goes on with the
 //! same access unit, unless it shows by its header that it is another.
 
+use std::mem::offset_of;
+
 use codec::annexb::{Scanner, Start};
 use codec::sink::{Carriage, Timestamps};
 use codec::{FrameClass, SliceType, VideoFormat, h264};
@@ -200,14 +202,16 @@ impl Nal {
     }
 }
 
-/// Splits one video track.
+/// Splits one video track. What each piece of bytes needs comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct AccessUnits {
     scanner: Scanner,
     nals: Nals,
 }
 
 #[derive(Debug)]
+#[repr(C)]
 struct Nals {
     coding: Coding,
     /// Units end with access units.
@@ -215,18 +219,7 @@ struct Nals {
     /// Of whole units: bytes of the open one are missing; one of its pictures took its stamps.
     unit_torn: bool,
     unit_stamped: bool,
-    h264: H264,
-    hevc: Hevc,
-    units: Units,
-    /// First byte of the open unit that is not zero, once it came.
-    unit_nonzero: Option<u64>,
     unit_open: bool,
-    nal: Option<Nal>,
-    prefix: [u8; NAL_PREFIX_BYTES],
-    /// A prefix NAL unit: a start if the slice behind it is one.
-    tentative: Option<Nal>,
-    open: Option<AccessUnit>,
-    previous_start: Option<u64>,
     /// A slice came since the last loss. Only then a start that is found is known to be the first
     /// byte of its access unit: before, parameter sets or messages of it may be missing.
     in_step: bool,
@@ -235,6 +228,17 @@ struct Nals {
     /// Units begin at other places than access units: after a loss, the first byte of one says
     /// nothing.
     unaligned: bool,
+    /// First byte of the open unit that is not zero, once it came.
+    unit_nonzero: Option<u64>,
+    nal: Option<Nal>,
+    /// A prefix NAL unit: a start if the slice behind it is one.
+    tentative: Option<Nal>,
+    previous_start: Option<u64>,
+    open: Option<AccessUnit>,
+    units: Units,
+    h264: H264,
+    hevc: Hevc,
+    prefix: [u8; NAL_PREFIX_BYTES],
 }
 
 impl AccessUnits {
@@ -284,6 +288,10 @@ impl AccessUnits {
         nals.delimiters = false;
         nals.unaligned = false;
     }
+
+    /// What changes with each piece, not what is looked up at a slice, lies within so many of the
+    /// first bytes.
+    pub(crate) const STATE_BYTES: usize = offset_of!(Self, nals) + offset_of!(Nals, units);
 
     /// Bytes pushed so far.
     pub(crate) const fn position(&self) -> u64 {

@@ -1,5 +1,7 @@
 //! From access units to published frames: stamps, groups of pictures, what is dropped and why.
 
+use std::mem::offset_of;
+
 use codec::FrameClass;
 use codec::sink::{Carriage, Timestamps};
 use memory::Time;
@@ -60,30 +62,31 @@ struct OpenVideo {
     previous: Input,
 }
 
-/// Everything behind the splitting of tracks.
+/// Everything behind the splitting of tracks. What each piece of video needs comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Frames {
-    limits: Limits,
-    ring: Option<GopWriter>,
     /// The ring holds the former publisher's frames until there is input.
     pub(crate) waits: bool,
-    pub(crate) counters: Counters,
-    totals_before: RingTotals,
-    pub(crate) input: Input,
-    /// The framed video track.
-    pub(crate) video_track: Option<u8>,
-    open: OpenVideo,
-    timeline: Timeline,
-    /// Where units carry presentation times alone.
-    decoding: Option<DecodingTimes>,
-    /// Presentation time of the picture before, where it carried one.
-    last_pts: Option<u64>,
-    rate: FrameRate,
-    gop: Gop,
-    pub(crate) limiter: Limiter,
-    last_dts: Option<u64>,
     /// A video frame ended since this was last cleared.
     pub(crate) video_ended: bool,
+    /// The framed video track.
+    pub(crate) video_track: Option<u8>,
+    pub(crate) input: Input,
+    open: OpenVideo,
+    limits: Limits,
+    ring: Option<GopWriter>,
+    pub(crate) counters: Counters,
+    totals_before: RingTotals,
+    /// Presentation time of the picture before, where it carried one.
+    last_pts: Option<u64>,
+    last_dts: Option<u64>,
+    gop: Gop,
+    timeline: Timeline,
+    pub(crate) limiter: Limiter,
+    /// Where units carry presentation times alone.
+    decoding: Option<DecodingTimes>,
+    rate: FrameRate,
 }
 
 impl Frames {
@@ -107,6 +110,9 @@ impl Frames {
             video_ended: false,
         }
     }
+
+    /// What changes with each piece lies within so many of the first bytes.
+    pub(crate) const STATE_BYTES: usize = offset_of!(Self, ring) + GopWriter::STATE_BYTES;
 
     pub(crate) fn open(&mut self, mut ring: GopWriter) {
         ring.discard_open();

@@ -1,8 +1,10 @@
 //! One publisher's stream: tracks in, frames in the ring out.
 
+use std::mem::offset_of;
+
 use codec::audio::Syntax;
 use codec::sink::{Carriage, Field, Sink, TRACKS_MAX, Timestamps, TrackConfig, TrackKind};
-use memory::Time;
+use memory::{Time, prefetch, prefetch_start};
 use shm::{GopWriter, Published};
 
 use crate::access_unit::Coding;
@@ -15,19 +17,22 @@ use crate::{Counters, Limits};
 
 /// Frame assembly of one session slot: made once, used by one session after the other. Nothing is
 /// allocated after [`new`](Self::new).
+///
+/// Fields lie in the order in which the bytes of a packet need them.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Stream {
-    frames: Frames,
     video: Box<Video>,
     /// Video as an index into `tracks`.
     video_track: Option<usize>,
-    audio: [AudioFrames; TRACKS_MAX],
-    /// Which of `audio` frames a track.
-    audio_of: [Option<usize>; TRACKS_MAX],
-    data: DataUnits,
-    tracks: [TrackState; TRACKS_MAX],
     tracks_len: usize,
     tracks_changed: bool,
+    frames: Frames,
+    tracks: [TrackState; TRACKS_MAX],
+    /// Which of `audio` frames a track.
+    audio_of: [Option<usize>; TRACKS_MAX],
+    audio: [AudioFrames; TRACKS_MAX],
+    data: DataUnits,
 }
 
 impl Stream {
@@ -63,6 +68,22 @@ impl Stream {
     /// The ring's generation; 0 without a ring.
     pub fn generation(&self) -> u64 {
         self.frames.generation()
+    }
+
+    /// Asks for the memory of the stream itself that the next bytes of video will need.
+    pub fn prefetch(&self) {
+        prefetch_start(self, offset_of!(Self, frames) + Frames::STATE_BYTES);
+        if let Some(track) = self.tracks.first() {
+            prefetch(&track.bytes);
+        }
+    }
+
+    /// The same for what lies behind, once that is near: the framer's state, and where the bytes go.
+    pub fn prefetch_video(&self) {
+        self.video.prefetch();
+        if let Some(ring) = self.frames.ring() {
+            ring.prefetch();
+        }
     }
 
     /// Kernel arrival and due time of the datagram whose bytes are pushed next.

@@ -4,8 +4,11 @@
 //! where pictures begin. AV1 and JPEG XS are stored without their carriage, so that their framers
 //! hand on what is to be stored.
 
+use std::mem::offset_of;
+
 use codec::VideoFormat;
 use codec::sink::{Carriage, Codec, Field, Timestamps};
+use memory::prefetch_start;
 
 use crate::access_unit::{AccessUnits, Coding};
 use crate::av1::TemporalUnits;
@@ -38,6 +41,7 @@ impl Splitter {
 
 /// One framer of each kind, made once; one at a time is at work.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Video {
     splitter: Splitter,
     annexb: AccessUnits,
@@ -65,6 +69,13 @@ impl Video {
             Splitter::Mpeg => self.mpeg.reset(),
             Splitter::Av1 => self.av1.reset(carriage),
             Splitter::JpegXs => self.jpeg_xs.reset(),
+        }
+    }
+
+    /// Asks for the memory that the next bytes will need.
+    pub(crate) fn prefetch(&self) {
+        if let Splitter::AnnexB(_) = self.splitter {
+            prefetch_start(self, offset_of!(Self, annexb) + AccessUnits::STATE_BYTES);
         }
     }
 

@@ -335,7 +335,12 @@ fn config(kind: u8) -> SessionConfig {
     };
     let format = format.map(|encoding| Format::video(96, encoding));
     let rtx = Some(Association { payload_type: 97, original: 96 });
-    let mut config = SessionConfig { slots_max: 40, limits: LIMITS, ..SessionConfig::default() };
+    let mut config = SessionConfig {
+        slots_max: 40,
+        limits: LIMITS,
+        redundant: kind & 128 == 0,
+        ..SessionConfig::default()
+    };
     config.tracks[0] = Some(TrackSetup { format, ssrc: None, rtx, rist: kind & 8 != 0 });
     config.feedback.nack = kind & 16 != 0;
     config.feedback.pli = kind & 32 != 0;

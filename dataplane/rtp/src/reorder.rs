@@ -72,21 +72,22 @@ pub enum Ready {
 
 /// A window of fixed capacity; nothing is allocated after [`new`](Self::new).
 #[derive(Debug)]
+#[repr(C)]
 pub struct Reorder {
-    window: Window,
-    places: Box<[Option<Packet>]>,
-    /// A bit a place: held.
-    held_bits: Box<[u64]>,
-    /// A bit a number before `base`: delivered.
-    history: Box<[u64]>,
     base: u64,
     /// One above the highest number that came.
     end: u64,
     held: u32,
-    /// When the hole at `base` was found.
-    hole_since: Option<Time>,
     /// Nothing leaves: its payload format is not known yet.
     stopped: bool,
+    places: Box<[Option<Packet>]>,
+    /// When the hole at `base` was found.
+    hole_since: Option<Time>,
+    window: Window,
+    /// A bit a place: held.
+    held_bits: Box<[u64]>,
+    /// A bit a number before `base`: delivered.
+    history: Box<[u64]>,
 }
 
 impl Reorder {

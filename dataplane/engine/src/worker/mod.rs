@@ -48,6 +48,8 @@ use crate::socket_id::SocketIds;
 use crate::wake::Wake;
 use crate::wheel::Wheel;
 
+/// Datagrams that are taken at once.
+const BATCH: usize = 16;
 /// Longest wait when no timer is set: the heartbeat's period.
 const WAIT_MAX: Duration = Duration::from_millis(100);
 /// Orders taken in a duty cycle.
@@ -114,6 +116,8 @@ pub(crate) struct Parts<N> {
 /// See the module.
 pub(crate) struct Worker<N> {
     parts: Parts<N>,
+    /// Datagrams whose sessions are brought near together.
+    batch: Vec<Received>,
     attempts: Attempts,
     /// The shared port of RTP.
     shared: Option<SharedPort>,
@@ -147,6 +151,7 @@ impl<N: Network> Worker<N> {
             VERDICTS_WAITING + 2 * (reserved(sessions, parts.roles.len()) + REQUESTS_WAITING);
         Self {
             parts,
+            batch: Vec::with_capacity(BATCH),
             attempts: Attempts::new(),
             shared,
             wheel,
@@ -190,8 +195,12 @@ impl<N: Network> Worker<N> {
 
     pub(crate) fn cycle(&mut self, now: Time) {
         self.parts.arrival.tick(now);
-        while let Some(received) = self.parts.ring.next() {
-            self.receive(received, now);
+        while self.gather() {
+            let mut batch = std::mem::take(&mut self.batch);
+            for received in batch.drain(..) {
+                self.receive(received, now);
+            }
+            self.batch = batch;
         }
         for _ in 0..handover::HANDOVERS {
             let Some(handover) = self.parts.neighbours.receive() else { break };
@@ -219,6 +228,31 @@ impl<N: Network> Worker<N> {
     }
 
     // ---- datagrams ----
+
+    /// Takes some of the datagrams that came, and asks for the memory of their sessions: first for
+    /// what is at a known place, then for what that points to.
+    fn gather(&mut self) -> bool {
+        while self.batch.len() < BATCH
+            && let Some(received) = self.parts.ring.next()
+        {
+            self.batch.push(received);
+        }
+        self.expected().for_each(RtpSession::prefetch);
+        self.expected().for_each(RtpSession::prefetch_behind);
+        !self.batch.is_empty()
+    }
+
+    /// The sessions at whose own sockets the datagrams of the batch came, each once for those in a row.
+    fn expected(&self) -> impl Iterator<Item = &RtpSession> {
+        let runs = self.batch.chunk_by(|one, next| one.socket == next.socket);
+        runs.filter_map(|run| match self.parts.roles.get(run.first()?.socket.index())? {
+            Some(Role::Given { session, .. }) => {
+                let at = usize::from(*session).checked_sub(self.parts.sessions.len())?;
+                self.parts.rtp_sessions.get(at)
+            }
+            _ => None,
+        })
+    }
 
     fn receive(&mut self, received: Received, now: Time) {
         let arrival = self.parts.arrival.arrival(received.arrival_realtime_ns, now);

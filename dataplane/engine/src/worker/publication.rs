@@ -1,9 +1,10 @@
 //! What a session of either protocol makes of what it receives: frames in the ring, counters and
 //! state in the stream's slot.
 
+use std::mem::offset_of;
 use std::time::Duration;
 
-use memory::Time;
+use memory::{Time, prefetch_start};
 use mpegts::Demuxer;
 use shm::counters::StreamCounter;
 use shm::{Histogram, NoMediaReason, Published, StreamState, TRACKS_MAX, TrackInfo};
@@ -16,30 +17,34 @@ use crate::config::OverBandwidth;
 
 /// How often a stream's counters are written to shared memory while it is busy; a quiet one
 /// writes with each of its timers.
-pub(crate) const FLUSH_EVERY: Duration = Duration::from_millis(50);
+pub(crate) const FLUSH_EVERY: Duration = Duration::from_millis(100);
 /// A stream that receives but publishes nothing for this long has no media.
 const MEDIA_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Made once with its memory, used by one session of its place after the other.
+/// Made once with its memory, used by one session of its place after the other. What each packet
+/// needs comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Publication {
-    pub(crate) demuxer: Demuxer,
-    pub(crate) stream: media::Stream,
-    /// The stream's counters when the session began.
-    base: Box<Base>,
-    media_rate: Rate,
-    watch: Watch,
+    /// When the next finished frame is due.
+    publish_at: Time,
+    flushed: Time,
+    /// The generation of the ring that is shown.
+    generation: u64,
     /// It went above its bandwidth, at this rate, and nobody was told yet.
     over_rate: Option<u64>,
     /// It is to end for that.
     closing: bool,
-    published: u64,
-    published_at: Time,
-    /// When the next finished frame is due.
-    publish_at: Time,
     /// What the stream is until something comes.
     waiting: StreamState,
-    flushed: Time,
+    pub(crate) stream: media::Stream,
+    published: u64,
+    published_at: Time,
+    media_rate: Rate,
+    watch: Watch,
+    /// The stream's counters when the session began.
+    base: Box<Base>,
+    pub(crate) demuxer: Demuxer,
 }
 
 impl Publication {
@@ -59,9 +64,16 @@ impl Publication {
             published: 0,
             published_at: Time::ZERO,
             publish_at: Time::NEVER,
+            generation: 0,
             waiting: StreamState::Connecting,
             flushed: Time::ZERO,
         }
+    }
+
+    /// Asks for the memory that a packet will need here.
+    pub(crate) fn prefetch(&self) {
+        prefetch_start(self, offset_of!(Self, stream));
+        self.stream.prefetch();
     }
 
     /// A session begins: its stream has the berth's ring until [`Self::close`].
@@ -86,6 +98,7 @@ impl Publication {
         self.published_at = now;
         self.publish_at = Time::NEVER;
         self.flushed = now;
+        self.generation = berth.info.ring_generation;
         self.waiting = berth.info.state;
         if self.waiting != StreamState::Lost {
             berth.info.set_tracks(&[]);
@@ -195,8 +208,9 @@ impl Publication {
 
     fn show_tracks(&mut self, berth: &mut Berth) {
         let generation = self.stream.generation();
-        let began = std::mem::replace(&mut berth.info.ring_generation, generation) != generation;
+        let began = std::mem::replace(&mut self.generation, generation) != generation;
         if self.list_tracks(berth) || began {
+            berth.info.ring_generation = generation;
             berth.slot.set_info(&berth.info);
         }
     }

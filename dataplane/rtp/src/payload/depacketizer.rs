@@ -49,6 +49,9 @@ impl Depacketizer {
         }
     }
 
+    /// What changes with each packet lies within so many of the first bytes.
+    pub(crate) const STATE_BYTES: usize = 320;
+
     /// The next packet in order, due at `due`. It has a payload.
     pub(crate) fn push<O: Output>(
         &mut self,

@@ -31,15 +31,16 @@ const FU_B: u8 = 29;
 
 /// Depacketizes one track.
 #[derive(Debug, Clone)]
+#[repr(C)]
 pub struct H264 {
     units: NalUnits,
-    sets: ParameterSets,
     /// The timestamp whose unit got the description's parameter sets.
     injected: Option<u32>,
     /// Decoding order number of the last NAL unit that had one.
     order: Option<u16>,
     /// NAL units are interleaved.
     interleaved: Option<Order>,
+    sets: ParameterSets,
 }
 
 impl H264 {

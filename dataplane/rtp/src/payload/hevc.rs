@@ -27,15 +27,16 @@ const PACI: u8 = 50;
 
 /// Depacketizes one track.
 #[derive(Debug, Clone)]
+#[repr(C)]
 pub struct Hevc {
     units: NalUnits,
-    sets: ParameterSets,
     /// Decoding order numbers are there.
     has_order: bool,
     injected: Option<u32>,
     order: Option<u16>,
     /// NAL units are interleaved.
     interleaved: Option<Order>,
+    sets: ParameterSets,
 }
 
 /// The header of a NAL unit or payload.

@@ -11,7 +11,7 @@ use crate::output::Output;
 pub(super) struct Listing {
     formats: [Option<Format>; TRACKS_MAX],
     len: usize,
-    told: bool,
+    pub(super) told: bool,
 }
 
 impl Listing {

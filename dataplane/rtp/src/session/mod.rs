@@ -22,10 +22,11 @@ mod stats;
 mod terms;
 mod track;
 
+use std::mem::offset_of;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use memory::{Datagram, Slab, Time};
+use memory::{Datagram, Slab, Time, prefetch, prefetch_start};
 
 use self::early::EarlyReports;
 use self::limit::RateLimit;
@@ -87,28 +88,31 @@ pub struct Feedback {
     pub fir: bool,
 }
 
-/// What a session is granted.
+/// What a session is granted. What each packet is looked at by comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
 pub struct SessionConfig {
+    /// Most packets of a track that wait.
+    pub slots_max: u32,
+    /// What may be asked of the sender.
+    pub feedback: Feedback,
+    /// The session waits for its first packets as long as it takes.
+    pub patient: bool,
+    /// But ends after so long without RTP and RTCP.
+    pub timeout: Duration,
+    /// Another address may take a track over after so long a silence.
+    pub relatch_after: Duration,
+    /// What frames may not exceed.
+    pub limits: Limits,
     /// Its tracks. The format of a single one is detected when it is not given; of several, those
     /// without a format are left out.
     pub tracks: [Option<TrackSetup>; TRACKS_MAX],
+    /// Packets of tracks come on two legs (SMPTE 2022-7).
+    pub redundant: bool,
     /// How long missing packets are waited for.
     pub window: Window,
-    /// Most packets of a track that wait.
-    pub slots_max: u32,
-    /// What frames may not exceed.
-    pub limits: Limits,
-    /// The session ends after so long without RTP and RTCP.
-    pub timeout: Duration,
-    /// But waits for its first packets as long as it takes.
-    pub patient: bool,
-    /// Another address may take a track over after so long a silence.
-    pub relatch_after: Duration,
     /// Most bits a second, `None` for any.
     pub rate_limit_bps: Option<u64>,
-    /// What may be asked of the sender.
-    pub feedback: Feedback,
     /// Least interval of reports (RFC 3550, 6.2).
     pub report_interval: Duration,
     /// Our SSRC in reports.
@@ -127,6 +131,7 @@ impl Default for SessionConfig {
         }
         Self {
             tracks,
+            redundant: false,
             window: Window::default(),
             slots_max: 1_024,
             limits: Limits::default(),
@@ -171,28 +176,32 @@ pub enum EndReason {
 
 /// A session. Made once with its memory, opened anew for each sender; nothing is allocated after
 /// [`new`](Self::new).
+///
+/// Fields lie in the order in which packets need them, so that those of every packet share few lines
+/// of the cache: see [`prefetch`](Self::prefetch).
 #[derive(Debug)]
+#[repr(C)]
 pub struct Session {
-    config: SessionConfig,
-    ended: Option<EndReason>,
     tracks: Box<[Track]>,
     tracks_len: usize,
-    clocks: [TrackClock; TRACKS_MAX],
-    line: Line,
-    limit: RateLimit,
-    interval: Interval,
-    report_at: Time,
-    reported: (Time, u64),
-    key_request_at: Time,
-    key_requests: u32,
-    keys_seen: u64,
-    fir_number: u8,
     heard_at: Time,
-    due: Time,
     media_at: Option<Time>,
-    early: EarlyReports,
-    listing: Listing,
+    report_at: Time,
+    key_request_at: Time,
+    due: Time,
+    line: Line,
+    ended: Option<EndReason>,
+    fir_number: u8,
+    key_requests: u32,
+    clocks: [TrackClock; TRACKS_MAX],
     stats: Stats,
+    limit: RateLimit,
+    config: SessionConfig,
+    listing: Listing,
+    interval: Interval,
+    reported: (Time, u64),
+    keys_seen: u64,
+    early: EarlyReports,
 }
 
 impl Session {
@@ -236,7 +245,7 @@ impl Session {
         let setups = setups.filter(|setup| alone || setup.format.is_some());
         for (setup, track) in setups.zip(&mut self.tracks) {
             self.listing.push(setup.format);
-            track.open(*setup, config.window);
+            track.open(*setup, config);
             let clock_hz = setup.format.map_or(90_000, |format| format.clock_hz);
             if let Some(clock) = self.clocks.get_mut(self.tracks_len) {
                 *clock = TrackClock::new(clock_hz);
@@ -258,6 +267,24 @@ impl Session {
         self.stats = Stats::default();
     }
 
+    /// Asks for the memory of the session itself that a packet will need.
+    pub fn prefetch(&self) {
+        prefetch_start(self, offset_of!(Self, clocks) + size_of::<TrackClock>());
+        prefetch_start(&self.stats, Stats::OF_EACH_PACKET_BYTES);
+        prefetch_start(
+            &self.limit,
+            offset_of!(Self, config) + offset_of!(SessionConfig, tracks) - offset_of!(Self, limit),
+        );
+        prefetch(&self.listing.told);
+    }
+
+    /// The same for what lies behind, once that is near. Of several tracks the first stands for all.
+    pub fn prefetch_track(&self) {
+        if let Some(track) = self.tracks.first() {
+            track.prefetch();
+        }
+    }
+
     /// Where it stands at `now`.
     pub fn state(&self, now: Time) -> State {
         match (self.ended, self.media_at) {
@@ -269,8 +296,14 @@ impl Session {
     }
 
     /// What was counted.
-    pub const fn stats(&self) -> &Stats {
-        &self.stats
+    pub fn stats(&self) -> Stats {
+        if self.ended.is_some() {
+            return self.stats;
+        }
+        let tracks = self.tracks.iter().take(self.tracks_len);
+        let packets_held = tracks.clone().map(Track::waiting).sum();
+        let packets_awaited = tracks.map(|track| track.reorder.awaited()).sum();
+        Stats { packets_held, packets_awaited, ..self.stats }
     }
 
     /// What was counted of each track.
@@ -503,7 +536,8 @@ impl Session {
         out: &mut O,
     ) -> bool {
         let (ssrc, payload_type) = (packet.header.ssrc, packet.header.payload_type);
-        if let Some(index) = self.repeats(only, &packet) {
+        let repeated = self.track_among(only, |track| track.is_repeated_by(&packet.header));
+        if let Some(index) = repeated {
             return self.again(index, now, source, packet, out);
         }
         let find = |test: &dyn Fn(&Track) -> bool| self.track_among(only, test);
@@ -568,20 +602,6 @@ impl Session {
         let tracks = self.tracks.iter().take(self.tracks_len).enumerate();
         let mut tracks = tracks.filter(|(index, _)| only.is_none_or(|only| only == *index));
         tracks.find(|(_, track)| test(track)).map(|(index, _)| index)
-    }
-
-    /// The track whose retransmission the packet is: by payload type, or by the low bit of the SSRC
-    /// (RIST simple profile).
-    fn repeats(&self, only: Option<usize>, packet: &Packet) -> Option<usize> {
-        let header = &packet.header;
-        self.track_among(only, |track| {
-            let rtx = track.setup.rtx.is_some_and(|rtx| rtx.payload_type == header.payload_type);
-            let rist = track.setup.rist
-                && header.ssrc & 1 == 1
-                && track.ssrc == Some(header.ssrc & !1)
-                && track.takes(header.payload_type);
-            track.ssrc.is_some() && (rtx || rist)
-        })
     }
 
     fn again<O: Output>(
@@ -675,20 +695,19 @@ impl Session {
         proven.peek().is_some() && proven.all(|track| track.gone)
     }
 
-    /// After every change: what waits, and what is to be asked for.
+    /// After every change: what is to be asked for.
     fn settle(&mut self, now: Time) {
-        let waiting = self.tracks.iter().take(self.tracks_len).map(Track::waiting).sum();
-        self.stats.packets_held = waiting;
-        let awaited = self.tracks.iter().take(self.tracks_len).map(|track| track.reorder.awaited());
-        self.stats.packets_awaited = awaited.sum();
+        let may_ask = self.config.feedback.pli || self.config.feedback.fir;
+        if !may_ask {
+            return;
+        }
         let tracks = self.tracks.iter().take(self.tracks_len);
         let keys: u64 = tracks.clone().map(|track| track.counters.keys).sum();
         let needs = tracks.clone().any(|track| track.needs_key);
-        let may_ask = self.config.feedback.pli || self.config.feedback.fir;
         if keys > self.keys_seen && !needs {
             self.key_request_at = Time::NEVER;
         }
-        if needs && may_ask && self.key_request_at == Time::NEVER {
+        if needs && self.key_request_at == Time::NEVER {
             self.key_request_at = now;
             self.key_requests = 0;
         }
@@ -705,7 +724,6 @@ impl Session {
             self.say_goodbye(out);
         }
         self.ended = Some(reason);
-        (self.stats.packets_held, self.stats.packets_awaited) = (0, 0);
     }
 }
 

@@ -17,6 +17,7 @@ use crate::payload::Counters;
 ///      = lost + reordered + recovered_rtx + recovered_fec + awaited
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
 pub struct Stats {
     /// RTP datagrams, retransmissions and those of redundant legs included.
     pub packets_received: u64,
@@ -94,6 +95,9 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Those that every packet counts come first.
+    pub(super) const OF_EACH_PACKET_BYTES: usize = std::mem::offset_of!(Self, packets_held);
+
     /// True when no packet has gone missing between the counters.
     pub const fn is_balanced(&self) -> bool {
         let fates = self.packets_lost

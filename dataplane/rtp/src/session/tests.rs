@@ -27,7 +27,11 @@ fn h264() -> Format {
 
 fn setup(format: Option<Format>) -> SessionConfig {
     let track = TrackSetup { format, ..TrackSetup::default() };
-    SessionConfig { tracks: [Some(track), None, None, None], ..SessionConfig::default() }
+    SessionConfig {
+        tracks: [Some(track), None, None, None],
+        redundant: true,
+        ..SessionConfig::default()
+    }
 }
 
 /// The slices of a stream: a picture a packet.
@@ -579,7 +583,7 @@ fn lost_packets_are_asked_for_and_retransmissions_fill_their_places() {
     }
     bench.pass(600);
     let lost = (60_000..=u16::MAX).filter(|sequence| sequence % 100 == 50).count() as u64;
-    let stats = *bench.session.stats();
+    let stats = bench.session.stats();
     assert_eq!((stats.packets_recovered_rtx, stats.packets_lost), (lost, 0));
     assert_eq!(stats.nacks_sent, lost);
     bench.close();
@@ -682,7 +686,7 @@ fn two_legs_are_merged_and_only_double_losses_are_missing() {
     bench.pass(1_000);
     let both: Vec<u16> = lost[0].iter().filter(|s| lost[1].contains(s)).copied().collect();
     assert!(both.len() >= 3 && lost[0].len() > 150);
-    let stats = *bench.session.stats();
+    let stats = bench.session.stats();
     assert_eq!(stats.packets_lost, both.len() as u64);
     assert_eq!(stats.packets_duplicate + stats.packets_late, 0);
     let track = bench.session.track_stats().next().unwrap();

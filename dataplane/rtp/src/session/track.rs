@@ -1,11 +1,13 @@
 //! One track's way: source, legs, window, depacketizer.
 
+use std::mem::offset_of;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use codec::sink::{Timestamps, TrackKind};
-use memory::Time;
+use memory::{Time, prefetch, prefetch_start};
 
+use super::SessionConfig;
 use super::early::EarlyReports;
 use super::listing::Listing;
 use super::stats::{LegStats, Stats, TrackStats};
@@ -13,7 +15,7 @@ use crate::clock::{Line, TrackClock};
 use crate::detect::{Detector, Verdict};
 use crate::format::Format;
 use crate::output::Output;
-use crate::packet::Packet;
+use crate::packet::{Header, Packet};
 use crate::payload::{Counters, Depacketizer, Held, Limits, Outlet};
 use crate::redundancy::fec::Fec;
 use crate::reorder::{Inserted, Ready, Reorder, Window};
@@ -44,13 +46,14 @@ pub struct TrackSetup {
 
 /// One path of the track's packets.
 #[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
 pub(super) struct Leg {
     pub(super) address: Option<SocketAddr>,
-    /// Where RTCP of its sender came from.
-    pub(super) rtcp: Option<SocketAddr>,
     pub(super) heard_at: Time,
     pub(super) source: Option<Source>,
     pub(super) stats: LegStats,
+    /// Where RTCP of its sender came from.
+    pub(super) rtcp: Option<SocketAddr>,
 }
 
 impl Leg {
@@ -72,34 +75,43 @@ struct Candidate {
 /// Arrival of the last packets, by their number, for the skew of the legs.
 const ARRIVALS: usize = 1_024;
 
+/// One track. As in a session, what every packet needs comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Track {
-    pub(super) setup: TrackSetup,
-    pub(super) format: Option<Format>,
     pub(super) ssrc: Option<u32>,
-    pub(super) legs: [Leg; LEGS_MAX],
-    candidates: [Option<Candidate>; LEGS_MAX],
-    /// Highest number of all legs.
-    highest: u64,
-    pub(super) reorder: Reorder,
-    pub(super) held: Held,
-    depacketizer: Option<Depacketizer>,
-    pub(super) detector: Detector,
+    /// That of `format`.
+    payload_type: Option<u8>,
     /// The format was looked for in vain.
     undetected: bool,
-    pub(super) nacks: Nacks,
-    pub(super) fec: Option<Fec>,
-    arrivals: Box<[(u64, Time, u8)]>,
-    pub(super) counters: Counters,
-    pub(super) lost: u64,
+    /// Its packets come on two legs.
+    redundant: bool,
     /// A picture that others refer to may be lost.
     pub(super) needs_key: bool,
-    /// When the last sender report came.
-    pub(super) report_at: Option<Time>,
+    /// The source went.
+    pub(super) gone: bool,
+    /// Retransmissions of it can be told by their header.
+    repeats: bool,
     /// The source is said to go.
     pub(super) goodbye_at: Option<Time>,
-    /// It went.
-    pub(super) gone: bool,
+    /// Highest number of all legs.
+    highest: u64,
+    pub(super) nacks: Nacks,
+    pub(super) reorder: Reorder,
+    depacketizer: Option<Depacketizer>,
+    pub(super) legs: [Leg; LEGS_MAX],
+    pub(super) fec: Option<Fec>,
+    pub(super) counters: Counters,
+    pub(super) setup: TrackSetup,
+    pub(super) format: Option<Format>,
+    candidates: [Option<Candidate>; LEGS_MAX],
+    pub(super) held: Held,
+    pub(super) detector: Detector,
+    /// Where its packets come on two legs.
+    arrivals: Box<[(u64, Time, u8)]>,
+    pub(super) lost: u64,
+    /// When the last sender report came.
+    pub(super) report_at: Option<Time>,
 }
 
 /// What a track needs of its session.
@@ -143,6 +155,8 @@ impl Track {
     pub(super) fn new(window_packets: u32, pieces_max: usize, fec: bool) -> Self {
         Self {
             setup: TrackSetup::default(),
+            payload_type: None,
+            repeats: false,
             format: None,
             ssrc: None,
             legs: [Leg::default(); LEGS_MAX],
@@ -156,6 +170,7 @@ impl Track {
             nacks: Nacks::new(Duration::from_millis(2)),
             fec: fec.then(Fec::new),
             arrivals: (0..ARRIVALS).map(|_| (0, Time::ZERO, 0)).collect(),
+            redundant: false,
             counters: Counters::default(),
             lost: 0,
             needs_key: false,
@@ -165,13 +180,15 @@ impl Track {
         }
     }
 
-    pub(super) fn open(&mut self, setup: TrackSetup, window: Window) {
+    pub(super) fn open(&mut self, setup: TrackSetup, config: &SessionConfig) {
         self.setup = setup;
-        self.format = setup.format;
+        self.redundant = config.redundant;
+        self.set_format(setup.format);
+        self.repeats = setup.rtx.is_some() || setup.rist;
         self.ssrc = None;
         self.legs = [Leg::default(); LEGS_MAX];
         self.candidates = [const { None }; LEGS_MAX];
-        self.reorder.reset(0, window);
+        self.reorder.reset(0, config.window);
         self.reorder.stop(self.format.is_none());
         self.held.clear();
         self.depacketizer = self.format.as_ref().map(Depacketizer::new);
@@ -188,6 +205,32 @@ impl Track {
         }
     }
 
+    /// Asks for the memory that its next packet will need.
+    pub(super) fn prefetch(&self) {
+        prefetch_start(self, offset_of!(Self, depacketizer) + Depacketizer::STATE_BYTES);
+        prefetch_start(&self.legs, offset_of!(Leg, rtcp));
+        prefetch(&self.fec);
+    }
+
+    fn set_format(&mut self, format: Option<Format>) {
+        self.format = format;
+        self.payload_type = format.map(|format| format.payload_type);
+    }
+
+    /// Whether a packet is a retransmission of the track's: by its payload type, or by the low bit of
+    /// its SSRC (RIST simple profile).
+    pub(super) fn is_repeated_by(&self, header: &Header) -> bool {
+        if !self.repeats || self.ssrc.is_none() {
+            return false;
+        }
+        let rtx = self.setup.rtx.is_some_and(|rtx| rtx.payload_type == header.payload_type);
+        let rist = self.setup.rist
+            && header.ssrc & 1 == 1
+            && self.ssrc == Some(header.ssrc & !1)
+            && self.takes(header.payload_type);
+        rtx || rist
+    }
+
     /// Missing packets are waited for otherwise from now on.
     pub(super) const fn set_window(&mut self, window: Window) {
         self.reorder.set_window(window);
@@ -202,10 +245,7 @@ impl Track {
 
     /// Whether a packet of this payload type is the track's.
     pub(super) fn takes(&self, payload_type: u8) -> bool {
-        match &self.format {
-            Some(format) => format.payload_type == payload_type,
-            None => true,
-        }
+        self.payload_type.is_none_or(|own| own == payload_type)
     }
 
     /// Whether the track could follow this source: none is named, or it is the one.
@@ -539,6 +579,9 @@ impl Track {
 
     /// Whether the packet came on another leg before, and how much later this copy is.
     fn note_arrival(&mut self, number: u64, arrival: Time, leg: usize) -> bool {
+        if !self.redundant {
+            return false;
+        }
         let place = usize::try_from(number).unwrap_or(0) % ARRIVALS;
         let mark = u8::try_from(leg).unwrap_or(0) + 1;
         let Some(entry) = self.arrivals.get_mut(place) else { return false };
@@ -601,7 +644,7 @@ impl Track {
                 return None;
             }
         };
-        if self.format.is_none() {
+        if self.payload_type.is_none() {
             self.detect(number, cx);
         }
         while self.reorder.held() > cx.slots_max {
@@ -620,7 +663,7 @@ impl Track {
         match verdict {
             Verdict::Undecided => {}
             Verdict::Found(format) => {
-                self.format = Some(format);
+                self.set_format(Some(format));
                 self.depacketizer = Some(Depacketizer::new(&format));
                 if let Some(clock) = cx.clocks.get_mut(cx.index) {
                     *clock = TrackClock::new(format.clock_hz);
@@ -653,7 +696,7 @@ impl Track {
                     self.counters.payloads_empty += 1;
                     return;
                 }
-                if self.format.is_some_and(|f| f.payload_type != packet.header.payload_type) {
+                if self.payload_type.is_some_and(|own| own != packet.header.payload_type) {
                     return;
                 }
                 let (timestamp, arrival) = (packet.header.timestamp, packet.arrival);

@@ -2,6 +2,7 @@
 //! leave by whole groups of pictures.
 
 use std::collections::VecDeque;
+use std::mem::offset_of;
 use std::ops::Range;
 
 use super::geometry::{Geometry, Parts, size};
@@ -76,15 +77,22 @@ struct Kept {
 /// the death of the process here leaves no trace), *pending* (finished, waiting for its due time),
 /// *visible* (published; readers may take it until it is evicted). Only visible frames are ever
 /// evicted.
+///
+/// What each append and each look at the clock need comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub struct GopWriter {
+    /// By lane number.
+    lanes: [Lane; 2],
+    pending: Pending,
+    generation: u64,
+    /// When the oldest group will be too old; until then nothing is to be evicted unless something is
+    /// published.
+    evict_at_ns: u64,
     ring: RingId,
     index: Index,
     descriptors: Words,
     descriptors_max: usize,
-    /// By lane number.
-    lanes: [Lane; 2],
-    generation: u64,
     /// Position of the stream's first frame.
     base: u64,
     /// Position of the next frame to be published.
@@ -96,12 +104,14 @@ pub struct GopWriter {
     kept_in: [usize; 2],
     /// Number of the open group of pictures.
     gop: u64,
-    pending: Pending,
     limits: GopLimits,
     totals: RingTotals,
 }
 
 impl GopWriter {
+    /// What appending and a look at the clock need lies within so many of the first bytes.
+    pub const STATE_BYTES: usize = offset_of!(Self, ring);
+
     fn new(spec: &RingSpec, parts: Parts) -> Self {
         let descriptors_max = parts.descriptors.len() / Descriptor::WORDS;
         Self {
@@ -119,6 +129,7 @@ impl GopWriter {
             gop: 0,
             pending: Pending::new(size(u64::from(spec.pending_frames))),
             limits: GopLimits::default(),
+            evict_at_ns: u64::MAX,
             totals: RingTotals::default(),
         }
     }
@@ -137,6 +148,7 @@ impl GopWriter {
         self.base = self.head;
         self.gop = 0;
         self.limits = GopLimits::default();
+        self.evict_at_ns = u64::MAX;
         self.totals = RingTotals::default();
         self.index.start(self.generation, self.head);
         self.generation
@@ -159,6 +171,12 @@ impl GopWriter {
     /// Sets what is kept of the stream; takes effect with the next [`GopWriter::publish_due`].
     pub fn set_limits(&mut self, limits: GopLimits) {
         self.limits = limits;
+        self.evict_at_ns = 0;
+    }
+
+    /// Asks for the memory that the next bytes of video will be written to.
+    pub fn prefetch(&self) {
+        self.lanes[LANE_VIDEO].prefetch();
     }
 
     /// Appends to the open frame of the video lane. On `Full` nothing was appended.
@@ -267,7 +285,9 @@ impl GopWriter {
             each(&published);
             count += 1;
         }
-        self.evict_by_limits(published_ns);
+        if count > 0 || published_ns >= self.evict_at_ns {
+            self.evict_by_limits(published_ns);
+        }
         count
     }
 
@@ -328,6 +348,7 @@ impl GopWriter {
     }
 
     fn evict_by_limits(&mut self, now_ns: u64) {
+        self.evict_at_ns = u64::MAX;
         while self.gops() > 1 {
             let Some(oldest) = self.kept.front() else { return };
             let age_ns = now_ns.saturating_sub(oldest.published_ns);
@@ -335,6 +356,8 @@ impl GopWriter {
                 || self.kept_bytes > self.limits.bytes_max
                 || age_ns > self.limits.age_max_ns;
             if !over {
+                self.evict_at_ns =
+                    oldest.published_ns.saturating_add(self.limits.age_max_ns).saturating_add(1);
                 return;
             }
             self.evict_oldest_gop();

@@ -249,6 +249,7 @@ impl Plan {
         if shared || self.sockets.iter().any(|socket| socket.listen == listen) {
             return refuse(&key("port"), format!("{listen} is used twice"));
         }
+        self.config.redundant |= matches!(purpose, Purpose::Rtp { leg: 1.., .. });
         self.sockets.push(SocketSetup { listen, membership, purpose });
         Ok(port)
     }

@@ -1,11 +1,12 @@
 //! One sender's way from RTP packets to frames: session, demultiplexer for a transport stream, frame
 //! assembly.
 
+use std::mem::offset_of;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use codec::sink::{Sink, Timestamps, TrackConfig};
-use memory::Time;
+use memory::{Time, prefetch_start};
 use mpegts::Demuxer;
 use rtp::detect::Detector;
 use rtp::packet::Packet;
@@ -35,34 +36,39 @@ pub(crate) struct RtpSizes {
     pub(crate) media: media::Limits,
 }
 
-/// A place for a session of RTP. Its memory is taken once and used by one sender after the other.
+/// A place for a session of RTP. Its memory is taken once and used by one sender after the other. What
+/// each packet needs comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct RtpSession {
-    session: Session,
-    publication: Publication,
     tenancy: Option<Box<RtpTenancy>>,
-    /// Where reports of each track's legs leave.
-    rtcp_sockets: RtcpSockets,
     /// Bytes of elementary streams or transport streams handed on.
     media_bytes: u64,
-    /// It carries a transport stream.
-    is_ts: bool,
-    /// What comes without RTP.
-    raw: Raw,
+    /// When the sender was last heard.
+    heard_at: Time,
     /// A host that may send.
     admitted: Option<IpAddr>,
-    /// Whom the stream shows as its sender.
-    shown: Option<SocketAddr>,
-    /// That has changed, and the conductor does not know yet.
+    /// It carries a transport stream.
+    is_ts: bool,
+    /// The sender has changed, and the conductor does not know yet.
     news: bool,
     /// What was seen of formats was told.
     told_undetected: bool,
     /// Something has come since the figures were shown.
     unshown: bool,
+    /// Where reports of each track's legs leave.
+    rtcp_sockets: RtcpSockets,
+    /// Whom the stream shows as its sender.
+    shown: Option<SocketAddr>,
+    /// What comes without RTP.
+    raw: Raw,
+    session: Session,
+    publication: Publication,
 }
 
 /// A transport stream without RTP: of one sender at a time, as with a leg of RTP.
 #[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
 struct Raw {
     is_used: bool,
     address: Option<SocketAddr>,
@@ -223,7 +229,21 @@ impl RtpSession {
             news: false,
             told_undetected: false,
             unshown: false,
+            heard_at: Time::ZERO,
         }
+    }
+
+    /// Asks for the memory of the session itself that a packet will need.
+    pub(crate) fn prefetch(&self) {
+        prefetch_start(self, offset_of!(Self, raw) + 1);
+        self.session.prefetch();
+        self.publication.prefetch();
+    }
+
+    /// The same for what lies behind, once that is near.
+    pub(crate) fn prefetch_behind(&self) {
+        self.session.prefetch_track();
+        self.publication.stream.prefetch_video();
     }
 
     /// Whether this place's session has that id.
@@ -251,6 +271,7 @@ impl RtpSession {
         };
         self.rtcp_sockets = *rtcp_sockets;
         (self.media_bytes, self.is_ts, self.unshown) = (0, false, true);
+        self.heard_at = Time::ZERO;
         berth.info.latency_ms = latency_ms(&config.window);
         self.publication.open(berth, bandwidth, now);
         self.tenancy = Some(tenancy);
@@ -394,8 +415,8 @@ impl RtpSession {
     /// Something has come. Only what is of the session's sender tells that this lives.
     fn heard(&mut self, ours: bool, arrival: Time) {
         self.unshown = true;
-        if let Some(tenancy) = self.tenancy.as_mut().filter(|_| ours) {
-            tenancy.berth.slot.set(StreamCounter::LastReceivedNs, arrival.nanos());
+        if ours {
+            self.heard_at = arrival;
         }
     }
 
@@ -530,7 +551,10 @@ impl RtpSession {
         let Some(tenancy) = &mut self.tenancy else { return };
         let (base, stats) = (self.publication.base(), self.session.stats());
         let slot = &mut tenancy.berth.slot;
-        base.show(slot, counters::session_totals(stats));
+        if self.heard_at > Time::ZERO {
+            slot.set(StreamCounter::LastReceivedNs, self.heard_at.nanos());
+        }
+        base.show(slot, counters::session_totals(&stats));
         base.show(slot, [(StreamCounter::BytesDelivered, self.media_bytes)]);
         slot.set(StreamCounter::PacketsHeld, stats.packets_held);
         slot.set(StreamCounter::PacketsMissing, stats.packets_awaited);
