@@ -1,7 +1,7 @@
 //! Many words stored one after the other: media on its way into a lane.
 //!
-//! A lane is seldom in the cache and its writer does not read it again, so whole lines go past the
-//! cache where the processor can do that: nothing is fetched only to be overwritten, and the sessions'
+//! A lane is seldom in the cache and its writer does not read it again, so where a packet is one piece
+//! its lines go past the cache, if the processor can do that: nothing is fetched only to be overwritten, and the sessions'
 //! memory stays where it is. Such stores are not ordered with others by themselves: [`settle`] does it.
 
 use crate::layout::WORD;
@@ -59,6 +59,39 @@ mod lines {
     pub(super) const BYTES: usize = 64;
     const WORDS: usize = BYTES / WORD;
 
+    /// Fewer lines than these are stored as usual: their first and last ones are shared with the pieces
+    /// before and behind, and a line that is half in the cache is dear to store past it.
+    const PAST_CACHE_LINES: usize = 8;
+
+    /// The loop over `lines` lines with stores of one kind.
+    macro_rules! store_lines {
+        ($store:literal, $words:expr, $values:expr, $lines:expr) => {
+            asm!(
+                "2:",
+                "movups {a}, [{from}]",
+                "movups {b}, [{from} + 16]",
+                "movups {c}, [{from} + 32]",
+                "movups {d}, [{from} + 48]",
+                concat!($store, " [{to}], {a}"),
+                concat!($store, " [{to} + 16], {b}"),
+                concat!($store, " [{to} + 32], {c}"),
+                concat!($store, " [{to} + 48], {d}"),
+                "add {from}, 64",
+                "add {to}, 64",
+                "dec {left}",
+                "jnz 2b",
+                from = inout(reg) $values.as_ptr() => _,
+                to = inout(reg) $words.as_ptr() => _,
+                left = inout(reg) $lines => _,
+                a = out(xmm_reg) _,
+                b = out(xmm_reg) _,
+                c = out(xmm_reg) _,
+                d = out(xmm_reg) _,
+                options(nostack),
+            )
+        };
+    }
+
     /// Stores as many whole lines as there are, from the start of one; returns how many words that
     /// was.
     #[inline]
@@ -68,36 +101,20 @@ mod lines {
             return 0;
         }
         assert!(words.as_ptr().addr().is_multiple_of(BYTES), "the start of a line");
-        // JUSTIFICATION: the compiler has no such store of atomics.
+        // JUSTIFICATION: the compiler neither joins stores of atomics nor has them go past the cache.
+        // With a word in each entry of the store buffer those of eight lines fill it; with two words
+        // in each, twice as many lines are fetched at once.
         // SAFETY: both slices have `lines` lines, those of `words` begin at a line, as just checked,
         // and nothing else is touched. The words are atomics behind a shared reference, so they may
         // be written; on this processor every aligned half of such a store is written whole, and its
         // order is that of a relaxed store until `settle`. The compiler moves no access to memory
         // across it.
         unsafe {
-            asm!(
-                "2:",
-                "movups {a}, [{from}]",
-                "movups {b}, [{from} + 16]",
-                "movups {c}, [{from} + 32]",
-                "movups {d}, [{from} + 48]",
-                "movntps [{to}], {a}",
-                "movntps [{to} + 16], {b}",
-                "movntps [{to} + 32], {c}",
-                "movntps [{to} + 48], {d}",
-                "add {from}, 64",
-                "add {to}, 64",
-                "dec {left}",
-                "jnz 2b",
-                from = inout(reg) values.as_ptr() => _,
-                to = inout(reg) words.as_ptr() => _,
-                left = inout(reg) lines => _,
-                a = out(xmm_reg) _,
-                b = out(xmm_reg) _,
-                c = out(xmm_reg) _,
-                d = out(xmm_reg) _,
-                options(nostack),
-            );
+            if lines < PAST_CACHE_LINES {
+                store_lines!("movups", words, values, lines);
+            } else {
+                store_lines!("movntps", words, values, lines);
+            }
         }
         lines * WORDS
     }
