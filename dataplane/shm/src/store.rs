@@ -104,17 +104,17 @@ mod lines {
         // JUSTIFICATION: the compiler neither joins stores of atomics nor has them go past the cache.
         // With a word in each entry of the store buffer those of eight lines fill it; with two words
         // in each, twice as many lines are fetched at once.
-        // SAFETY: both slices have `lines` lines, those of `words` begin at a line, as just checked,
+        // Both slices have `lines` lines, those of `words` begin at a line, as just checked,
         // and nothing else is touched. The words are atomics behind a shared reference, so they may
         // be written; on this processor every aligned half of such a store is written whole, and its
         // order is that of a relaxed store until `settle`. The compiler moves no access to memory
         // across it.
-        unsafe {
-            if lines < PAST_CACHE_LINES {
-                store_lines!("movups", words, values, lines);
-            } else {
-                store_lines!("movntps", words, values, lines);
-            }
+        if lines < PAST_CACHE_LINES {
+            // SAFETY: as said above.
+            unsafe { store_lines!("movups", words, values, lines) };
+        } else {
+            // SAFETY: as said above.
+            unsafe { store_lines!("movntps", words, values, lines) };
         }
         lines * WORDS
     }
