@@ -15,9 +15,6 @@ use super::rate::Rate;
 use crate::berth::Berth;
 use crate::config::OverBandwidth;
 
-/// How often a stream's counters are written to shared memory while it is busy; a quiet one
-/// writes with each of its timers.
-pub(crate) const FLUSH_EVERY: Duration = Duration::from_millis(100);
 /// A stream that receives but publishes nothing for this long has no media.
 const MEDIA_PATIENCE: Duration = Duration::from_secs(2);
 

@@ -17,12 +17,15 @@ use super::asking::{Asking, Input};
 use super::counters;
 use super::precedence::Precedence;
 use super::pressure::{self, Flow, Throttle};
-use super::publication::{FLUSH_EVERY, Publication};
+use super::publication::Publication;
 use crate::berth::Guest;
 use crate::config::{BackpressureConfig, SourceMode, StreamOptions};
 use crate::messages::{Call, Control, Origin, Renewal, Tenancy, Terms};
 use crate::network::Network;
 
+/// How often a stream's counters are written to shared memory while it is busy; a quiet one
+/// writes with each of its timers.
+const FLUSH_EVERY: Duration = Duration::from_millis(50);
 /// How often a session looks what memory allows: a sender is to hear of it with its next
 /// acknowledgement.
 const PRESS_EVERY: Duration = Duration::from_millis(10);

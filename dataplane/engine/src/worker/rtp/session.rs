@@ -22,10 +22,12 @@ use crate::config::RtpTerms;
 use crate::messages::{Admission, Control, RtcpSockets, RtpTenancy};
 use crate::network::Network;
 use crate::worker::counters::Base;
-use crate::worker::publication::{FLUSH_EVERY, Publication};
+use crate::worker::publication::Publication;
 use crate::worker::session::Wire;
 
-/// How often the figures of a session are shown that hears nothing.
+/// How often the figures of a session are shown that hears something. There may be thousands of them.
+const FLUSH_EVERY: Duration = Duration::from_millis(100);
+/// How often those of one are shown that hears nothing.
 const FLUSH_QUIET_EVERY: Duration = Duration::from_secs(1);
 
 /// What all sessions of RTP of a worker are made for.
