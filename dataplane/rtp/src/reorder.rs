@@ -70,7 +70,8 @@ pub enum Ready {
     Lost(u64),
 }
 
-/// A window of fixed capacity; nothing is allocated after [`new`](Self::new).
+/// A window of fixed capacity; nothing is allocated after [`new`](Self::new). What a packet in order
+/// needs comes first.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Reorder {

@@ -1,8 +1,9 @@
 //! Many words stored one after the other: media on its way into a lane.
 //!
-//! A lane is seldom in the cache and its writer does not read it again, so where a packet is one piece
-//! its lines go past the cache, if the processor can do that: nothing is fetched only to be overwritten, and the sessions'
-//! memory stays where it is. Such stores are not ordered with others by themselves: [`settle`] does it.
+//! A lane is seldom in the cache and its writer does not read it again, so the lines of large pieces go
+//! past the cache, if the processor can do that: nothing is fetched only to be overwritten, and the
+//! sessions' memory stays where it is. Such stores are not ordered with others by themselves:
+//! [`settle`] does it.
 
 use crate::layout::WORD;
 use crate::primitive::{AtomicU64, Ordering};
@@ -104,16 +105,15 @@ mod lines {
         // JUSTIFICATION: the compiler neither joins stores of atomics nor has them go past the cache.
         // With a word in each entry of the store buffer those of eight lines fill it; with two words
         // in each, twice as many lines are fetched at once.
-        // Both slices have `lines` lines, those of `words` begin at a line, as just checked,
-        // and nothing else is touched. The words are atomics behind a shared reference, so they may
-        // be written; on this processor every aligned half of such a store is written whole, and its
-        // order is that of a relaxed store until `settle`. The compiler moves no access to memory
-        // across it.
         if lines < PAST_CACHE_LINES {
-            // SAFETY: as said above.
+            // SAFETY: both slices have `lines` lines, and nothing else is touched. The words are
+            // atomics behind a shared reference, so they may be written; on this processor every
+            // aligned half of such a store is written whole, and stores become visible in order. The
+            // compiler moves no access to memory across it.
             unsafe { store_lines!("movups", words, values, lines) };
         } else {
-            // SAFETY: as said above.
+            // SAFETY: as above, and those of `words` begin at a line, as just checked. Until `settle`
+            // the order of these is any, as that of relaxed stores is.
             unsafe { store_lines!("movntps", words, values, lines) };
         }
         lines * WORDS

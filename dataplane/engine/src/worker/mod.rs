@@ -12,6 +12,7 @@
 mod asking;
 pub(crate) mod attempts;
 pub(crate) mod bandwidth;
+mod batch;
 mod counters;
 mod drops;
 #[cfg(feature = "fault-injection")]
@@ -48,8 +49,6 @@ use crate::socket_id::SocketIds;
 use crate::wake::Wake;
 use crate::wheel::Wheel;
 
-/// Datagrams that are taken at once.
-const BATCH: usize = 16;
 /// Longest wait when no timer is set: the heartbeat's period.
 const WAIT_MAX: Duration = Duration::from_millis(100);
 /// Orders taken in a duty cycle.
@@ -151,7 +150,7 @@ impl<N: Network> Worker<N> {
             VERDICTS_WAITING + 2 * (reserved(sessions, parts.roles.len()) + REQUESTS_WAITING);
         Self {
             parts,
-            batch: Vec::with_capacity(BATCH),
+            batch: Vec::with_capacity(batch::DATAGRAMS),
             attempts: Attempts::new(),
             shared,
             wheel,
@@ -228,31 +227,6 @@ impl<N: Network> Worker<N> {
     }
 
     // ---- datagrams ----
-
-    /// Takes some of the datagrams that came, and asks for the memory of their sessions: first for
-    /// what is at a known place, then for what that points to.
-    fn gather(&mut self) -> bool {
-        while self.batch.len() < BATCH
-            && let Some(received) = self.parts.ring.next()
-        {
-            self.batch.push(received);
-        }
-        self.expected().for_each(RtpSession::prefetch);
-        self.expected().for_each(RtpSession::prefetch_behind);
-        !self.batch.is_empty()
-    }
-
-    /// The sessions at whose own sockets the datagrams of the batch came, each once for those in a row.
-    fn expected(&self) -> impl Iterator<Item = &RtpSession> {
-        let runs = self.batch.chunk_by(|one, next| one.socket == next.socket);
-        runs.filter_map(|run| match self.parts.roles.get(run.first()?.socket.index())? {
-            Some(Role::Given { session, .. }) => {
-                let at = usize::from(*session).checked_sub(self.parts.sessions.len())?;
-                self.parts.rtp_sessions.get(at)
-            }
-            _ => None,
-        })
-    }
 
     fn receive(&mut self, received: Received, now: Time) {
         let arrival = self.parts.arrival.arrival(received.arrival_realtime_ns, now);

@@ -49,8 +49,11 @@ impl Depacketizer {
         }
     }
 
-    /// What changes with each packet lies within so many of the first bytes.
-    pub(crate) const STATE_BYTES: usize = 320;
+    /// What changes with each packet lies within so many of the first bytes, behind which one it is.
+    pub(crate) const STATE_BYTES: usize = {
+        let (h264, hevc) = (H264::STATE_BYTES, Hevc::STATE_BYTES);
+        size_of::<usize>() + if h264 > hevc { h264 } else { hevc }
+    };
 
     /// The next packet in order, due at `due`. It has a payload.
     pub(crate) fn push<O: Output>(

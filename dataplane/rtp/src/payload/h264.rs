@@ -14,6 +14,8 @@
 //! interleaved (sprop-interleaving-depth); else one that comes out of it is counted and damages its
 //! access unit.
 
+use std::mem::offset_of;
+
 use super::interleave::{Finds, Found, Order, give};
 use super::nal::{NalUnits, Role, starts_with_code};
 use super::unit::Outlet;
@@ -44,6 +46,9 @@ pub struct H264 {
 }
 
 impl H264 {
+    /// What changes with each packet comes before the parameter sets.
+    pub(super) const STATE_BYTES: usize = offset_of!(Self, sets);
+
     /// With the parameter sets of the stream's description and the depth of its interleaving (8.1,
     /// sprop-parameter-sets, sprop-interleaving-depth).
     pub(crate) fn new(sets: ParameterSets, depth: u8) -> Self {

@@ -12,6 +12,8 @@
 //! decoding order where it says how many wait (sprop-depack-buf-nalus). NAL units of other layers than
 //! 0 are not handed on.
 
+use std::mem::offset_of;
+
 use super::h264::inject;
 use super::interleave::{Finds, Found, Order, give};
 use super::nal::{NalUnits, Role, starts_with_code};
@@ -67,6 +69,9 @@ impl Header {
 }
 
 impl Hevc {
+    /// What changes with each packet comes before the parameter sets.
+    pub(super) const STATE_BYTES: usize = offset_of!(Self, sets);
+
     /// With the parameter sets of the description, whether decoding order numbers are there, and how
     /// many NAL units wait for their order (7.1, sprop-vps, -sps, -pps, sprop-max-don-diff,
     /// sprop-depack-buf-nalus).

@@ -90,7 +90,7 @@ pub(super) struct Track {
     pub(super) needs_key: bool,
     /// The source went.
     pub(super) gone: bool,
-    /// Retransmissions of it can be told by their header.
+    /// `setup` tells retransmissions by their header.
     repeats: bool,
     /// The source is said to go.
     pub(super) goodbye_at: Option<Time>,

@@ -68,7 +68,8 @@ pub(crate) struct RtpSession {
     publication: Publication,
 }
 
-/// A transport stream without RTP: of one sender at a time, as with a leg of RTP.
+/// A transport stream without RTP: of one sender at a time, as with a leg of RTP. Whether it is one
+/// comes first, for every packet asks.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
 struct Raw {
