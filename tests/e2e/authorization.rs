@@ -8,6 +8,8 @@ use penstock_tests::publisher::{PAYLOAD_BYTES, Publisher};
 use penstock_tests::senders::SrtLiveTransmit;
 use penstock_tests::system::{Options, PATIENCE, Penstock};
 use serde_json::Value;
+use shm::WorkerSnapshot;
+use shm::counters::WorkerCounter;
 
 use crate::admission::{libsrt_says, refusal, wait_events};
 
@@ -187,6 +189,12 @@ fn a_caller_that_waits_is_answered_by_the_control_plane_that_comes_next() -> Res
     let hello = penstock_tests::raw::hello(120, "patient");
     let message = penstock_tests::raw::message(&conclusion, &hello);
     caller.send(&message)?;
+    caller.send(&message)?;
+    eventually("the second is counted", PATIENCE, || {
+        let workers = system.directory()?.workers();
+        let undecided = |it: &WorkerSnapshot| it.counter(WorkerCounter::ConclusionsUndecided) == 1;
+        Ok(workers.iter().any(undecided).then_some(()))
+    })?;
     system.restart_controlplane()?;
     assert_eq!(caller.refusal(&conclusion, &hello)?, None);
     assert_eq!(service.asked().len(), 1);

@@ -394,6 +394,8 @@ counters! {
         RejectionsUntold => "rejections_untold",
         /// Conclusion requests ignored while the conductor was behind: their callers repeat them.
         ConclusionsPutOff => "conclusions_put_off",
+        /// Conclusion requests repeated before the first one was decided: its answer is theirs too.
+        ConclusionsUndecided => "conclusions_undecided",
         /// Stored answers repeated for repeated conclusions.
         AnswersRepeated => "answers_repeated",
         /// Gauge: sessions open.

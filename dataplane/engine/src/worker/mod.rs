@@ -403,7 +403,7 @@ impl<N: Network> Worker<N> {
         }
         match self.attempts.meet(socket, request, now) {
             Known::New => self.report(Report::Admit { socket, request: *request }),
-            Known::Undecided => {}
+            Known::Undecided => self.count(WorkerCounter::ConclusionsUndecided),
             Known::Decided(packet) => {
                 self.count(WorkerCounter::AnswersRepeated);
                 self.send(socket, request.peer, packet.as_bytes());
