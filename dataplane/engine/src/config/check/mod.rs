@@ -2,6 +2,9 @@
 
 mod authorization;
 mod backpressure;
+mod connections;
+mod gop;
+mod memory;
 mod options;
 mod rtp;
 mod rtp_options;
@@ -9,6 +12,7 @@ mod rtp_sessions;
 mod sources;
 mod srt;
 mod streams;
+mod workers;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +23,8 @@ pub(super) use self::rtp_sessions::added_session;
 pub(super) use self::sources::source;
 use super::Config;
 use super::options::StreamOptions;
-use super::schema::{File, Ingestion, Workers};
+use super::schema::File;
+use super::srt::SrtConfig;
 
 /// What is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,87 +107,39 @@ fn lasting(
     )
 }
 
+const SOCKET_DEFAULT: &str = "/run/penstock/dataplane.sock";
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Every value with its default, checked alone and against the others.
 pub(super) fn derive(file: &File, without_effect: Vec<String>) -> Result<Config, Error> {
-    let ingestion = &file.ingestion;
-    let dataplane = &file.dataplane;
+    let File { ingestion, dataplane, .. } = file;
     let srt = srt::srt(ingestion, dataplane.receive_buffer)?;
-    let (connections_max, srt_connections_max) = connections_max(ingestion)?;
-    let frame_bytes_max: u32 = within(
-        "ingestion.frame.max_frame_size",
-        ingestion.frame.max_frame_size,
-        10 << 20,
-        64 << 10..=256 << 20,
-    )?;
-    let bandwidth_bps = srt.as_ref().map_or_else(
-        || StreamOptions::default().max_bandwidth_bps,
-        |srt| srt.listeners[0].options.max_bandwidth_bps,
-    );
+    let (connections_max, srt_connections_max) = connections::most(ingestion)?;
+    let frame_bytes_max = memory::frame_bytes_max(&ingestion.frame)?;
     Ok(Config {
-        rtp: rtp::rtp(ingestion, bandwidth_bps, frame_bytes_max)?,
-        workers: workers(dataplane.workers.as_ref())?,
-        socket: dataplane.socket.as_deref().unwrap_or("/run/penstock/dataplane.sock").into(),
-        min_wait: lasting(
-            "dataplane.min_wait",
-            dataplane.min_wait,
-            MS / 2,
-            Duration::ZERO..=20 * MS,
-        )?,
+        rtp: rtp::rtp(ingestion, bandwidth_bps(srt.as_ref()), frame_bytes_max)?,
+        workers: workers::workers(dataplane.workers.as_ref())?,
+        socket: dataplane.socket.as_deref().unwrap_or(SOCKET_DEFAULT).into(),
+        min_wait: workers::min_wait(dataplane.min_wait)?,
         spin: dataplane.spin.unwrap_or(false),
-        buffer_entries: buffer_entries(dataplane.buffer_entries)?,
+        buffer_entries: workers::buffer_entries(dataplane.buffer_entries)?,
         program: ingestion.mpegts.program,
         connections_max,
         srt_connections_max,
-        connections_per_worker_max: optional(
-            "ingestion.max_connections_per_worker",
-            ingestion.max_connections_per_worker,
-            1..=4_096,
-        )?,
-        streams_per_source_max: streams_per_source(ingestion)?,
+        connections_per_worker_max: connections::per_worker_max(ingestion)?,
+        streams_per_source_max: connections::per_source_max(ingestion)?,
         authorization: authorization::authorization(&ingestion.authorization)?,
-        reconnect_grace: lasting(
-            "ingestion.reconnect_grace",
-            ingestion.reconnect_grace,
-            10 * SECOND,
-            Duration::ZERO..=3_600 * SECOND,
-        )?,
-        take_over_hold: lasting(
-            "ingestion.take_over_hold",
-            ingestion.take_over_hold,
-            10 * SECOND,
-            Duration::ZERO..=3_600 * SECOND,
-        )?,
+        reconnect_grace: connections::reconnect_grace(ingestion)?,
+        take_over_hold: connections::take_over_hold(ingestion)?,
         frame_bytes_max,
         damaged_frames: ingestion.frame.damaged.unwrap_or_default(),
-        gop_count_max: gop_count_max(ingestion)?,
-        gop_frames_max: within(
-            "ingestion.gop.max_gop_size",
-            ingestion.gop.max_gop_size,
-            300,
-            1..=100_000,
-        )?,
-        gop_duration: lasting(
-            "ingestion.gop.duration",
-            ingestion.gop.duration,
-            SECOND,
-            100 * MS..=60 * SECOND,
-        )?,
-        gop_age_max: lasting(
-            "ingestion.stream_handling.max_gop_age",
-            ingestion.stream_handling.max_gop_age,
-            30 * SECOND,
-            100 * MS..=3_600 * SECOND,
-        )?,
-        memory_total_max: within(
-            "ingestion.memory.max_total",
-            ingestion.memory.max_total,
-            2_684_354_560,
-            64 << 20..=1 << 46,
-        )?,
-        memory_per_stream_max: per_stream_max(ingestion, frame_bytes_max)?,
+        gop_count_max: gop::count_max(ingestion)?,
+        gop_frames_max: gop::frames_max(ingestion)?,
+        gop_duration: gop::duration(ingestion)?,
+        gop_age_max: gop::age_max(ingestion)?,
+        memory_total_max: memory::total_max(&ingestion.memory)?,
+        memory_per_stream_max: memory::per_stream_max(&ingestion.memory, frame_bytes_max)?,
         backpressure: backpressure::backpressure(&ingestion.backpressure)?,
         logging: logging(&file.logging)?,
         srt,
@@ -190,98 +147,12 @@ pub(super) fn derive(file: &File, without_effect: Vec<String>) -> Result<Config,
     })
 }
 
-fn workers(workers: Option<&Workers>) -> Result<Workers, Error> {
-    match workers {
-        None | Some(Workers::Auto | Workers::Word(_)) => Ok(Workers::Auto),
-        Some(Workers::Cpus(cpus)) if cpus.is_empty() => refuse(
-            "dataplane.workers",
-            "the list is empty; allowed are `auto` or CPU numbers, as [1, 2]",
-        ),
-        Some(Workers::Cpus(cpus)) => {
-            let mut unique = cpus.clone();
-            unique.sort_unstable();
-            unique.dedup();
-            if unique.len() != cpus.len() {
-                return refuse(
-                    "dataplane.workers",
-                    "a CPU is listed twice; each carries one worker",
-                );
-            }
-            Ok(Workers::Cpus(cpus.clone()))
-        }
-    }
-}
-
-fn buffer_entries(entries: Option<u32>) -> Result<u16, Error> {
-    let entries: u16 =
-        within("dataplane.buffer_entries", entries.map(u64::from), 4_096, 64..=32_768)?;
-    if !entries.is_power_of_two() {
-        return refuse("dataplane.buffer_entries", format!("{entries} is not a power of two"));
-    }
-    Ok(entries)
-}
-
-/// Of all publishers, and of those of SRT.
-fn connections_max(ingestion: &Ingestion) -> Result<(u16, u16), Error> {
-    let all: u16 = within("ingestion.max_connections", ingestion.max_connections, 25, 1..=4_096)?;
-    let srt: u16 = within(
-        "ingestion.srt.max_connections",
-        ingestion.srt.max_connections,
-        u64::from(all),
-        1..=4_096,
-    )?;
-    Ok((all, all.min(srt)))
-}
-
-fn streams_per_source(ingestion: &Ingestion) -> Result<Option<u16>, Error> {
-    let key = "ingestion.max_streams_per_source";
-    let (own, registry) =
-        (ingestion.max_streams_per_source, ingestion.registry.max_streams_per_source);
-    if let (Some(own), Some(registry)) = (own, registry)
-        && own != registry
-    {
-        return refuse(
-            key,
-            format!(
-                "{own} contradicts ingestion.registry.max_streams_per_source {registry}; give one of them"
-            ),
-        );
-    }
-    optional(key, own.or(registry), 1..=4_096)
-}
-
-fn gop_count_max(ingestion: &Ingestion) -> Result<u32, Error> {
-    let (gop, handling) = (ingestion.gop.buffer_count, ingestion.stream_handling.gop_buffer_size);
-    if let (Some(gop), Some(handling)) = (gop, handling)
-        && gop != handling
-    {
-        return refuse(
-            "ingestion.gop.buffer_count",
-            format!(
-                "{gop} contradicts ingestion.stream_handling.gop_buffer_size {handling}; give one of them"
-            ),
-        );
-    }
-    within("ingestion.gop.buffer_count", gop.or(handling), 3, 1..=1_000)
-}
-
-fn per_stream_max(ingestion: &Ingestion, frame_bytes_max: u32) -> Result<u64, Error> {
-    let bytes: u64 = within(
-        "ingestion.memory.max_per_stream",
-        ingestion.memory.max_per_stream,
-        209_715_200,
-        1 << 20..=1 << 40,
-    )?;
-    let least = 2 * u64::from(frame_bytes_max);
-    if bytes < least {
-        return refuse(
-            "ingestion.memory.max_per_stream",
-            format!(
-                "{bytes} holds less than two frames of ingestion.frame.max_frame_size; at least {least}"
-            ),
-        );
-    }
-    Ok(bytes)
+/// What a sender may send where nothing else is said: as much as at the first listener of SRT.
+fn bandwidth_bps(srt: Option<&SrtConfig>) -> u64 {
+    srt.map_or_else(
+        || StreamOptions::default().max_bandwidth_bps,
+        |srt| srt.listeners[0].options.max_bandwidth_bps,
+    )
 }
 
 fn logging(logging: &super::schema::Logging) -> Result<super::schema::Logging, Error> {

@@ -42,14 +42,9 @@ pub(super) fn rtp(
     }
     let max_bandwidth_bps =
         within(&key("max_bandwidth"), rtp.max_bandwidth, bandwidth_default_bps, BANDWIDTH_BPS)?;
-    let standard = Window::default();
-    let window = window(RTP, (rtp.latency, rtp.latency_max, rtp.reorder_packets), standard)?;
-    let slots = packets(max_bandwidth_bps, window.time * 3 / 2).max(SLOTS_LEAST);
-    let pieces = packets(max_bandwidth_bps, UNIT_SPAN).max(PIECES_LEAST);
-    let access = Access {
-        allow: networks(&key("allow"), rtp.allow.as_deref().unwrap_or_default())?,
-        deny: networks(&key("deny"), rtp.deny.as_deref().unwrap_or_default())?,
-    };
+    let window = latency(rtp)?;
+    let slots = slots(max_bandwidth_bps, window);
+    let access = access(rtp)?;
     let (shared, open) = (shared(rtp)?, rtp.open.unwrap_or(false));
     must_be_meant(RTP, shared.rtp.ip(), &access, open)?;
     let template = rtp.derived_id.as_deref().unwrap_or(DERIVED_ID_DEFAULT);
@@ -60,51 +55,70 @@ pub(super) fn rtp(
         rules: rules(rtp.streams.as_deref().unwrap_or_default())?,
         derived_id: derived_id(RTP, template)?,
         sessions_max: within(&key("max_sessions"), rtp.max_sessions, 30, 1..=4_096)?,
-        receive_buffer_bytes: within(
-            &key("buffer_size"),
-            rtp.buffer_size,
-            8 << 20,
-            64 << 10..=1 << 30,
-        )?,
+        receive_buffer_bytes: receive_buffer_bytes(rtp)?,
         max_bandwidth_bps,
         over_bandwidth: rtp.over_bandwidth.unwrap_or_default(),
         session: SessionConfig {
             window,
             slots_max: slots,
             limits: Limits { frame_bytes_max: frame_bytes_max as usize, ..Limits::default() },
-            timeout: lasting(
-                &key("session_timeout"),
-                rtp.session_timeout.or(ingestion.stream_timeout),
-                30 * SECOND,
-                SESSION_TIMEOUT,
-            )?,
-            relatch_after: lasting(
-                &key("relatch_after"),
-                rtp.relatch_after,
-                5 * SECOND,
-                RELATCH_AFTER,
-            )?,
+            timeout: timeout(rtp, ingestion.stream_timeout)?,
+            relatch_after: relatch_after(rtp)?,
             rate_limit_bps: optional(&key("rate_limit"), rtp.rate_limit, BANDWIDTH_BPS)?,
             ..SessionConfig::default()
         },
-        room: Room {
-            tracks: 1,
-            window_packets: slots.next_power_of_two().max(1_024),
-            pieces: pieces as usize,
-            fec: false,
-        },
+        room: room(max_bandwidth_bps, slots),
         sessions: Vec::new(),
-        added: AddedSessions {
-            max: within(&key("max_added_sessions"), rtp.max_added_sessions, 4, 0..=256)?,
-            tracks: within(
-                &key("max_added_tracks"),
-                rtp.max_added_tracks,
-                2,
-                1..=TRACKS_MAX as u64,
-            )?,
-        },
+        added: added(rtp)?,
     };
     with_sessions(config, rtp.sessions.as_deref().unwrap_or_default()).map(Some)
+}
+
+fn latency(rtp: &Rtp) -> Result<Window, Error> {
+    window(RTP, (rtp.latency, rtp.latency_max, rtp.reorder_packets), Window::default())
+}
+
+/// Slots that one session may hold: half again as many as come in while the window waits.
+fn slots(max_bandwidth_bps: u64, window: Window) -> u32 {
+    packets(max_bandwidth_bps, window.time * 3 / 2).max(SLOTS_LEAST)
+}
+
+fn access(rtp: &Rtp) -> Result<Access, Error> {
+    Ok(Access {
+        allow: networks(&key("allow"), rtp.allow.as_deref().unwrap_or_default())?,
+        deny: networks(&key("deny"), rtp.deny.as_deref().unwrap_or_default())?,
+    })
+}
+
+fn receive_buffer_bytes(rtp: &Rtp) -> Result<usize, Error> {
+    within(&key("buffer_size"), rtp.buffer_size, 8 << 20, 64 << 10..=1 << 30)
+}
+
+fn timeout(rtp: &Rtp, of_streams: Option<Span>) -> Result<Duration, Error> {
+    let span = rtp.session_timeout.or(of_streams);
+    lasting(&key("session_timeout"), span, 30 * SECOND, SESSION_TIMEOUT)
+}
+
+fn relatch_after(rtp: &Rtp) -> Result<Duration, Error> {
+    lasting(&key("relatch_after"), rtp.relatch_after, 5 * SECOND, RELATCH_AFTER)
+}
+
+/// What a session of one track needs; those that are given may need more.
+fn room(max_bandwidth_bps: u64, slots: u32) -> Room {
+    Room {
+        tracks: 1,
+        window_packets: slots.next_power_of_two().max(1_024),
+        pieces: packets(max_bandwidth_bps, UNIT_SPAN).max(PIECES_LEAST) as usize,
+        fec: false,
+    }
+}
+
+fn added(rtp: &Rtp) -> Result<AddedSessions, Error> {
+    let tracks = 1..=TRACKS_MAX as u64;
+    Ok(AddedSessions {
+        max: within(&key("max_added_sessions"), rtp.max_added_sessions, 4, 0..=256)?,
+        tracks: within(&key("max_added_tracks"), rtp.max_added_tracks, 2, tracks)?,
+    })
 }
 
 /// Adds the sessions that are given, and makes every place fit for the largest of them.
