@@ -338,74 +338,51 @@ impl LinkServer {
         place: usize,
         request: Request,
         handler: &'a mut impl Handler,
-    ) -> Result<(Reply, Option<BorrowedFd<'a>>), CommandError> {
-        match request {
-            Request::Hello { abi: ABI_VERSION } => {
-                Ok((Reply::Directory, Some(self.directory.as_fd())))
-            }
-            Request::Hello { abi } => {
-                let message = format!("client has ABI version {abi}, dataplane {ABI_VERSION}");
-                Err(CommandError::new(CommandError::ABI_MISMATCH, message))
-            }
-            Request::Ring { stream_id } => {
-                let grant = handler.ring(&stream_id)?;
-                let (ring, generation) = (grant.ring.0, grant.generation);
-                Ok((Reply::Ring { ring, generation }, Some(grant.fd)))
-            }
+    ) -> Result<Answer<'a>, CommandError> {
+        let reply = match request {
+            Request::Hello { abi } => return self.welcome(abi),
+            Request::Ring { stream_id } => return handler.ring(&stream_id).map(granted),
+            Request::Attend => done(self.attended_by(place))?,
+            Request::Decide { .. } => return Err(only_who_attends_decides()),
             Request::Terminate { stream_id, block_ms } => {
-                handler.terminate(&stream_id, Duration::from_millis(block_ms))?;
-                Ok((Reply::Done, None))
+                done(handler.terminate(&stream_id, Duration::from_millis(block_ms)))?
             }
-            Request::Sources { after } => {
-                let mut page = SourcesPage::default();
-                handler.sources(after.as_deref(), &mut page);
-                let (sources, more) = page.into_parts();
-                Ok((Reply::Sources { sources, more }, None))
-            }
-            Request::AddSource { source } => {
-                handler.add_source(source).map(|()| (Reply::Done, None))
-            }
-            Request::RemoveSource { id } => {
-                handler.remove_source(&id).map(|()| (Reply::Done, None))
-            }
-            Request::RestartSource { id } => {
-                handler.restart_source(&id).map(|()| (Reply::Done, None))
-            }
-            Request::RtpSessions { after } => {
-                let mut page = RtpSessionsPage::default();
-                handler.rtp_sessions(after.as_deref(), &mut page);
-                let (sessions, more) = page.into_parts();
-                Ok((Reply::RtpSessions { sessions, more }, None))
-            }
-            Request::AddRtpSession { session } => {
-                handler.add_rtp_session(session).map(|()| (Reply::Done, None))
-            }
-            Request::RemoveRtpSession { id } => {
-                handler.remove_rtp_session(&id).map(|()| (Reply::Done, None))
-            }
+            Request::Sources { after } => sources(handler, after.as_deref()),
+            Request::AddSource { source } => done(handler.add_source(source))?,
+            Request::RemoveSource { id } => done(handler.remove_source(&id))?,
+            Request::RestartSource { id } => done(handler.restart_source(&id))?,
+            Request::RtpSessions { after } => rtp_sessions(handler, after.as_deref()),
+            Request::AddRtpSession { session } => done(handler.add_rtp_session(session))?,
+            Request::RemoveRtpSession { id } => done(handler.remove_rtp_session(&id))?,
             Request::Backpressure { stream_id, action } => {
                 action.check()?;
-                handler.backpressure(&stream_id, action)?;
-                Ok((Reply::Done, None))
+                done(handler.backpressure(&stream_id, action))?
             }
             Request::Options { stream_id } => {
-                let options = handler.options(&stream_id)?;
-                Ok((Reply::Options { options }, None))
+                Reply::Options { options: handler.options(&stream_id)? }
             }
             Request::SetOptions { stream_id, options } => {
-                let set = handler.set_options(&stream_id, options)?;
-                Ok((Reply::OptionsSet(set), None))
+                Reply::OptionsSet(handler.set_options(&stream_id, options)?)
             }
-            Request::Attend if self.attendant == Some(place) => Ok((Reply::Done, None)),
-            Request::Attend => {
-                let message = "another control plane attends this dataplane";
-                Err(CommandError::new(CommandError::ATTENDED, message))
-            }
-            Request::Decide { .. } => {
-                let message = "only who attends decides";
-                Err(CommandError::new(CommandError::INVALID, message))
-            }
+        };
+        Ok((reply, None))
+    }
+
+    /// The directory, for a client that can read it.
+    fn welcome(&self, abi: u32) -> Result<Answer<'_>, CommandError> {
+        if abi == ABI_VERSION {
+            return Ok((Reply::Directory, Some(self.directory.as_fd())));
         }
+        let message = format!("client has ABI version {abi}, dataplane {ABI_VERSION}");
+        Err(CommandError::new(CommandError::ABI_MISMATCH, message))
+    }
+
+    fn attended_by(&self, place: usize) -> Result<(), CommandError> {
+        if self.attendant == Some(place) {
+            return Ok(());
+        }
+        let message = "another control plane attends this dataplane";
+        Err(CommandError::new(CommandError::ATTENDED, message))
     }
 }
 
@@ -413,6 +390,35 @@ impl AsFd for LinkServer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
+}
+
+/// What a client gets, and the descriptor that goes with it.
+type Answer<'a> = (Reply, Option<BorrowedFd<'a>>);
+
+fn done(outcome: Result<(), CommandError>) -> Result<Reply, CommandError> {
+    outcome.map(|()| Reply::Done)
+}
+
+fn granted(grant: RingGrant<'_>) -> Answer<'_> {
+    (Reply::Ring { ring: grant.ring.0, generation: grant.generation }, Some(grant.fd))
+}
+
+fn sources(handler: &impl Handler, after: Option<&str>) -> Reply {
+    let mut page = SourcesPage::default();
+    handler.sources(after, &mut page);
+    let (sources, more) = page.into_parts();
+    Reply::Sources { sources, more }
+}
+
+fn rtp_sessions(handler: &impl Handler, after: Option<&str>) -> Reply {
+    let mut page = RtpSessionsPage::default();
+    handler.rtp_sessions(after, &mut page);
+    let (sessions, more) = page.into_parts();
+    Reply::RtpSessions { sessions, more }
+}
+
+fn only_who_attends_decides() -> CommandError {
+    CommandError::new(CommandError::INVALID, "only who attends decides")
 }
 
 fn parse(incoming: &Incoming) -> Result<Request, CommandError> {
