@@ -142,29 +142,8 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{} connections, {:.1} of {:.1} Mbit/s sent over {:.1} s, latest burst {:.1} ms late, others used {:.0} % of a CPU",
-            self.connections,
-            self.sent_mbit,
-            self.offered_mbit,
-            self.window_s,
-            self.lag_max_ms,
-            self.foreign_cpu_percent
-        )?;
-        write!(f, "packets: sent {}", self.packets_sent)?;
-        if let (Some(delivered), Some(lost)) = (self.packets_delivered, self.packets_lost) {
-            write!(f, ", delivered {delivered}, lost {lost}")?;
-        }
-        writeln!(
-            f,
-            ", retransmitted {}, dropped {}, withheld {}, refused {}; socket drops {}",
-            self.packets_retransmitted,
-            self.packets_dropped,
-            self.packets_withheld,
-            self.send_errors,
-            self.socket_drops
-        )?;
+        self.write_schedule(f)?;
+        self.write_packets(f)?;
         writeln!(
             f,
             "came back: {} acknowledgements, {} loss reports; {} connections lost",
@@ -178,41 +157,83 @@ impl fmt::Display for Report {
             )?;
         }
         if let Some(usage) = &self.usage {
-            writeln!(
-                f,
-                "receiver: {:.3} CPU-s per Gbit, {:.2} CPU ms per stream-second, {} threads, {:.1} MiB proportional{}",
-                self.cpu_s_per_gbit().unwrap_or(f64::NAN),
-                self.cpu_ms_per_stream_second().unwrap_or(f64::NAN),
-                usage.threads,
-                mib(usage.proportional_set_bytes),
-                self.memory_budget_bytes
-                    .map_or_else(String::new, |bytes| format!(" of {:.1}", mib(bytes)))
-            )?;
-            for thread in &usage.busiest {
-                writeln!(f, "  thread {:<16} {:.3} CPU-s", thread.name, thread.cpu_s)?;
-            }
+            self.write_usage(f, usage)?;
         }
         if let Some(latency) = &self.latency {
-            writeln!(
-                f,
-                "publication latency of {} frames: p50 {:.0} µs, p99 {:.0}, p99.9 {:.0}, max {:.0}",
-                latency.count, latency.p50_us, latency.p99_us, latency.p999_us, latency.max_us
-            )?;
+            writeln!(f, "{latency}")?;
         }
         if let Some(frames) = &self.frames {
-            writeln!(
-                f,
-                "video frames: sent {}, right {}, missing {}, wrong {}, damaged {}, not read in time {}; audio frames {}",
-                frames.sent,
-                frames.right,
-                frames.missing,
-                frames.wrong,
-                frames.damaged,
-                frames.overrun,
-                frames.audio
-            )?;
+            writeln!(f, "{frames}")?;
         }
         Ok(())
+    }
+}
+
+impl Report {
+    fn write_schedule(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} connections, {:.1} of {:.1} Mbit/s sent over {:.1} s, latest burst {:.1} ms late, others used {:.0} % of a CPU",
+            self.connections,
+            self.sent_mbit,
+            self.offered_mbit,
+            self.window_s,
+            self.lag_max_ms,
+            self.foreign_cpu_percent
+        )
+    }
+
+    fn write_packets(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "packets: sent {}", self.packets_sent)?;
+        if let (Some(delivered), Some(lost)) = (self.packets_delivered, self.packets_lost) {
+            write!(f, ", delivered {delivered}, lost {lost}")?;
+        }
+        writeln!(
+            f,
+            ", retransmitted {}, dropped {}, withheld {}, refused {}; socket drops {}",
+            self.packets_retransmitted,
+            self.packets_dropped,
+            self.packets_withheld,
+            self.send_errors,
+            self.socket_drops
+        )
+    }
+
+    fn write_usage(&self, f: &mut fmt::Formatter<'_>, usage: &Usage) -> fmt::Result {
+        writeln!(
+            f,
+            "receiver: {:.3} CPU-s per Gbit, {:.2} CPU ms per stream-second, {} threads, {:.1} MiB proportional{}",
+            self.cpu_s_per_gbit().unwrap_or(f64::NAN),
+            self.cpu_ms_per_stream_second().unwrap_or(f64::NAN),
+            usage.threads,
+            mib(usage.proportional_set_bytes),
+            self.memory_budget_bytes
+                .map_or_else(String::new, |bytes| format!(" of {:.1}", mib(bytes)))
+        )?;
+        for thread in &usage.busiest {
+            writeln!(f, "  thread {:<16} {:.3} CPU-s", thread.name, thread.cpu_s)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "publication latency of {} frames: p50 {:.0} µs, p99 {:.0}, p99.9 {:.0}, max {:.0}",
+            self.count, self.p50_us, self.p99_us, self.p999_us, self.max_us
+        )
+    }
+}
+
+impl fmt::Display for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "video frames: sent {}, right {}, missing {}, wrong {}, damaged {}, not read in time {}; audio frames {}",
+            self.sent, self.right, self.missing, self.wrong, self.damaged, self.overrun, self.audio
+        )
     }
 }
 
