@@ -8,7 +8,8 @@ use serde_json::Value;
 use shm::link::BackpressureAction;
 
 use super::Shared;
-use super::streams::{Id, command, decoded, find, query};
+use super::request::{Id, json, only_id};
+use super::streams::{command, find};
 use crate::clock;
 use crate::dto::{Backpressure, BackpressureDone};
 use crate::error::ApiError;
@@ -19,8 +20,7 @@ pub(super) async fn show(
     id: Id,
     uri: Uri,
 ) -> Result<Json<Backpressure>, ApiError> {
-    query(&uri, &[])?;
-    let id = decoded(id)?;
+    let id = only_id(id, &uri)?;
     let snapshot = state.snapshot()?;
     Ok(Json(Backpressure::new(&snapshot, find(&snapshot, &id)?)))
 }
@@ -33,8 +33,7 @@ pub(super) async fn control(
     uri: Uri,
     body: Bytes,
 ) -> Result<Json<BackpressureDone>, ApiError> {
-    query(&uri, &[])?;
-    let stream_id = decoded(id)?;
+    let stream_id = only_id(id, &uri)?;
     let (name, action) = action(&body)?;
     command(&state, &stream_id, move |link, id| link.backpressure(id, action)).await?;
     state.source.refresh().await;
@@ -45,8 +44,7 @@ pub(super) async fn control(
 /// What the body asks for.
 fn action(body: &[u8]) -> Result<(&'static str, BackpressureAction), ApiError> {
     let wrong = |key: &str, message: String| ApiError::invalid_parameter(key, message);
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|error| wrong("body", format!("the body is not JSON: {error}")))?;
+    let body = json(body)?;
     let fields = body
         .as_object()
         .ok_or_else(|| wrong("body", "the body is not a JSON object".to_owned()))?;

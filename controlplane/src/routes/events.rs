@@ -14,7 +14,7 @@ use hyper::body::{Bytes, Frame};
 use shm::link::{Event, EventKind};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::streams::query;
+use super::request::query;
 use super::{Shared, State};
 use crate::clock;
 use crate::dto::{EventBody, EventList};

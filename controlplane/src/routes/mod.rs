@@ -1,9 +1,11 @@
 //! The routes. Every answer that is not a success has the shape of [`ApiError`].
 
 mod backpressure;
+mod command;
 mod events;
 mod layers;
 mod options;
+mod request;
 mod rtp_sessions;
 mod service;
 mod sources;

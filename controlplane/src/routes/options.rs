@@ -6,7 +6,8 @@ use axum::http::Uri;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::streams::{Id, command, decoded, query};
+use super::request::{self, Id, only_id};
+use super::streams::command;
 use crate::clock;
 use crate::error::ApiError;
 
@@ -16,8 +17,7 @@ pub(super) async fn show(
     id: Id,
     uri: Uri,
 ) -> Result<Json<Value>, ApiError> {
-    query(&uri, &[])?;
-    let id = decoded(id)?;
+    let id = only_id(id, &uri)?;
     let mut body = command(&state, &id, |link, id| link.options(id)).await?;
     body["stream_id"] = id.into();
     body["time"] = clock::rfc3339_now().into();
@@ -32,11 +32,8 @@ pub(super) async fn change(
     uri: Uri,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
-    query(&uri, &[])?;
-    let id = decoded(id)?;
-    let options: Value = serde_json::from_slice(&body).map_err(|error| {
-        ApiError::invalid_parameter("body", format!("the body is not JSON: {error}"))
-    })?;
+    let id = only_id(id, &uri)?;
+    let options = request::json(&body)?;
     let set = command(&state, &id, move |link, id| link.set_options(id, options)).await?;
     Ok(Json(json!({
         "stream_id": id,

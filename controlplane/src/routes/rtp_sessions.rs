@@ -6,11 +6,11 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use serde_json::{Map, Value};
-use shm::link::{CommandError, Link};
+use shm::link::Link;
 
 use super::Shared;
-use super::sources::{change, is_of_type, object};
-use super::streams::{Id, decoded, query};
+use super::command::change;
+use super::request::{Id, is_of_type, object, only_id, query};
 use crate::dto::{Freshness, RtpSessionBody, RtpSessionDetail, RtpSessionDone, RtpSessionsBody};
 use crate::error::{ApiError, Code};
 
@@ -63,8 +63,7 @@ pub(super) async fn detail(
     id: Id,
     uri: Uri,
 ) -> Result<Json<RtpSessionDetail>, ApiError> {
-    query(&uri, &[])?;
-    let id = decoded(id)?;
+    let id = only_id(id, &uri)?;
     let snapshot = state.snapshot()?;
     let session = snapshot.rtp_sessions.iter().find(|session| session.id == id);
     let session = session.ok_or_else(|| not_found(&id))?;
@@ -84,8 +83,7 @@ pub(super) async fn add(
 ) -> Result<(StatusCode, Json<RtpSessionDone>), ApiError> {
     let session = session(&uri, &headers, &body)?;
     let id = session["id"].as_str().unwrap_or_default().to_owned();
-    change(&state, move |link| link.add_rtp_session(session), |refusal| refused(&id, refusal))
-        .await?;
+    change(&state, not_found(&id), move |link| link.add_rtp_session(session)).await?;
     let snapshot = state.snapshot()?;
     let added = snapshot.rtp_sessions.iter().find(|session| session.id == id);
     let left_out = added.map(|session| session.left_out.clone()).unwrap_or_default();
@@ -98,11 +96,9 @@ pub(super) async fn remove(
     id: Id,
     uri: Uri,
 ) -> Result<Json<RtpSessionDone>, ApiError> {
-    query(&uri, &[])?;
-    let id = decoded(id)?;
+    let id = only_id(id, &uri)?;
     let asked = id.clone();
-    change(&state, move |link| remove_wholly(link, &asked), |refusal| refused(&id, refusal))
-        .await?;
+    change(&state, not_found(&id), move |link| remove_wholly(link, &asked)).await?;
     Ok(Json(RtpSessionDone::new("RTP session removed", id, Vec::new())))
 }
 
@@ -178,25 +174,6 @@ fn not_found(id: &str) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, Code::SessionNotFound, message)
 }
 
-fn refused(id: &str, refusal: &CommandError) -> ApiError {
-    let message = refusal.message.clone();
-    let conflict = |code| ApiError::new(StatusCode::CONFLICT, code, message.clone());
-    match refusal.code.as_str() {
-        CommandError::NOT_FOUND => not_found(id),
-        CommandError::EXISTS => conflict(Code::AlreadyExists),
-        CommandError::ADDRESS_IN_USE => conflict(Code::AddressInUse),
-        CommandError::LIMIT => conflict(Code::LimitReached),
-        CommandError::WRONG_STATE => conflict(Code::WrongState),
-        CommandError::INVALID_SESSION => {
-            let key = message.split(':').next().unwrap_or_default();
-            let key = key.strip_prefix("session.").unwrap_or(key).to_owned();
-            ApiError::invalid_parameter(&key, message)
-        }
-        CommandError::TOO_MANY_CLIENTS => ApiError::dataplane_unavailable(message),
-        _ => ApiError::new(StatusCode::BAD_GATEWAY, Code::DataplaneFailed, refusal.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use axum::http::header::{CONTENT_TYPE, HeaderValue};
@@ -228,18 +205,5 @@ mod tests {
         ] {
             assert_eq!(described(query).unwrap_err().key(), Some(key), "{query}");
         }
-    }
-
-    #[test]
-    fn a_refusal_names_the_key_at_fault() {
-        let text = "session.tracks[1].port: missing; where the packets come";
-        let error = refused("a", &CommandError::new(CommandError::INVALID_SESSION, text));
-        assert_eq!(
-            (error.status(), error.key()),
-            (StatusCode::BAD_REQUEST, Some("tracks[1].port"))
-        );
-        let held = CommandError::new(CommandError::ADDRESS_IN_USE, "127.0.0.1:6000 belongs to b");
-        let error = refused("a", &held);
-        assert_eq!((error.status(), error.code()), (StatusCode::CONFLICT, Code::AddressInUse));
     }
 }

@@ -4,56 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::Path;
-use axum::extract::rejection::PathRejection;
-use axum::http::{StatusCode, Uri};
-use percent_encoding::percent_decode_str;
+use axum::http::Uri;
 use shm::link::{CommandError, Link};
 use shm::{StreamSnapshot, StreamState};
 
-use super::{Shared, State};
+use super::request::{Id, decoded, only_id, query};
+use super::{Shared, State, command};
 use crate::clock;
 use crate::dto::{
     Done, DoneTo, Freshness, Stream, StreamDetail, StreamList, StreamStatsDetail, VideoStatsList,
 };
-use crate::error::{ApiError, Code};
+use crate::error::ApiError;
 use crate::source::{Snapshot, is_live};
 
-/// Longest wait for the dataplane's answer to a command.
-pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest time for which an id can be kept out: one day.
 const BLOCK_S_MAX: u64 = 86_400;
-
-/// A stream id from the path, percent-decoded.
-pub(super) type Id = Result<Path<String>, PathRejection>;
-
-pub(super) fn decoded(id: Id) -> Result<String, ApiError> {
-    match id {
-        Ok(Path(id)) => Ok(id),
-        Err(_) => Err(ApiError::invalid_parameter("id", "the stream id is not UTF-8")),
-    }
-}
-
-/// The parameters of a query; a name that is not `known` is refused.
-pub(super) fn query(uri: &Uri, known: &[&str]) -> Result<Vec<(String, String)>, ApiError> {
-    let decode = |text: &str| {
-        let text = text.replace('+', " ");
-        percent_decode_str(&text).decode_utf8_lossy().into_owned()
-    };
-    let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = decode(name);
-            if known.contains(&name.as_str()) {
-                return Ok((name, decode(value)));
-            }
-            let allowed = if known.is_empty() { "none" } else { &known.join(", ") };
-            let message = format!("unknown parameter {name:?}; this route knows: {allowed}");
-            Err(ApiError::invalid_parameter(&name, message))
-        })
-        .collect()
-}
 
 /// `GET /streams?status=…`: the streams that have not ended, or those with one status, or `all`.
 pub(super) async fn list(
@@ -102,8 +67,7 @@ pub(super) async fn detail(
     id: Id,
     uri: Uri,
 ) -> Result<Json<StreamDetail>, ApiError> {
-    query(&uri, &[])?;
-    let id = decoded(id)?;
+    let id = only_id(id, &uri)?;
     let snapshot = state.snapshot()?;
     let stream = Stream::new(&snapshot, find(&snapshot, &id)?);
     Ok(Json(StreamDetail { stream, freshness: Freshness::of(&snapshot) }))
@@ -115,8 +79,7 @@ pub(super) async fn stats(
     id: Id,
     uri: Uri,
 ) -> Result<Json<StreamStatsDetail>, ApiError> {
-    query(&uri, &[])?;
-    let id = decoded(id)?;
+    let id = only_id(id, &uri)?;
     let snapshot = state.snapshot()?;
     Ok(Json(StreamStatsDetail::new(&snapshot, find(&snapshot, &id)?)))
 }
@@ -157,54 +120,35 @@ fn block_s(uri: &Uri) -> Result<u64, ApiError> {
     })
 }
 
-/// Asks the dataplane, which alone knows whether that can be done to the stream.
+/// Asks the dataplane about a stream.
 pub(super) async fn command<T: Send + 'static>(
     state: &Arc<State>,
     id: &str,
     ask: impl FnOnce(&mut Link, &str) -> Result<T, shm::Error> + Send + 'static,
 ) -> Result<T, ApiError> {
-    if state.snapshot()?.is_stale() {
-        return Err(ApiError::dataplane_unavailable("the dataplane is gone or silent"));
-    }
-    let _permit = state.commands.acquire().await.map_err(|_| ApiError::internal())?;
-    let (socket, stream_id) = (state.source.socket().to_owned(), id.to_owned());
-    let answer = tokio::task::spawn_blocking(move || {
-        ask(&mut Link::connect(&socket, COMMAND_TIMEOUT)?, &stream_id)
-    })
-    .await
-    .map_err(|_| ApiError::internal())?;
-    match answer {
+    let asked = id.to_owned();
+    match command::ask(state, move |link| ask(link, &asked)).await? {
         Ok(answer) => Ok(answer),
-        Err(shm::Error::Refused(refusal)) => {
+        Err(refusal) => {
             state.source.refresh().await;
             Err(refused(&*state.snapshot()?, id, &refusal))
         }
-        Err(error) => Err(ApiError::dataplane_unavailable(error.to_string())),
     }
 }
 
+/// Whoever asks for a stream that has ended is told so.
 fn refused(snapshot: &Snapshot, id: &str, refusal: &CommandError) -> ApiError {
     let ended = snapshot.stream(id).is_some_and(|stream| !is_live(stream));
     match refusal.code.as_str() {
         CommandError::NOT_FOUND | CommandError::WRONG_STATE if ended => ApiError::stream_closed(id),
-        CommandError::NOT_FOUND => ApiError::stream_not_found(id),
-        CommandError::WRONG_STATE => {
-            ApiError::new(StatusCode::CONFLICT, Code::WrongState, refusal.message.clone())
-        }
-        CommandError::INVALID_OPTION => {
-            // The message begins with the key.
-            let key = refusal.message.split(':').next().unwrap_or_default();
-            let key = key.strip_prefix("options.").unwrap_or(key).to_owned();
-            ApiError::invalid_parameter(&key, refusal.message.clone())
-        }
-        CommandError::TOO_MANY_CLIENTS => ApiError::dataplane_unavailable(refusal.message.clone()),
-        _ => ApiError::new(StatusCode::BAD_GATEWAY, Code::DataplaneFailed, refusal.to_string()),
+        _ => command::refused(refusal, ApiError::stream_not_found(id)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Code;
 
     fn uri(text: &str) -> Uri {
         text.parse().unwrap()
@@ -218,12 +162,5 @@ mod tests {
             let error = block_s(&uri(&format!("/x?block_s={wrong}"))).unwrap_err();
             assert_eq!(error.code(), Code::InvalidParameter, "{wrong}");
         }
-    }
-
-    #[test]
-    fn unknown_parameters_are_refused_by_name() {
-        let error = query(&uri("/x?blok_s=1"), &["block_s"]).unwrap_err();
-        assert!(error.message().contains("blok_s") && error.message().contains("block_s"));
-        assert_eq!(query(&uri("/x?a=b+c%2F&a"), &["a"]).unwrap()[0].1, "b c/");
     }
 }

@@ -332,6 +332,16 @@ fn a_wrong_parameter_is_400_and_named() {
 }
 
 #[test]
+fn options_that_do_not_fit_into_a_message_are_the_clients_fault() {
+    let system = System::start();
+    system.publish(&["cam"]);
+    let options = format!(r#"{{"latency": "{}"}}"#, "x".repeat(9_000));
+    let path = "/api/v1/streams/cam/options";
+    let (status, body) = system.served.request_with("PATCH", path, &options);
+    assert_eq!((status, &body["key"]), (400, &"body".into()), "{body}");
+}
+
+#[test]
 fn deleting_a_stream_ends_it_and_keeps_its_id_out() {
     let system = System::start();
     system.publish(&["a"]);

@@ -543,6 +543,7 @@ impl Served {
         let mut answer = match method {
             "DELETE" => self.agent.delete(&url).call(),
             "POST" => self.agent.post(&url).send(body),
+            "PATCH" => self.agent.patch(&url).send(body),
             _ => self.agent.get(&url).call(),
         }
         .unwrap();
