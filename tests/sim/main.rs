@@ -23,6 +23,7 @@ mod publisher;
 mod random;
 mod scenario;
 mod secret;
+mod silence;
 mod stranger;
 mod watch;
 mod world;

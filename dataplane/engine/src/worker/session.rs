@@ -23,8 +23,8 @@ use crate::config::{BackpressureConfig, SourceMode, StreamOptions};
 use crate::messages::{Call, Control, Origin, Renewal, Tenancy, Terms};
 use crate::network::Network;
 
-/// How often a stream's counters are written to shared memory while it is busy; a quiet one
-/// writes with each of its timers.
+/// How often a stream's counters are written to shared memory: with what comes, and by a timer of
+/// their own when nothing does.
 const FLUSH_EVERY: Duration = Duration::from_millis(50);
 /// How often a session looks what memory allows: a sender is to hear of it with its next
 /// acknowledgement.
@@ -61,6 +61,8 @@ pub(crate) struct Session {
     kernel_drops: (Option<u64>, u64),
     /// When pressure was last looked at.
     pressed: Time,
+    /// Something has happened since the figures were shown.
+    unshown: bool,
 }
 
 /// What a session needs of its worker.
@@ -132,6 +134,7 @@ impl Session {
             counted: None,
             kernel_drops: (None, 0),
             pressed: Time::ZERO,
+            unshown: false,
         }
     }
 
@@ -357,11 +360,17 @@ impl Session {
             self.pressed = now;
             self.press(now, wire);
         }
-        if now.since(self.publication.flushed()) >= FLUSH_EVERY {
+        // It is only called when something has come, or a timer.
+        self.unshown = true;
+        if now >= self.flush_at() {
             self.count_kernel_drops(wire);
             self.publication.watch_rate(now, self.connection.stats().bytes_delivered);
             self.flush(now);
         }
+    }
+
+    fn flush_at(&self) -> Time {
+        self.publication.flushed() + FLUSH_EVERY
     }
 
     /// Looks how many datagrams the kernel has dropped at the socket since the session began.
@@ -433,7 +442,8 @@ impl Session {
         if !self.opened {
             return self.asking.as_ref().map_or(Time::NEVER, Asking::next_timeout);
         }
-        self.connection.next_timeout().min(self.publication.publish_at())
+        let show_at = if self.unshown { self.flush_at() } else { Time::NEVER };
+        self.connection.next_timeout().min(self.publication.publish_at()).min(show_at)
     }
 
     /// Why the session is over, once it is.
@@ -512,6 +522,7 @@ impl Session {
         berth.slot.set(StreamCounter::Priority, self.priority.into());
         base.show(&mut berth.slot, [(StreamCounter::SocketKernelDrops, self.kernel_drops.1)]);
         let no_media = self.publication.why_no_media();
+        self.unshown = false;
         self.publication.show(berth, stats.bytes_delivered, no_media, now);
     }
 }
