@@ -261,6 +261,152 @@ fn picture_and_sound_each_hear_what_was_lost_of_them() -> Result<()> {
     Ok(())
 }
 
+/// A report block as GStreamer's session shows it to whoever asks for its statistics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Understood {
+    source: u64,
+    fraction_lost: u64,
+    lost: u64,
+    highest: u64,
+    jitter: u64,
+    last_report: u64,
+    delay: u64,
+}
+
+impl From<&Block> for Understood {
+    fn from(block: &Block) -> Self {
+        Self {
+            source: block.source.into(),
+            fraction_lost: block.fraction_lost.into(),
+            lost: block.cumulative_lost.into(),
+            highest: block.highest.into(),
+            jitter: block.jitter.into(),
+            last_report: block.last_report.into(),
+            delay: block.delay.into(),
+        }
+    }
+}
+
+impl Understood {
+    /// Each block that the session's statistics showed, and the round trip it makes of it, in
+    /// seconds by 65,536.
+    fn parse(said: &str) -> Vec<(Self, u64)> {
+        // Its last line may be in the middle of being written.
+        let said = said.rsplit_once('\n').map_or("", |(whole, _)| whole).replace('\\', "");
+        let sources = said.split("application/x-rtp-source-stats").skip(1);
+        sources.filter_map(Self::of_source).collect()
+    }
+
+    fn of_source(stats: &str) -> Option<(Self, u64)> {
+        let field = |name: &str| -> Option<u64> {
+            let (_, value) = stats.split_once(&format!(" {name}="))?;
+            value.split_once(')')?.1.split([',', ';']).next()?.trim().parse().ok()
+        };
+        let block = Self {
+            source: field("rb-ssrc")?,
+            fraction_lost: field("rb-fractionlost")?,
+            lost: field("rb-packetslost")?,
+            highest: field("rb-exthighestseq")?,
+            jitter: field("rb-jitter")?,
+            last_report: field("rb-lsr")?,
+            delay: field("rb-dlsr")?,
+        };
+        Some((block, field("rb-round-trip")?))
+    }
+}
+
+/// What went by of one medium, and whether its path lets no more of it through.
+#[derive(Debug, Clone, Default)]
+struct Path {
+    medium: Medium,
+    is_closed: bool,
+}
+
+/// A session of GStreamer that sends picture and says what it knows of its peers.
+fn telling_sender(system: &Penstock, paths: &Paths, answers: u16) -> Result<Process> {
+    let pipeline = format!(
+        "rtpsession name=s {} ! rtph264pay pt=96 mtu=400 ! s.send_rtp_sink \
+         s.send_rtp_src ! udpsink host=127.0.0.1 port={} \
+         s.send_rtcp_src ! udpsink host=127.0.0.1 port={} sync=false async=false \
+         udpsrc address=127.0.0.1 port={answers} ! s.recv_rtcp_sink",
+        noise(100_000, "key-int-max=25"),
+        paths.port(0),
+        paths.port(1),
+    );
+    let mut command = Command::new("gst-launch-1.0");
+    command.stdout(std::fs::File::create(system.path("said"))?).stderr(system.log()?);
+    command.arg("-v").args(pipeline.split_ascii_whitespace());
+    Process::start("gst-launch-1.0", &mut command)
+}
+
+/// Lets reports through, and media until the path is closed, but for what is lost by chance.
+fn passes(path: &mut Path, passing: &Passing<'_>, is_unlucky: bool) -> bool {
+    let Path { medium, is_closed } = path;
+    match (passing.path, passing.is_answer) {
+        (0, false) => {
+            // The first packets prove the source.
+            let is_lost = *is_closed || is_unlucky && medium.media.len() > 10;
+            medium.media(passing, is_lost);
+            return !is_lost;
+        }
+        (1, false) => medium.theirs(passing.bytes),
+        _ => medium.ours(passing.bytes),
+    }
+    true
+}
+
+/// The last report is made when nothing comes any more: then the figures of the API stand still too.
+#[test]
+fn a_sender_understands_of_our_reports_what_the_api_shows() -> Result<()> {
+    let (port, answers) = (free_rtp_port()?, free_udp_port()?);
+    let system = start(&format!(
+        "{{id: told, port: {port}, payload_type: 96, codec: H264/90000, latency: 200ms, \
+         latency_max: 500ms, session_timeout: 120s}}"
+    ))?;
+    let noted = Noted::<Path>::default();
+    let (seen, mut random) = (noted.clone(), Random::new(6_411));
+    let paths = Paths::start(&ways(port, answers), move |passing| {
+        let is_unlucky = random.permille(50);
+        seen.note(|path| passes(path, passing, is_unlucky))
+    })?;
+    let mut gstreamer = telling_sender(&system, &paths, answers)?;
+    let understood =
+        || anyhow::Ok(Understood::parse(&std::fs::read_to_string(system.path("said"))?));
+    eventually("a report of losses that follows one of the sender's", PATIENCE, || {
+        let is_it = |it: &Understood| it.fraction_lost > 0 && it.last_report != 0;
+        Ok(understood()?.iter().any(|(block, _)| is_it(block)).then_some(()))
+    })?;
+    let highest = noted.note(|path| {
+        path.is_closed = true;
+        path.medium.media.iter().rfind(|media| !media.is_lost).map(|media| media.number)
+    });
+    let highest = u64::from(highest.context("packets that came through")?);
+    let last = eventually("a report of the last packet that came through", PATIENCE, || {
+        let last = understood()?.pop().map(|(block, _)| block);
+        Ok(last.filter(|block| block.highest == highest))
+    })?;
+    gstreamer.kill();
+    let Path { medium, .. } = noted.read();
+    medium.check(CLOCKS[0])?;
+    let sent: Vec<Understood> = medium.blocks.iter().map(Understood::from).collect();
+    for (block, round_trip) in understood()? {
+        ensure!(sent.contains(&block), "{block:?} is none of {sent:?}");
+        // A wrong time in it would be hours.
+        ensure!(round_trip < 30 << 16, "{block:?}: {round_trip}");
+    }
+    let told_ms = f64::from(u32::try_from(last.jitter)?) * 1e3 / f64::from(CLOCKS[0]);
+    let is_told = |stream: &Value| {
+        let figures = &stream["stats"]["connection_stats"];
+        let lost = [&figures["packets_lost"], &figures["legs"][0]["packets_lost"]];
+        // In whole microseconds.
+        let is_jitter = |it: f64| (it - told_ms).abs() < 0.002;
+        lost.iter().all(|it| it.as_u64() == Some(last.lost))
+            && figures["jitter_ms"].as_f64().is_some_and(is_jitter)
+    };
+    system.wait_stream("told", &format!("what {last:?} says"), is_told)?;
+    system.stop()
+}
+
 #[test]
 fn reports_put_picture_and_sound_on_one_line_however_late_one_comes() -> Result<()> {
     let answers = [free_udp_port()?, free_udp_port()?];
