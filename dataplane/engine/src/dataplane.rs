@@ -458,6 +458,7 @@ impl Recruit {
         let Ok(wakers) = start.recv() else { return Ok(()) };
         parts.neighbour_wakers = wakers;
         let mut worker = Worker::new(parts, clock::now());
+        memory::gather_heap();
         let mut ended = Ok(());
         run(&mut || ended = worker.run());
         let left = worker.leave();

@@ -5,7 +5,8 @@
 //! [`Slot`] is the only handle on its bytes: it is unique, so payload may be decrypted in place, and
 //! dropping it gives the slot back. A [`Datagram`] is a slot with the range its payload lies in.
 //! [`spsc`] carries commands and reports between a worker and the conductor. [`Time`] is a point on
-//! the monotonic clock. [`prefetch`] asks for memory before it is needed.
+//! the monotonic clock. [`prefetch`] asks for memory before it is needed, [`gather_heap`] has what was allocated moved
+//! to huge pages.
 //!
 //! There are no sockets here, no clock, and no sharing of slots between threads: slab, slots and
 //! datagrams stay on the thread that made them (`!Send`), so a slot costs no atomic operation.
@@ -27,6 +28,7 @@
 
 mod datagram;
 mod error;
+mod heap;
 mod mapping;
 mod prefetch;
 mod slab;
@@ -35,6 +37,7 @@ mod time;
 
 pub use datagram::Datagram;
 pub use error::Error;
+pub use heap::gather_heap;
 pub use prefetch::{prefetch, prefetch_start};
 pub use slab::{SLOT_BYTES, Slab, Slot};
 pub use time::Time;

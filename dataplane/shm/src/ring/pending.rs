@@ -57,7 +57,12 @@ impl Pending {
     }
 
     pub(crate) fn take_due(&mut self, now_ns: u64) -> Option<PendingFrame> {
-        self.frames.pop_front_if(|frame| frame.due_ns <= now_ns)
+        let due = self.frames.pop_front_if(|frame| frame.due_ns <= now_ns);
+        if self.frames.is_empty() {
+            // The next one has the same place, which is near, and not one after the other.
+            self.frames.clear();
+        }
+        due
     }
 
     /// Where the oldest waiting frame of a lane starts.
