@@ -361,6 +361,27 @@ impl AccessUnits {
         nals.read(piece, base, scanner.position(), output);
     }
 
+    /// Whether further bytes of the open NAL unit would tell nothing: it is a slice whose header is
+    /// known.
+    pub(crate) fn is_inside_slice(&self) -> bool {
+        let is_slice = |nal: &Nal| nal.done && matches!(nal.kind, Some(Kind::Slice { .. }));
+        self.is_open()
+            && self.nals.unit_nonzero.is_some()
+            && self.nals.nal.as_ref().is_some_and(is_slice)
+    }
+
+    /// Whether the next bytes, [inside a slice](Self::is_inside_slice), are no more than that.
+    #[inline]
+    pub(crate) fn passes(&self, piece: &[u8]) -> bool {
+        self.scanner.passes(piece)
+    }
+
+    /// So many bytes that [pass](Self::passes).
+    #[inline]
+    pub(crate) const fn pass(&mut self, len: usize) {
+        self.scanner.pass(len);
+    }
+
     /// No more bytes come: the open access unit ends here.
     pub(crate) fn finish(&mut self, output: &mut impl Output) {
         let end = self.scanner.position();

@@ -62,6 +62,18 @@ struct OpenVideo {
     previous: Input,
 }
 
+impl OpenVideo {
+    /// The bytes from `position` on came so.
+    #[inline]
+    fn datagram(&mut self, input: Input, position: u64) {
+        if self.current != input {
+            self.previous = self.current;
+            self.current = input;
+            self.current_from = position;
+        }
+    }
+}
+
 /// Everything behind the splitting of tracks. What each piece of video needs comes first.
 #[derive(Debug)]
 #[repr(C)]
@@ -113,6 +125,9 @@ impl Frames {
 
     /// What changes with each piece lies within so many of the first bytes.
     pub(crate) const STATE_BYTES: usize = offset_of!(Self, ring) + GopWriter::STATE_BYTES;
+
+    /// What bytes need that only go on within so many.
+    pub(crate) const GO_ON_BYTES: usize = offset_of!(Self, ring) + GopWriter::APPEND_BYTES;
 
     pub(crate) fn open(&mut self, mut ring: GopWriter) {
         ring.discard_open();
@@ -173,11 +188,7 @@ impl Frames {
     ) {
         let Some(ring) = &mut self.ring else { return };
         let open = &mut self.open;
-        if open.current != self.input {
-            open.previous = open.current;
-            open.current = self.input;
-            open.current_from = position;
-        }
+        open.datagram(self.input, position);
         let limit = usize::try_from(self.limits.frame_bytes_max).unwrap_or(usize::MAX);
         open.oversize |= in_unit && ring.open_len().saturating_add(bytes.len()) > limit;
         if open.oversize || !in_unit {
@@ -197,6 +208,23 @@ impl Frames {
                 open.from = position + length(bytes.len());
             }
         }
+    }
+
+    /// How many bytes the open frame can have more without anything being given up for it.
+    pub(crate) fn room_to_go_on(&self) -> Option<usize> {
+        let ring = self.ring.as_ref().filter(|_| !self.waits && !self.open.oversize)?;
+        let limit = usize::try_from(self.limits.frame_bytes_max).unwrap_or(usize::MAX);
+        let all = limit.min(ring.room());
+        Some(all.saturating_sub(ring.open_len()))
+    }
+
+    /// Appends bytes of the open frame that begin at `position`, within the
+    /// [room](Self::room_to_go_on). False when there was none after all.
+    #[inline]
+    pub(crate) fn go_on(&mut self, bytes: &[u8], position: u64, input: Input) -> bool {
+        self.input = input;
+        self.open.datagram(input, position);
+        self.ring.as_mut().is_some_and(|ring| ring.append(bytes).is_ok())
     }
 
     /// Puts a few bytes in front of the video byte at `position`: a length that is known only now.

@@ -12,7 +12,7 @@ use memory::prefetch_start;
 
 use crate::access_unit::{AccessUnits, Coding};
 use crate::av1::TemporalUnits;
-use crate::frames::Frames;
+use crate::frames::{Frames, Input};
 use crate::jpeg_xs::Pictures;
 use crate::mpeg_video::MpegVideo;
 
@@ -72,6 +72,11 @@ impl Video {
         }
     }
 
+    /// Asks for the memory that bytes need which only go on.
+    pub(crate) fn prefetch_to_go_on(&self) {
+        prefetch_start(self, offset_of!(Self, annexb));
+    }
+
     /// Asks for the memory that the next bytes will need.
     pub(crate) fn prefetch(&self) {
         if let Splitter::AnnexB(_) = self.splitter {
@@ -113,6 +118,26 @@ impl Video {
             Splitter::Av1 => self.av1.push(bytes, frames),
             Splitter::JpegXs => self.jpeg_xs.push(bytes, frames),
         }
+    }
+
+    /// How many bytes of a NAL unit may [go on](Self::go_on) with the open one.
+    pub(crate) fn room_to_go_on(&self, frames: &Frames) -> Option<usize> {
+        match self.splitter {
+            Splitter::AnnexB(_) if self.annexb.is_inside_slice() => frames.room_to_go_on(),
+            _ => None,
+        }
+    }
+
+    /// The next bytes of the open NAL unit, as many as there is room. False when they have to be
+    /// [pushed](Self::push): nothing happened.
+    #[inline]
+    pub(crate) fn go_on(&mut self, bytes: &[u8], input: Input, frames: &mut Frames) -> bool {
+        let units = &mut self.annexb;
+        let goes_on = units.passes(bytes) && frames.go_on(bytes, units.position(), input);
+        if goes_on {
+            units.pass(bytes.len());
+        }
+        goes_on
     }
 
     pub(crate) fn unit_end(&mut self, frames: &mut Frames) {

@@ -1,5 +1,6 @@
 //! A received UDP payload in its slot.
 
+use crate::prefetch::prefetch_bytes;
 use crate::{SLOT_BYTES, Slab, Slot};
 
 /// A UDP payload that lies somewhere in a slot, as the kernel put it there.
@@ -42,6 +43,12 @@ impl Datagram {
     pub fn payload_mut(&mut self) -> &mut [u8] {
         let start = usize::from(self.start);
         &mut self.slot[start..start + usize::from(self.len)]
+    }
+
+    /// Asks for the payload's memory: what the kernel wrote may be far away by the time it is read.
+    #[inline]
+    pub fn prefetch(&self) {
+        prefetch_bytes(self.payload());
     }
 
     /// Bytes of payload.

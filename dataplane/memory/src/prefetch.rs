@@ -10,10 +10,20 @@ const LINE_BYTES: usize = 64;
 /// Nothing changes but time; where the processor is not known, nothing happens.
 #[inline]
 pub fn prefetch_start<T>(value: &T, bytes: usize) {
-    let first = std::ptr::from_ref(value).cast::<u8>();
+    prefetch_from(std::ptr::from_ref(value).cast(), bytes.min(size_of::<T>()));
+}
+
+/// As [`prefetch_start`], of bytes.
+#[inline]
+pub(crate) fn prefetch_bytes(bytes: &[u8]) {
+    prefetch_from(bytes.as_ptr(), bytes.len());
+}
+
+#[inline]
+fn prefetch_from(first: *const u8, bytes: usize) {
     let first = first.wrapping_sub(first.addr() % LINE_BYTES);
     // One line more than the bytes fill, for they may begin anywhere in the first.
-    for line in 0..=bytes.min(size_of::<T>()) / LINE_BYTES {
+    for line in 0..=bytes / LINE_BYTES {
         prefetch_line(first.wrapping_add(line * LINE_BYTES));
     }
 }

@@ -144,6 +144,23 @@ impl Reorder {
         self.end
     }
 
+    /// The number that would pass straight through, if one would: nothing waits or is awaited.
+    pub const fn next_in_order(&self) -> Option<u64> {
+        let idle = self.held == 0 && !self.stopped && self.end == self.base;
+        if idle { Some(self.base) } else { None }
+    }
+
+    /// So many packets passed straight through, from `base` on.
+    pub fn went_on(&mut self, packets: u32) {
+        let packets = u64::from(packets);
+        let remembered = packets.min(HISTORY);
+        self.base += packets - remembered;
+        for _ in 0..remembered {
+            self.advance(true);
+        }
+        self.end = self.end.max(self.base);
+    }
+
     /// How long a hole is waited for.
     pub const fn window(&self) -> Window {
         self.window

@@ -49,6 +49,37 @@ pub struct Reception {
     pub jitter: u32,
 }
 
+/// How unevenly the packets of a source come (A.8).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Jitter {
+    transit: Option<u32>,
+    /// In 16ths of a tick.
+    sixteenths: u32,
+}
+
+impl Jitter {
+    /// A packet with timestamp `timestamp` came at `arrival`, both in ticks of `clock_hz`.
+    pub fn arrived(&mut self, timestamp: u32, arrival: Time, clock_hz: u32) {
+        const NANOS: u64 = 1_000_000_000;
+        let (seconds, rest) = (arrival.nanos() / NANOS, arrival.nanos() % NANOS);
+        let ticks =
+            seconds.wrapping_mul(clock_hz.into()).wrapping_add(rest * u64::from(clock_hz) / NANOS);
+        // Modulo 2^32 as the timestamp.
+        let ticks = u32::try_from(ticks & u64::from(u32::MAX)).unwrap_or(0);
+        let transit = ticks.wrapping_sub(timestamp);
+        if let Some(before) = self.transit.replace(transit) {
+            let difference = transit.wrapping_sub(before).cast_signed().unsigned_abs();
+            let decay = self.sixteenths.saturating_add(8) >> 4;
+            self.sixteenths = self.sixteenths.saturating_add(difference).saturating_sub(decay);
+        }
+    }
+
+    /// In ticks.
+    pub const fn ticks(&self) -> u32 {
+        self.sixteenths >> 4
+    }
+}
+
 /// A synchronisation source.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Source {
@@ -61,9 +92,7 @@ pub struct Source {
     received: u64,
     expected_prior: u64,
     received_prior: u64,
-    transit: Option<u32>,
-    /// In 16ths of a tick.
-    jitter: u32,
+    jitter: Jitter,
 }
 
 impl Source {
@@ -78,8 +107,7 @@ impl Source {
             received: 0,
             expected_prior: 0,
             received_prior: 0,
-            transit: None,
-            jitter: 0,
+            jitter: Jitter { transit: None, sixteenths: 0 },
         }
     }
 
@@ -123,28 +151,20 @@ impl Source {
 
     /// A packet with timestamp `timestamp` came at `arrival`, both in ticks of `clock_hz` (A.8).
     pub fn arrived(&mut self, timestamp: u32, arrival: Time, clock_hz: u32) {
-        const NANOS: u64 = 1_000_000_000;
-        let (seconds, rest) = (arrival.nanos() / NANOS, arrival.nanos() % NANOS);
-        let ticks =
-            seconds.wrapping_mul(clock_hz.into()).wrapping_add(rest * u64::from(clock_hz) / NANOS);
-        // Modulo 2^32 as the timestamp.
-        let ticks = u32::try_from(ticks & u64::from(u32::MAX)).unwrap_or(0);
-        let transit = ticks.wrapping_sub(timestamp);
-        if let Some(before) = self.transit.replace(transit) {
-            let difference = transit.wrapping_sub(before).cast_signed().unsigned_abs();
-            let decay = self.jitter.saturating_add(8) >> 4;
-            self.jitter = self.jitter.saturating_add(difference).saturating_sub(decay);
-        }
+        self.jitter.arrived(timestamp, arrival, clock_hz);
     }
 
-    /// The sender's clock jumped: the next transit time is not compared.
-    pub const fn clock_jumped(&mut self) {
-        self.transit = None;
+    /// How unevenly its packets come.
+    pub const fn jitter(&self) -> Jitter {
+        self.jitter
     }
 
-    /// Interarrival jitter in ticks.
-    pub const fn jitter(&self) -> u32 {
-        self.jitter >> 4
+    /// So many packets have come in a row behind the highest, as unevenly as that.
+    pub const fn went_on(&mut self, packets: u32, jitter: Jitter) {
+        self.highest += packets as u64;
+        self.received += packets as u64;
+        self.jump_next = None;
+        self.jitter = jitter;
     }
 
     /// Packets lost since the last restart; negative when repeats outnumber losses.
@@ -168,7 +188,7 @@ impl Source {
             // Cycles count from the first packet on.
             extended_highest: u32::try_from(self.highest.wrapping_sub(ORIGIN) & 0xffff_ffff)
                 .unwrap_or(0),
-            jitter: self.jitter(),
+            jitter: self.jitter.ticks(),
         }
     }
 
@@ -202,7 +222,7 @@ impl Source {
         self.expected_prior = 0;
         self.received_prior = 0;
         self.jump_next = None;
-        self.transit = None;
+        self.jitter.transit = None;
         Verdict::Restarted(self.highest)
     }
 
@@ -306,13 +326,13 @@ mod tests {
         let mut source = proven_at(0);
         let at = |ticks: u64| Time::from_nanos(ticks * 1_000_000_000 / 8_000 + 1);
         source.arrived(1_000, at(5_000), 8_000);
-        assert_eq!(source.jitter(), 0);
+        assert_eq!(source.jitter().ticks(), 0);
         source.arrived(1_160, at(5_160), 8_000);
-        assert_eq!(source.jitter(), 0, "an even pace");
+        assert_eq!(source.jitter().ticks(), 0, "an even pace");
         source.arrived(1_320, at(5_320 + 160), 8_000);
-        assert_eq!(source.jitter(), 10);
+        assert_eq!(source.jitter().ticks(), 10);
         source.arrived(1_480, at(5_480 + 160), 8_000);
-        assert_eq!(source.jitter(), 9, "decays by a sixteenth");
+        assert_eq!(source.jitter().ticks(), 9, "decays by a sixteenth");
     }
 
     #[test]
@@ -323,6 +343,6 @@ mod tests {
             let nanos = 47_721_858_844_444 + u64::from(step) * 33_333_333;
             source.arrived(timestamp, Time::from_nanos(nanos), 90_000);
         }
-        assert!(source.jitter() <= 1, "{}", source.jitter());
+        assert!(source.jitter().ticks() <= 1, "{}", source.jitter().ticks());
     }
 }

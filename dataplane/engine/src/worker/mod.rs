@@ -196,9 +196,14 @@ impl<N: Network> Worker<N> {
         self.parts.arrival.tick(now);
         while self.gather() {
             let mut batch = std::mem::take(&mut self.batch);
-            for received in batch.drain(..) {
-                self.receive(received, now);
+            let mut received = batch.drain(..).peekable();
+            while let Some(this) = received.next() {
+                if let Some(next) = received.peek() {
+                    next.datagram.prefetch();
+                }
+                self.receive(this, now);
             }
+            drop(received);
             self.batch = batch;
         }
         for _ in 0..handover::HANDOVERS {

@@ -2,6 +2,7 @@
 
 use memory::Time;
 
+use super::Limits;
 use super::aac::Aac;
 use super::av1::Av1;
 use super::h264::H264;
@@ -9,6 +10,7 @@ use super::held::Held;
 use super::hevc::Hevc;
 use super::jpegxs::JpegXs;
 use super::latm::Latm;
+use super::nal::Expected;
 use super::plain::Plain;
 use super::unit::Outlet;
 use crate::format::{Encoding, Format};
@@ -73,6 +75,25 @@ impl Depacketizer {
             Self::Aac(format) => format.push(to, timestamp, marker, packet.payload()),
             Self::Latm(format) => format.push(to, packet, held),
             Self::Plain(format) => format.push(to, packet.payload()),
+        }
+    }
+
+    /// What comes if the next packet does no more than bring further bytes of the open unit; `None`
+    /// where that cannot be told by how it begins.
+    pub(crate) fn expects(&self, limits: &Limits) -> Option<Expected> {
+        match self {
+            Self::H264(format) => format.expects(limits),
+            Self::Hevc(format) => format.expects(limits),
+            _ => None,
+        }
+    }
+
+    /// So many packets came that were as expected.
+    pub(crate) const fn went_on(&mut self, packets: u32, bytes: usize) {
+        match self {
+            Self::H264(format) => format.went_on(packets, bytes),
+            Self::Hevc(format) => format.went_on(packets, bytes),
+            _ => {}
         }
     }
 

@@ -17,9 +17,9 @@
 use std::mem::offset_of;
 
 use super::interleave::{Finds, Found, Order, give};
-use super::nal::{NalUnits, Role, starts_with_code};
+use super::nal::{Expected, NalUnits, Role, starts_with_code};
 use super::unit::Outlet;
-use super::{Held, ParameterSets, Shape};
+use super::{Held, Limits, ParameterSets, Shape};
 use crate::bytes::{u8_at, u16_at, u24_at};
 use crate::output::Output;
 use crate::packet::Packet;
@@ -142,6 +142,17 @@ impl H264 {
             None => {}
         }
         self.units.packet_end(to, marker);
+    }
+
+    /// What comes if the open NAL unit goes on with the next packet, as FU-A (5.8).
+    pub(crate) fn expects(&self, limits: &Limits) -> Option<Expected> {
+        let fu = |[header, _]: [u8; 2]| ([header & 0xe0 | FU_A, header & 0x1f, 0], 2);
+        self.units.expects(limits, fu).filter(|_| self.interleaved.is_none())
+    }
+
+    /// So many packets came that were as expected.
+    pub(crate) const fn went_on(&mut self, packets: u32, bytes: usize) {
+        self.units.went_on(packets, bytes);
     }
 
     pub(crate) fn lost<O: Output>(&mut self, to: &mut Outlet<'_, O>) {

@@ -16,9 +16,9 @@ use std::mem::offset_of;
 
 use super::h264::inject;
 use super::interleave::{Finds, Found, Order, give};
-use super::nal::{NalUnits, Role, starts_with_code};
+use super::nal::{Expected, NalUnits, Role, starts_with_code};
 use super::unit::Outlet;
-use super::{Held, ParameterSets, Shape};
+use super::{Held, Limits, ParameterSets, Shape};
 use crate::bytes::{u8_at, u16_at};
 use crate::output::Output;
 use crate::packet::Packet;
@@ -158,6 +158,20 @@ impl Hevc {
             self.units.invalid(to, timestamp);
         }
         self.units.packet_end(to, marker);
+    }
+
+    /// What comes if the open NAL unit goes on with the next packet (4.4.3).
+    pub(crate) fn expects(&self, limits: &Limits) -> Option<Expected> {
+        let fu = |header: [u8; 2]| {
+            let Header([first, second]) = Header(header).with_kind(FRAGMENT);
+            ([first, second, Header(header).kind()], 3)
+        };
+        self.units.expects(limits, fu).filter(|_| self.interleaved.is_none())
+    }
+
+    /// So many packets came that were as expected.
+    pub(crate) const fn went_on(&mut self, packets: u32, bytes: usize) {
+        self.units.went_on(packets, bytes);
     }
 
     pub(crate) fn lost<O: Output>(&mut self, to: &mut Outlet<'_, O>) {

@@ -37,6 +37,7 @@ mod unit;
 pub(crate) use depacketizer::Depacketizer;
 pub(crate) use held::Held;
 pub(crate) use interleave::DEPTH_MAX;
+pub(crate) use nal::Expected;
 pub(crate) use unit::Outlet;
 
 /// What a unit may not exceed.

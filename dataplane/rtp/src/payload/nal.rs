@@ -15,6 +15,7 @@
 //! behind a loss is clean only if it starts as whole units of its kind do: with the same kind of NAL
 //! unit, and as many of them.
 
+use super::Limits;
 use super::unit::{Outlet, Unit};
 use crate::output::Output;
 
@@ -86,10 +87,22 @@ enum Markers {
 /// The NAL unit that is being put together.
 #[derive(Debug, Clone, Copy)]
 struct Fragments {
-    kind: u8,
+    /// The NAL unit's header as rebuilt, one byte of it or two. Fragments are known by the first.
+    header: [u8; 2],
     count: u32,
     /// Bytes of it that may be its last, if they are zeros.
     zeros: usize,
+}
+
+/// Packets that would go on with the open NAL unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Expected {
+    pub(crate) timestamp: u32,
+    /// What their payloads begin with before the NAL unit's bytes: so many bytes.
+    pub(crate) head: ([u8; 3], usize),
+    /// How many there may be, and how many bytes they may bring in all.
+    pub(crate) packets_max: u32,
+    pub(crate) bytes_max: usize,
 }
 
 /// Gathers the NAL units of one track.
@@ -216,8 +229,8 @@ impl NalUnits {
         if self.begin(to, timestamp, role) {
             self.unit.write(to, &START_CODE);
             self.unit.write(to, header);
-            let kind = header.first().copied().unwrap_or(0);
-            self.fragments = Some(Fragments { kind, count: 0, zeros: 0 });
+            let byte = |at| header.get(at).copied().unwrap_or(0);
+            self.fragments = Some(Fragments { header: [byte(0), byte(1)], count: 0, zeros: 0 });
             self.append(to, body);
         }
     }
@@ -239,7 +252,7 @@ impl NalUnits {
             self.leading = false;
             return self.unit.damage(to);
         };
-        if fragments.kind != kind {
+        if fragments.header[0] != kind {
             to.counters.fragments_inconsistent += 1;
         }
         self.append(to, body);
@@ -259,6 +272,32 @@ impl NalUnits {
     pub(crate) fn disorder<O: Output>(&mut self, to: &mut Outlet<'_, O>) {
         self.disordered = true;
         self.unit.damage(to);
+    }
+
+    /// What comes if the open NAL unit goes on with the next packet, neither its first fragment nor
+    /// its last. `head` gives what that begins with, and of how many bytes, by the NAL unit's header.
+    pub(crate) fn expects(
+        &self,
+        limits: &Limits,
+        head: impl FnOnce([u8; 2]) -> ([u8; 3], usize),
+    ) -> Option<Expected> {
+        // Zeros that may be the last bytes wait for what follows.
+        let fragments = self.fragments.filter(|fragments| fragments.zeros == 0)?;
+        let steady = !self.lost && self.previous == Some(self.timestamp);
+        Some(Expected {
+            timestamp: self.timestamp,
+            head: head(fragments.header),
+            packets_max: limits.fragments_max.saturating_sub(fragments.count),
+            bytes_max: self.unit.room(limits).filter(|_| steady)?,
+        })
+    }
+
+    /// So many packets came that were as expected.
+    pub(crate) const fn went_on(&mut self, packets: u32, bytes: usize) {
+        if let Some(fragments) = &mut self.fragments {
+            fragments.count += packets;
+        }
+        self.unit.went_on(bytes);
     }
 
     /// Packets are missing here.

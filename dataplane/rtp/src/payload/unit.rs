@@ -50,6 +50,16 @@ impl Unit {
         self.over
     }
 
+    /// How many bytes may still be written, if any may.
+    pub(crate) fn room(&self, limits: &Limits) -> Option<usize> {
+        (self.open && !self.over).then(|| limits.frame_bytes_max.saturating_sub(self.bytes))
+    }
+
+    /// So many bytes of it were written by other means than [`write`](Self::write).
+    pub(crate) const fn went_on(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
     /// Begins a unit; one that is open ends first.
     pub(crate) fn start<O: Output>(&mut self, to: &mut Outlet<'_, O>, stamps: Timestamps) {
         self.end(to);

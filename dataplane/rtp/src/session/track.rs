@@ -10,13 +10,14 @@ use memory::{Time, prefetch, prefetch_start};
 use super::SessionConfig;
 use super::early::EarlyReports;
 use super::listing::Listing;
+use super::run::Run;
 use super::stats::{LegStats, Stats, TrackStats};
 use crate::clock::{Line, TrackClock};
 use crate::detect::{Detector, Verdict};
 use crate::format::Format;
 use crate::output::Output;
 use crate::packet::{Header, Packet};
-use crate::payload::{Counters, Depacketizer, Held, Limits, Outlet};
+use crate::payload::{Counters, Depacketizer, Expected, Held, Limits, Outlet};
 use crate::redundancy::fec::Fec;
 use crate::reorder::{Inserted, Ready, Reorder, Window};
 use crate::rtcp::SenderInfo;
@@ -81,7 +82,7 @@ const ARRIVALS: usize = 1_024;
 pub(super) struct Track {
     pub(super) ssrc: Option<u32>,
     /// That of `format`.
-    payload_type: Option<u8>,
+    pub(super) payload_type: Option<u8>,
     /// The format was looked for in vain.
     undetected: bool,
     /// Its packets come on two legs.
@@ -344,6 +345,46 @@ impl Track {
         self.put(nearest, packet, leg, cx);
     }
 
+    /// What comes if the track's next packet, from `peer` on `leg`, only goes on with what is open, and
+    /// its sequence number.
+    pub(super) fn expects(
+        &self,
+        leg: usize,
+        peer: SocketAddr,
+        limits: &Limits,
+    ) -> Option<(Expected, u16)> {
+        let expected = self.depacketizer.as_ref()?.expects(limits)?;
+        let next = self.reorder.next_in_order()?;
+        let path = self.legs.get(leg).filter(|path| path.address == Some(peer))?;
+        let source = path.source.filter(Source::is_proven)?;
+        let in_step = self.highest + 1 == next && low(source.highest() + 1) == low(next);
+        // What else looks at packets one by one.
+        let alone = !self.redundant && self.fec.is_none() && self.goodbye_at.is_none();
+        let repeated = self.repeats
+            && self.setup.rtx.is_some_and(|rtx| Some(rtx.payload_type) == self.payload_type);
+        (in_step && alone && !repeated).then_some((expected, low(next)))
+    }
+
+    /// The packets of a run came in order and went on with what was open.
+    pub(super) fn went_on(&mut self, run: &Run) {
+        let (packets, bytes) = (run.packets(), run.body_bytes());
+        if let Some(path) = self.legs.get_mut(run.leg()) {
+            path.stats.packets_received += u64::from(packets);
+            path.stats.packets_first += u64::from(packets);
+            path.heard_at = run.now();
+            if let Some(source) = &mut path.source {
+                source.went_on(packets, run.jitter());
+            }
+        }
+        self.highest += u64::from(packets);
+        self.reorder.went_on(packets);
+        self.nacks.passed(self.reorder.base());
+        self.counters.bytes_delivered += bytes;
+        if let Some(depacketizer) = &mut self.depacketizer {
+            depacketizer.went_on(packets, usize::try_from(bytes).unwrap_or(usize::MAX));
+        }
+    }
+
     /// A packet of another source: it proves itself with a second one in a row. Whether it has.
     pub(super) fn consider<O: Output>(
         &mut self,
@@ -468,7 +509,7 @@ impl Track {
 
     pub(super) fn stats(&self, clock: &TrackClock) -> TrackStats {
         let source = self.legs.iter().find_map(|leg| leg.source);
-        let jitter = u64::from(source.map_or(0, |source| source.jitter()));
+        let jitter = u64::from(source.map_or(0, |source| source.jitter().ticks()));
         let mut legs = self.legs.map(|leg| leg.stats);
         for (stats, leg) in legs.iter_mut().zip(&self.legs) {
             stats.packets_lost = leg.source.map_or(0, |source| source.lost());
@@ -741,6 +782,11 @@ fn outlet<'a, O>(
 
 /// The number nearest to `highest` whose low 16 bits are `sequence`.
 fn near(highest: u64, sequence: u16) -> u64 {
-    let low = u16::try_from(highest & 0xffff).unwrap_or(0);
-    highest.saturating_add_signed(i64::from(sequence.wrapping_sub(low).cast_signed()))
+    let distance = sequence.wrapping_sub(low(highest)).cast_signed();
+    highest.saturating_add_signed(i64::from(distance))
+}
+
+/// The sequence number of an extended one.
+fn low(number: u64) -> u16 {
+    u16::try_from(number & 0xffff).unwrap_or(0)
 }

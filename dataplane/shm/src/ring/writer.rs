@@ -112,6 +112,9 @@ impl GopWriter {
     /// What appending and a look at the clock need lies within so many of the first bytes.
     pub const STATE_BYTES: usize = offset_of!(Self, ring);
 
+    /// What appending alone needs within so many.
+    pub const APPEND_BYTES: usize = offset_of!(Self, lanes) + (LANE_VIDEO + 1) * size_of::<Lane>();
+
     fn new(spec: &RingSpec, parts: Parts) -> Self {
         let descriptors_max = parts.descriptors.len() / Descriptor::WORDS;
         Self {
@@ -431,6 +434,11 @@ impl GopWriter {
     #[inline]
     pub const fn open_len(&self) -> usize {
         self.lanes[LANE_VIDEO].open_len()
+    }
+
+    /// Length that the open frame can have before something must be evicted.
+    pub const fn room(&self) -> usize {
+        self.lanes[LANE_VIDEO].room()
     }
 
     /// When the next pending frame is due.

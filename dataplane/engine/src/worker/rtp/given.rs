@@ -25,6 +25,17 @@ impl<N: Network> Worker<N> {
         datagram: Datagram,
         now: Time,
     ) {
+        if let Purpose::Rtp { track, leg } = purpose
+            && self.goes_on(
+                place,
+                (Some(track.into()), leg.into()),
+                from.1,
+                (arrival, datagram.payload()),
+                now,
+            )
+        {
+            return;
+        }
         let Some(session) = self.rtp_session(place).filter(|session| session.is_open()) else {
             // Its last one is over, and the next is on its way.
             return self.count(WorkerCounter::DroppedUnknownSession);

@@ -181,11 +181,34 @@ impl<N: Network> Worker<N> {
     }
 
     fn give_to_rtp(&mut self, place: u16, peer: SocketAddr, packet: Packet, now: Time) {
+        if self.goes_on(place, (None, 0), peer, (packet.arrival, packet.bytes()), now) {
+            return;
+        }
         self.count(WorkerCounter::DatagramsToSessions);
         self.guarded_rtp(place, now, |session, wire| {
             session.receive(now, (None, 0), peer, packet, wire)
         });
         self.touch(place);
+    }
+
+    /// Whether a packet only went on with a picture of the session at that place. Then nothing is to be
+    /// settled after it.
+    fn goes_on(
+        &mut self,
+        place: u16,
+        to: (Option<usize>, usize),
+        peer: SocketAddr,
+        (arrival, packet): (Time, &[u8]),
+        now: Time,
+    ) -> bool {
+        let mut went_on = true;
+        self.guarded_rtp(place, now, |session, _| {
+            went_on = session.go_on(now, to, peer, arrival, packet);
+        });
+        if went_on {
+            self.count(WorkerCounter::DatagramsToSessions);
+        }
+        went_on
     }
 
     fn hold(&mut self, room: usize, packet: Packet) {

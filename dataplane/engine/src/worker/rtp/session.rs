@@ -6,12 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use codec::sink::{Sink, Timestamps, TrackConfig};
-use memory::{Time, prefetch_start};
+use memory::{Time, prefetch, prefetch_start};
 use mpegts::Demuxer;
 use rtp::detect::Detector;
 use rtp::packet::Packet;
 use rtp::reorder::Window;
-use rtp::session::{LEGS_MAX, Room, Session, State, TRACKS_MAX};
+use rtp::session::{LEGS_MAX, Room, Run, Session, State, TRACKS_MAX};
 use shm::counters::StreamCounter;
 use shm::{EndReason, NoMediaReason, StreamSlotWriter};
 use uring::SocketIndex;
@@ -25,8 +25,9 @@ use crate::worker::counters::Base;
 use crate::worker::publication::Publication;
 use crate::worker::session::Wire;
 
-/// How often the figures of a session are shown that hears something. There may be thousands of them.
-const FLUSH_EVERY: Duration = Duration::from_millis(100);
+/// How often the figures of a session are shown that hears something. There may be thousands of
+/// sessions, and a showing takes as much as some ten packets.
+const FLUSH_EVERY: Duration = Duration::from_millis(250);
 /// How often those of one are shown that hears nothing.
 const FLUSH_QUIET_EVERY: Duration = Duration::from_secs(1);
 
@@ -43,6 +44,9 @@ pub(crate) struct RtpSizes {
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct RtpSession {
+    /// What the next packet begins with if it only goes on with a picture. The session is told of
+    /// those before anything else is done with it: [`end_run`](Self::end_run).
+    run: Run,
     tenancy: Option<Box<RtpTenancy>>,
     /// Bytes of elementary streams or transport streams handed on.
     media_bytes: u64,
@@ -220,6 +224,7 @@ impl RtpSession {
 
     pub(crate) fn new(sizes: &RtpSizes) -> Self {
         Self {
+            run: Run::default(),
             session: Session::new(&sizes.room),
             publication: Publication::new(sizes.program, sizes.media),
             tenancy: None,
@@ -236,14 +241,31 @@ impl RtpSession {
         }
     }
 
-    /// Asks for the memory of the session itself that a packet will need.
+    /// Asks for the memory that a packet needs which only goes on with a picture.
     pub(crate) fn prefetch(&self) {
+        prefetch(&self.run);
+        self.publication.stream.prefetch_to_go_on();
+    }
+
+    /// The same for what lies behind, once that is near, and for what any other packet needs. Whether
+    /// the packet is such another.
+    pub(crate) fn prefetch_for(
+        &self,
+        to: (Option<usize>, usize),
+        peer: SocketAddr,
+        packet: &[u8],
+    ) -> bool {
+        if self.run.body(to, peer, packet).is_some() {
+            self.publication.stream.prefetch_slice();
+            return false;
+        }
         prefetch_start(self, offset_of!(Self, raw) + 1);
         self.session.prefetch();
         self.publication.prefetch();
+        true
     }
 
-    /// The same for what lies behind, once that is near.
+    /// What lies behind for any other packet, once that is near.
     pub(crate) fn prefetch_behind(&self) {
         self.session.prefetch_track();
         self.publication.stream.prefetch_video();
@@ -272,6 +294,7 @@ impl RtpSession {
             Admission::Sender { sender, .. } => Some(sender.peer),
             Admission::Given { .. } => None,
         };
+        self.run = Run::default();
         self.rtcp_sockets = *rtcp_sockets;
         (self.media_bytes, self.is_ts, self.unshown) = (0, false, true);
         self.heard_at = Time::ZERO;
@@ -301,13 +324,56 @@ impl RtpSession {
         packet: Packet,
         wire: &mut Wire<'_, N>,
     ) {
+        self.end_run();
         let arrival = packet.arrival;
         let (session, mut path) = self.path(wire);
         let ours = session.handle_packet(now, track, leg, peer, packet, &mut path);
         self.heard(ours, arrival);
+        self.begin_run((track, leg), peer);
         if self.shown.is_none() {
             self.show_source(self.session.source());
         }
+    }
+
+    /// A datagram that may only go on with a picture: whether it did. If not, nothing happened, and it
+    /// is to be received.
+    pub(crate) fn go_on(
+        &mut self,
+        now: Time,
+        to: (Option<usize>, usize),
+        peer: SocketAddr,
+        arrival: Time,
+        packet: &[u8],
+    ) -> bool {
+        let Some(body) = self.run.body(to, peer, packet) else { return false };
+        let due = self.run.due_of(arrival, now);
+        let went_on = self.publication.stream.go_on(body, arrival, due);
+        if went_on {
+            self.run.took(packet.len(), arrival, now);
+            #[cfg(feature = "fault-injection")]
+            crate::worker::fault::strike(body);
+        }
+        went_on
+    }
+
+    /// What a packet of `peer` would begin with that only goes on with a picture.
+    fn begin_run(&mut self, to: (Option<usize>, usize), peer: SocketAddr) {
+        let Some(run) = self.session.begin_run(to, peer) else { return };
+        if let Some(room) = self.publication.stream.room_to_go_on(run.track()) {
+            self.run = run.within(room);
+        }
+    }
+
+    /// Makes up for what the packets of the run did not change yet.
+    fn end_run(&mut self) {
+        let run = std::mem::take(&mut self.run);
+        if run.is_empty() {
+            return;
+        }
+        self.session.end_run(&run);
+        self.publication.stream.went_on(run.track(), run.body_bytes());
+        self.media_bytes += run.body_bytes();
+        self.heard(true, run.arrival());
     }
 
     /// A datagram of a transport stream without RTP.
@@ -341,6 +407,7 @@ impl RtpSession {
         datagram: &[u8],
         wire: &mut Wire<'_, N>,
     ) {
+        self.end_run();
         let slab = wire.slab;
         let (session, mut path) = self.path(wire);
         let ours = session.handle_fec(now, peer, datagram, slab, &mut path);
@@ -406,6 +473,7 @@ impl RtpSession {
         datagram: &[u8],
         wire: &mut Wire<'_, N>,
     ) {
+        self.end_run();
         let (session, mut path) = self.path(wire);
         let ours = session.handle_rtcp(now, track, leg, peer, datagram, &mut path);
         let legs = self.rtcp_sockets.get_mut(track.unwrap_or(0));
@@ -425,7 +493,12 @@ impl RtpSession {
 
     /// The session's timer.
     pub(crate) fn timeout<N: Network>(&mut self, now: Time, wire: &mut Wire<'_, N>) {
-        if self.tenancy.is_some() && !self.raw.is_used && self.session.next_timeout() <= now {
+        if self.tenancy.is_none() || self.raw.is_used || self.session.next_timeout() > now {
+            return;
+        }
+        self.end_run();
+        // What the run brought may have put it off.
+        if self.session.next_timeout() <= now {
             self.unshown = true;
             let (session, mut path) = self.path(wire);
             session.handle_timeout(now, &mut path);
@@ -437,11 +510,17 @@ impl RtpSession {
         let Some(tenancy) = &mut self.tenancy else { return };
         self.publication.publish(&mut tenancy.berth, now, wire.latency);
         if now >= self.flush_at() {
+            let run = self.run;
+            self.end_run();
             if !self.raw.is_used {
                 self.show_source(self.session.source());
             }
             self.publication.watch_rate(now, self.media_bytes);
             self.flush(now);
+            // It goes on where it was.
+            if let Some((to, peer)) = run.origin() {
+                self.begin_run(to, peer);
+            }
         }
     }
 
@@ -463,6 +542,7 @@ impl RtpSession {
     }
 
     fn agree(&mut self, terms: &RtpTerms, now: Time) {
+        self.end_run();
         self.publication.set_bandwidth(terms.max_bandwidth_bps, terms.over_bandwidth, now);
         self.session.set_terms(&terms.session, now);
         (self.raw.timeout, self.raw.relatch_after) =
@@ -516,6 +596,7 @@ impl RtpSession {
         if self.tenancy.is_none() {
             return;
         }
+        self.end_run();
         let goodbye = State::Ended(rtp::session::EndReason::Goodbye);
         let cut_off = self.session.state(now) != goodbye;
         let (session, mut path) = self.path(wire);
@@ -534,6 +615,7 @@ impl RtpSession {
     /// Ends the session after a fault in its own code: what is open is thrown away, what was held
     /// goes back to the slab.
     pub(crate) fn abort(&mut self, now: Time) {
+        self.end_run();
         self.session.close(now, &mut Discard);
         if self.tenancy.is_some() {
             self.publication.stream.abort();
@@ -550,6 +632,7 @@ impl RtpSession {
     }
 
     fn flush(&mut self, now: Time) {
+        self.end_run();
         let no_media = self.why_no_media(now);
         let Some(tenancy) = &mut self.tenancy else { return };
         let (base, stats) = (self.publication.base(), self.session.stats());
