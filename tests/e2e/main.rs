@@ -7,6 +7,7 @@ mod drops;
 mod frames;
 mod loss;
 mod memory;
+mod openapi;
 mod operation;
 mod options;
 mod placement;

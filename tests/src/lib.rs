@@ -12,6 +12,7 @@ pub mod conservation;
 pub mod footprint;
 pub mod generate;
 pub mod hook;
+pub mod openapi;
 pub mod oracle;
 pub mod paths;
 pub mod peers;

@@ -34,6 +34,8 @@ pub struct Options {
     pub srt: String,
     /// Further lines of YAML under `ingestion`, indented by two spaces.
     pub ingestion: String,
+    /// Further keys of `server`, each behind a comma.
+    pub server: String,
     /// Environment of the dataplane.
     pub environment: Vec<(String, String)>,
 }
@@ -46,6 +48,7 @@ impl Default for Options {
             // Clips of a few Mbit/s: rings are small and quickly made.
             srt: "    max_bandwidth: 10000000\n".into(),
             ingestion: "  frame: {max_frame_size: 1048576}\n".into(),
+            server: String::new(),
             environment: Vec::new(),
         }
     }
@@ -357,10 +360,11 @@ impl Tap {
 fn config(options: &Options, directory: &Path, srt_port: u16, http_port: u16) -> String {
     format!(
         "dataplane:\n  workers: {}\n  socket: {}\nlogging: {{level: info, format: text}}\n\
-         server: {{listen_addr: 127.0.0.1, http_port: {http_port}}}\n\
+         server: {{listen_addr: 127.0.0.1, http_port: {http_port}{}}}\n\
          ingestion:\n{}  srt:\n    listen_addr: '{}'\n    port: {srt_port}\n{}",
         options.workers,
         directory.join("dataplane.sock").display(),
+        options.server,
         options.ingestion,
         options.listen,
         options.srt,

@@ -146,17 +146,78 @@ async fn wrong_method(method: Method, uri: Uri) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use axum::body::Body;
-    use axum::http::Request;
+    use axum::http::{Request, header};
+    use serde_json::Value;
     use tower::ServiceExt;
 
     use super::*;
 
+    type Routes = BTreeMap<String, BTreeSet<String>>;
+
+    fn source() -> Arc<Source> {
+        Arc::new(Source::start(std::path::Path::new("/nonexistent/d.sock")).unwrap())
+    }
+
+    /// Paths and methods of a router: it shows the ones, and says the others in its Allow header.
+    async fn served(router: &Router) -> Routes {
+        let shown = format!("{router:?}");
+        let (shown, _fallbacks) = shown.split_once("fallback_router").unwrap();
+        let (_, paths) = shown.split_once("paths: {").unwrap();
+        let mut routes = Routes::new();
+        for path in paths.split('"').skip(1).step_by(2) {
+            let asked = path.replace("{id}", "x");
+            let request = Request::builder().method(Method::TRACE).uri(asked);
+            let request = request.body(Body::empty()).unwrap();
+            let answer = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+            let allowed = answer.headers()[header::ALLOW].to_str().unwrap();
+            // axum answers HEAD wherever there is a GET.
+            let methods = allowed.split(',').filter(|method| *method != "HEAD");
+            routes.insert(path.to_owned(), methods.map(str::to_lowercase).collect());
+        }
+        routes
+    }
+
+    /// Every `$ref` below a value.
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(fields) => {
+                found.extend(fields.get("$ref").and_then(Value::as_str));
+                fields.values().for_each(|value| references(value, found));
+            }
+            Value::Array(values) => values.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn every_route_and_method_stands_in_the_document_and_nothing_else() {
+        let config = Config::parse("server: {debug_endpoints: true}", []).unwrap();
+        let routers = routers(&config, source(), Arc::default(), None);
+        let document: Value = serde_json::from_str(include_str!("../openapi.json")).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let methods = |item: &Value| item.as_object().unwrap().keys().cloned().collect();
+        let documented: Routes =
+            paths.iter().map(|(path, item)| (path.clone(), methods(item))).collect();
+        assert_eq!(documented, served(&routers.api).await);
+        for (path, methods) in served(&routers.metrics).await {
+            assert_eq!(documented[&path], methods, "{path} at a port of its own");
+        }
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        for reference in found {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+        }
+    }
+
     #[tokio::test]
     async fn a_panic_costs_its_own_request_only() {
         let config = Config::parse("", []).unwrap();
-        let source = Source::start(std::path::Path::new("/nonexistent/d.sock")).unwrap();
-        let source = Arc::new(source);
+        let source = source();
         let state = Arc::new(State {
             config,
             metrics: Metrics::new(Arc::clone(&source), Arc::default(), None),
@@ -175,7 +236,7 @@ mod tests {
         let answer = ask("/fault").await.unwrap();
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = axum::body::to_bytes(answer.into_body(), 1 << 16).await.unwrap();
-        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["code"], "internal");
         assert!(!body.to_string().contains("a fault of ours"), "causes stay in the log");
         assert_eq!(ask("/live").await.unwrap().status(), StatusCode::OK);

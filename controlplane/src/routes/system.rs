@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::http::header;
+use axum::http::{Uri, header};
 use axum::response::IntoResponse;
 
 use super::Shared;
+use super::request::query;
 use crate::dto::SystemStats;
 use crate::error::ApiError;
 
 /// `GET /stats`
 pub(super) async fn stats(
     axum::extract::State(state): Shared,
+    uri: Uri,
 ) -> Result<Json<SystemStats>, ApiError> {
+    query(&uri, &[])?;
     let snapshot = state.snapshot()?;
     let (source, reading) = (Arc::clone(&state.source), Arc::clone(&snapshot));
     let memory = tokio::task::spawn_blocking(move || source.memory_bytes(&reading))
@@ -24,7 +27,8 @@ pub(super) async fn stats(
 }
 
 /// `GET /openapi.json`
-pub(super) async fn openapi() -> impl IntoResponse {
+pub(super) async fn openapi(uri: Uri) -> Result<impl IntoResponse, ApiError> {
+    query(&uri, &[])?;
     let document = include_str!("../openapi.json");
-    ([(header::CONTENT_TYPE, "application/json")], document)
+    Ok(([(header::CONTENT_TYPE, "application/json")], document))
 }

@@ -3,7 +3,6 @@
 mod command_line;
 mod http;
 mod metrics;
-mod openapi;
 mod process;
 mod rest;
 mod rtp_sessions;
