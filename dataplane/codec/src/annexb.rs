@@ -73,16 +73,15 @@ impl Scanner {
         self.position += piece.len() as u64;
     }
 
-    /// Whether a piece surely has no part of a start code, behind one that had none either.
-    #[inline]
-    pub fn passes(&self, piece: &[u8]) -> bool {
-        self.zeros == 0 && piece.last().is_some_and(|last| *last != 0) && !holds_zeros(piece)
+    /// Whether no start code can have begun in the bytes just before.
+    pub const fn is_calm(&self) -> bool {
+        self.zeros == 0
     }
 
-    /// A piece of that length that [`passes`](Self::passes).
-    #[inline]
-    pub const fn pass(&mut self, len: usize) {
-        self.position += len as u64;
+    /// So many bytes that have no part of a start code: the last is not zero, and nowhere are
+    /// [two zeros](holds_zero_pair), behind bytes that [are calm](Self::is_calm).
+    pub const fn pass(&mut self, len: u64) {
+        self.position += len;
     }
 
     /// Start codes that begin in an earlier piece: their last byte is one of the first two here.
@@ -199,10 +198,10 @@ fn any_code(bytes: &[u8]) -> bool {
         != 0
 }
 
-/// `bytes` hold `00 00`: without them no start code lies there, and coded video has few. Written as
-/// [`any_code`], with a minimum: a vector of windows takes four instructions.
+/// Whether `bytes` hold `00 00`: without them no start code lies there, and coded video has few.
+/// Written as the search for codes, with a minimum: a vector of windows takes four instructions.
 #[inline]
-fn holds_zeros(bytes: &[u8]) -> bool {
+pub fn holds_zero_pair(bytes: &[u8]) -> bool {
     let second = bytes.get(1..).unwrap_or_default();
     bytes.iter().zip(second).fold(u8::MAX, |least, (a, b)| least.min(a | b)) == 0
 }

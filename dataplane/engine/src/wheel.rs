@@ -99,8 +99,7 @@ impl Wheel {
     }
 
     /// The deadline of a key, `Time::NEVER` when it has none.
-    #[cfg(test)]
-    fn deadline(&self, key: u32) -> Time {
+    pub(crate) fn deadline(&self, key: u32) -> Time {
         let entry = &self.entries[key as usize];
         if entry.list == UNSET { Time::NEVER } else { entry.deadline }
     }

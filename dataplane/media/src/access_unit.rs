@@ -361,24 +361,16 @@ impl AccessUnits {
         nals.read(piece, base, scanner.position(), output);
     }
 
-    /// Whether further bytes of the open NAL unit would tell nothing: it is a slice whose header is
-    /// known.
+    /// Whether further bytes tell nothing unless a start code is among them: a slice is open whose
+    /// header is known.
     pub(crate) fn is_inside_slice(&self) -> bool {
         let is_slice = |nal: &Nal| nal.done && matches!(nal.kind, Some(Kind::Slice { .. }));
-        self.is_open()
-            && self.nals.unit_nonzero.is_some()
-            && self.nals.nal.as_ref().is_some_and(is_slice)
+        let in_slice = self.nals.nal.as_ref().is_some_and(is_slice);
+        in_slice && self.is_open() && self.nals.unit_nonzero.is_some() && self.scanner.is_calm()
     }
 
-    /// Whether the next bytes, [inside a slice](Self::is_inside_slice), are no more than that.
-    #[inline]
-    pub(crate) fn passes(&self, piece: &[u8]) -> bool {
-        self.scanner.passes(piece)
-    }
-
-    /// So many bytes that [pass](Self::passes).
-    #[inline]
-    pub(crate) const fn pass(&mut self, len: usize) {
+    /// So many bytes came [inside a slice](Self::is_inside_slice), and none of a start code.
+    pub(crate) const fn pass(&mut self, len: u64) {
         self.scanner.pass(len);
     }
 

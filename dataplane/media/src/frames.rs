@@ -14,6 +14,7 @@ use crate::data::{DataFrame, DataOutput};
 use crate::decoding_times::{DecodingTimes, Picture};
 use crate::frame_rate::{FrameRate, settled};
 use crate::limiter::Limiter;
+use crate::run::Run;
 use crate::timeline::{FIELD_TICKS_UNKNOWN, Stamps, Timeline};
 use crate::{Limits, STREAM_TICKS_A_SECOND};
 
@@ -56,16 +57,29 @@ struct OpenVideo {
     oversize: bool,
     /// Its first bytes went with a frame that was too large.
     cut: bool,
-    /// The datagram whose bytes begin at `current_from`, and the one before.
+    input: OpenInput,
+}
+
+/// The datagram whose bytes begin at `current_from`, and the one before.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OpenInput {
     current: Input,
     current_from: u64,
     previous: Input,
 }
 
-impl OpenVideo {
+impl OpenInput {
+    fn of(input: Input) -> Self {
+        Self { current: input, current_from: 0, previous: input }
+    }
+
+    const fn current(&self) -> Input {
+        self.current
+    }
+
     /// The bytes from `position` on came so.
     #[inline]
-    fn datagram(&mut self, input: Input, position: u64) {
+    pub(crate) fn datagram(&mut self, input: Input, position: u64) {
         if self.current != input {
             self.previous = self.current;
             self.current = input;
@@ -126,9 +140,6 @@ impl Frames {
     /// What changes with each piece lies within so many of the first bytes.
     pub(crate) const STATE_BYTES: usize = offset_of!(Self, ring) + GopWriter::STATE_BYTES;
 
-    /// What bytes need that only go on within so many.
-    pub(crate) const GO_ON_BYTES: usize = offset_of!(Self, ring) + GopWriter::APPEND_BYTES;
-
     pub(crate) fn open(&mut self, mut ring: GopWriter) {
         ring.discard_open();
         ring.set_limits(self.limits.of_ring());
@@ -164,7 +175,7 @@ impl Frames {
             ring.discard_open();
         }
         self.video_track = track;
-        self.open = OpenVideo { current: self.input, previous: self.input, ..OpenVideo::default() };
+        self.open = OpenVideo { input: OpenInput::of(self.input), ..OpenVideo::default() };
         self.timeline = Timeline::default();
         self.decoding = (carriage == Carriage::AccessUnits).then(DecodingTimes::default);
         self.last_pts = None;
@@ -188,7 +199,7 @@ impl Frames {
     ) {
         let Some(ring) = &mut self.ring else { return };
         let open = &mut self.open;
-        open.datagram(self.input, position);
+        open.input.datagram(self.input, position);
         let limit = usize::try_from(self.limits.frame_bytes_max).unwrap_or(usize::MAX);
         open.oversize |= in_unit && ring.open_len().saturating_add(bytes.len()) > limit;
         if open.oversize || !in_unit {
@@ -210,21 +221,24 @@ impl Frames {
         }
     }
 
-    /// How many bytes the open frame can have more without anything being given up for it.
-    pub(crate) fn room_to_go_on(&self) -> Option<usize> {
-        let ring = self.ring.as_ref().filter(|_| !self.waits && !self.open.oversize)?;
+    /// A run begins with what is known of the open frame; false when there is none that could go on.
+    pub(crate) fn begin_run(&self, run: &mut Run) -> bool {
+        let ring = self.ring.as_ref().filter(|_| !self.waits && !self.open.oversize);
+        let Some(ring) = ring else { return false };
         let limit = usize::try_from(self.limits.frame_bytes_max).unwrap_or(usize::MAX);
-        let all = limit.min(ring.room());
-        Some(all.saturating_sub(ring.open_len()))
+        run.left = limit.saturating_sub(ring.open_len());
+        run.input = self.open.input;
+        ring.lend_open(&mut run.frame);
+        true
     }
 
-    /// Appends bytes of the open frame that begin at `position`, within the
-    /// [room](Self::room_to_go_on). False when there was none after all.
-    #[inline]
-    pub(crate) fn go_on(&mut self, bytes: &[u8], position: u64, input: Input) -> bool {
-        self.input = input;
-        self.open.datagram(input, position);
-        self.ring.as_mut().is_some_and(|ring| ring.append(bytes).is_ok())
+    /// The run is over.
+    pub(crate) fn end_run(&mut self, run: &Run) {
+        if let (Some(ring), Some(frame)) = (&mut self.ring, &run.frame) {
+            ring.take_back(frame);
+            self.open.input = run.input;
+            self.input = run.input.current();
+        }
     }
 
     /// Puts a few bytes in front of the video byte at `position`: a length that is known only now.
@@ -395,11 +409,8 @@ impl Frames {
     /// When the last byte before `end` came.
     const fn video_input(&self, end: u64) -> Input {
         // A byte of the next start code may count to this frame: it does not make it later.
-        if end.saturating_sub(1) <= self.open.current_from {
-            self.open.previous
-        } else {
-            self.open.current
-        }
+        let OpenInput { current, current_from, previous } = self.open.input;
+        if end.saturating_sub(1) <= current_from { previous } else { current }
     }
 
     /// The open group ends with a frame at `pts`, which begins the next.

@@ -100,6 +100,7 @@ mod limiter;
 mod limits;
 mod mpeg_video;
 mod ratio;
+mod run;
 mod stream;
 mod timeline;
 mod track;
@@ -108,6 +109,7 @@ mod video;
 
 pub use counters::Counters;
 pub use limits::{DamagedFrames, Limits};
+pub use run::Run;
 pub use stream::Stream;
 pub use track::{Framing, TrackState};
 

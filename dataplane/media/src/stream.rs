@@ -11,6 +11,7 @@ use crate::access_unit::Coding;
 use crate::audio::{AudioFrames, Way};
 use crate::data::{self, DataUnits};
 use crate::frames::{Frames, Input, SideTrack};
+use crate::run::Run;
 use crate::track::{Framing, TrackState};
 use crate::video::{Splitter, Video};
 use crate::{Counters, Limits};
@@ -94,40 +95,23 @@ impl Stream {
         self.frames.input = Input { arrival, due };
     }
 
-    /// How many bytes may [go on](Self::go_on) with the open unit of a track: `None` where it is not
-    /// inside a slice of H.264 or HEVC.
-    pub fn room_to_go_on(&self, track: usize) -> Option<usize> {
-        let is_video = self.video_track == Some(track) && track < self.tracks_len;
-        is_video.then(|| self.video.room_to_go_on(&self.frames))?
+    /// A run begins, if a slice of H.264 or HEVC is open in a track of which packets come: from now on
+    /// its bytes may be pushed to the run, until it ends. Nothing else is done with the stream before
+    /// that but publishing and what takes frames out of the ring.
+    pub fn begin_run(&self, track: usize, run: &mut Run) -> bool {
+        let video = self.video_track.filter(|video| *video == track && track < self.tracks_len);
+        let Some(position) = video.and_then(|_| self.video.inside_slice()) else { return false };
+        run.position = position;
+        self.frames.begin_run(run)
     }
 
-    /// As [`input`](Self::input) and [`unit_data`](Sink::unit_data) of the video track, where the bytes
-    /// are inside a slice as the ones before: for many packets in a row, with little work and few lines
-    /// of the cache for each. Since [`room_to_go_on`](Self::room_to_go_on) was asked nothing else came
-    /// of the stream, and not more bytes in all than it said. False when they have to be pushed: nothing
-    /// happened.
-    #[inline]
-    pub fn go_on(&mut self, bytes: &[u8], arrival: Time, due: Time) -> bool {
-        self.video.go_on(bytes, Input { arrival, due }, &mut self.frames)
-    }
-
-    /// So many bytes of a track went on.
-    pub fn went_on(&mut self, track: usize, bytes: u64) {
+    /// The run is over: the stream is told what its bytes were to it.
+    pub fn end_run(&mut self, track: usize, run: &Run) {
+        let bytes = run.position.saturating_sub(self.video.position());
+        self.video.pass(bytes);
+        self.frames.end_run(run);
         if let Some(state) = self.tracks.get_mut(track) {
             state.bytes += bytes;
-        }
-    }
-
-    /// Asks for the memory that [`go_on`](Self::go_on) needs of the stream itself.
-    pub fn prefetch_to_go_on(&self) {
-        prefetch_start(self, offset_of!(Self, frames) + Frames::GO_ON_BYTES);
-    }
-
-    /// The same for what lies behind.
-    pub fn prefetch_slice(&self) {
-        self.video.prefetch_to_go_on();
-        if let Some(ring) = self.frames.ring() {
-            ring.prefetch();
         }
     }
 

@@ -12,7 +12,7 @@ use memory::prefetch_start;
 
 use crate::access_unit::{AccessUnits, Coding};
 use crate::av1::TemporalUnits;
-use crate::frames::{Frames, Input};
+use crate::frames::Frames;
 use crate::jpeg_xs::Pictures;
 use crate::mpeg_video::MpegVideo;
 
@@ -72,16 +72,10 @@ impl Video {
         }
     }
 
-    /// Asks for the memory that bytes need which only go on.
-    pub(crate) fn prefetch_to_go_on(&self) {
-        prefetch_start(self, offset_of!(Self, annexb));
-    }
-
-    /// Asks for the memory that the next bytes will need.
+    /// Asks for the memory that the next bytes will need, if they are Annex B: to look whether they
+    /// are would be to wait for some of it.
     pub(crate) fn prefetch(&self) {
-        if let Splitter::AnnexB(_) = self.splitter {
-            prefetch_start(self, offset_of!(Self, annexb) + AccessUnits::STATE_BYTES);
-        }
+        prefetch_start(self, offset_of!(Self, annexb) + AccessUnits::STATE_BYTES);
     }
 
     pub(crate) fn unit_start(&mut self, stamps: Timestamps, frames: &mut Frames) {
@@ -120,24 +114,20 @@ impl Video {
         }
     }
 
-    /// How many bytes of a NAL unit may [go on](Self::go_on) with the open one.
-    pub(crate) fn room_to_go_on(&self, frames: &Frames) -> Option<usize> {
-        match self.splitter {
-            Splitter::AnnexB(_) if self.annexb.is_inside_slice() => frames.room_to_go_on(),
-            _ => None,
-        }
+    /// Position of the next byte, if what comes is most likely the midst of a slice.
+    pub(crate) fn inside_slice(&self) -> Option<u64> {
+        let is_annexb = matches!(self.splitter, Splitter::AnnexB(_));
+        (is_annexb && self.annexb.is_inside_slice()).then(|| self.annexb.position())
     }
 
-    /// The next bytes of the open NAL unit, as many as there is room. False when they have to be
-    /// [pushed](Self::push): nothing happened.
-    #[inline]
-    pub(crate) fn go_on(&mut self, bytes: &[u8], input: Input, frames: &mut Frames) -> bool {
-        let units = &mut self.annexb;
-        let goes_on = units.passes(bytes) && frames.go_on(bytes, units.position(), input);
-        if goes_on {
-            units.pass(bytes.len());
-        }
-        goes_on
+    /// Position of the next byte of Annex B.
+    pub(crate) const fn position(&self) -> u64 {
+        self.annexb.position()
+    }
+
+    /// So many bytes of the midst of a slice came.
+    pub(crate) const fn pass(&mut self, len: u64) {
+        self.annexb.pass(len);
     }
 
     pub(crate) fn unit_end(&mut self, frames: &mut Frames) {

@@ -81,13 +81,16 @@ pub struct Reorder {
     held: u32,
     /// Nothing leaves: its payload format is not known yet.
     stopped: bool,
+    /// The word of the history that `base` lies in, as far as `base`; the others are far away.
+    recent: u64,
     places: Box<[Option<Packet>]>,
     /// When the hole at `base` was found.
     hole_since: Option<Time>,
     window: Window,
     /// A bit a place: held.
     held_bits: Box<[u64]>,
-    /// A bit a number before `base`: delivered.
+    /// A bit a number before `base`: delivered. The word of `recent` is still that of 4,096 numbers
+    /// before.
     history: Box<[u64]>,
 }
 
@@ -105,6 +108,7 @@ impl Reorder {
             held: 0,
             hole_since: None,
             stopped: false,
+            recent: 0,
         }
     }
 
@@ -120,7 +124,7 @@ impl Reorder {
             *place = None;
         }
         self.held_bits.fill(0);
-        self.history.fill(0);
+        self.forget(0);
         self.window = window;
         self.base = base;
         self.end = base;
@@ -153,10 +157,13 @@ impl Reorder {
     /// So many packets passed straight through, from `base` on.
     pub fn went_on(&mut self, packets: u32) {
         let packets = u64::from(packets);
-        let remembered = packets.min(HISTORY);
-        self.base += packets - remembered;
-        for _ in 0..remembered {
-            self.advance(true);
+        if packets < HISTORY {
+            for _ in 0..packets {
+                self.advance(true);
+            }
+        } else {
+            self.base += packets;
+            self.forget(u64::MAX);
         }
         self.end = self.end.max(self.base);
     }
@@ -325,20 +332,27 @@ impl Reorder {
     }
 
     fn advance(&mut self, delivered: bool) {
-        let bit = self.base % HISTORY;
-        if let Some(word) = word_mut(&mut self.history, bit) {
-            let mask = 1 << (bit % WORD);
-            *word = if delivered { *word | mask } else { *word & !mask };
-        }
+        self.recent |= u64::from(delivered) << (self.base % WORD);
         self.base += 1;
+        if self.base.is_multiple_of(WORD) {
+            if let Some(word) = word_mut(&mut self.history, (self.base - 1) % HISTORY) {
+                *word = self.recent;
+            }
+            self.recent = 0;
+        }
+    }
+
+    /// Of all numbers before `base` is remembered what `word` says of 64.
+    fn forget(&mut self, word: u64) {
+        self.history.fill(word);
+        self.recent = word & ((1 << (self.base % WORD)) - 1);
     }
 
     /// Moves past `numbers` missing ones, in time bounded by the history.
     fn skip(&mut self, numbers: u64) {
         if numbers >= HISTORY {
-            self.history.fill(0);
             self.base += numbers;
-            return;
+            return self.forget(0);
         }
         for _ in 0..numbers {
             self.advance(false);
@@ -348,7 +362,9 @@ impl Reorder {
     fn was_delivered(&self, number: u64) -> bool {
         let bit = number % HISTORY;
         let near = self.base - number <= HISTORY;
-        near && word(&self.history, bit) >> (bit % WORD) & 1 == 1
+        let is_recent = number / WORD == self.base / WORD;
+        let word = if is_recent { self.recent } else { word(&self.history, bit) };
+        near && word >> (bit % WORD) & 1 == 1
     }
 
     /// Numbers from `base` to the first held packet; a word of places at a time.
@@ -476,6 +492,29 @@ mod tests {
 
         fn out(&mut self) -> Vec<Result<u16, u64>> {
             std::mem::take(&mut self.out)
+        }
+    }
+
+    #[test]
+    fn the_last_4096_numbers_are_remembered_one_by_one() {
+        let mut reorder = Reorder::new(64, Window::default());
+        reorder.reset(70_001, Window::default());
+        let mut model = vec![false; 5_000];
+        for step in 0..4_000_u32 {
+            let packets = match step % 500 {
+                499 => 5_000 + step % 7,
+                _ => 1 + step * 7 % 97,
+            };
+            let delivered = step % 3 != 0;
+            match delivered {
+                true => reorder.went_on(packets),
+                false => reorder.skip(packets.into()),
+            }
+            model.extend((0..packets).map(|_| delivered));
+            for back in [1, 2, 63, 64, 65, 128, 1_000, 4_031, 4_032, 4_033, 4_095, 4_096, 4_097] {
+                let known = back <= 4_096 && model[model.len() - back];
+                assert_eq!(reorder.was_delivered(reorder.base() - back as u64), known, "{back}");
+            }
         }
     }
 

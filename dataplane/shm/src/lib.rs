@@ -87,8 +87,8 @@ pub use info::{
 };
 pub use layout::{ABI_VERSION, LAYOUT_HASH, PORT_NAME_BYTES, PORTS_MAX};
 pub use ring::{
-    Frame, FrameFlags, FrameMeta, Full, GopLimits, GopReader, GopRing, GopWriter, Next, Published,
-    RingSpec, RingTotals, SeekFrom,
+    Frame, FrameFlags, FrameMeta, Full, GopLimits, GopReader, GopRing, GopWriter, Next, OpenFrame,
+    Published, RingSpec, RingTotals, SeekFrom,
 };
 pub use spreads::{Measured, Spread, StreamSpread};
 pub use text::Text;

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use crate::layout::WORD;
 use crate::primitive::{AtomicU64, Ordering};
+use crate::store::store_lines;
 
 const _: () = assert!(cfg!(target_endian = "little"), "the ABI is little-endian");
 
@@ -101,6 +102,11 @@ impl Words {
         Self { first, len: bytes / WORD, mirrored, memory: Arc::clone(memory) }
     }
 
+    /// Whether they are the same stretch.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.first == other.first && self.len == other.len
+    }
+
     /// How many there are, the mirror not counted.
     pub(crate) const fn len(&self) -> usize {
         self.len
@@ -171,6 +177,16 @@ impl Words {
         for (i, value) in values.iter().enumerate() {
             self.store(start + i, *value);
         }
+    }
+
+    /// As [`store_array`](Self::store_array), past the cache where the words are whole lines: for what the
+    /// writer does not look at again. As with media, only [`settle`](crate::store::settle) orders them.
+    pub(crate) fn store_past<const N: usize>(&self, start: usize, values: &[u64; N]) {
+        let values = values.map(u64::to_le_bytes);
+        let (one, two) = self.run(start, N);
+        let (values_one, values_two) = values.split_at(one.len());
+        store_lines(one, values_one);
+        store_lines(two, values_two);
     }
 
     /// Adds to a word that only this thread writes: a load and a store, no locked instruction.

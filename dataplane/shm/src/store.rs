@@ -8,6 +8,9 @@
 use crate::layout::WORD;
 use crate::primitive::{AtomicU64, Ordering};
 
+/// A line of the cache, in words.
+pub(crate) const LINE_WORDS: usize = 64 / WORD;
+
 /// Stores a value in each word, in order or not, each as a relaxed store does. Panics when there are
 /// not as many of both.
 ///
@@ -19,7 +22,15 @@ pub(crate) fn store_all(words: &[AtomicU64], values: &[[u8; WORD]]) {
     let (first, words) = words.split_at(words_to_line(words));
     let (first_values, values) = values.split_at(first.len());
     store_each(first, first_values);
-    let stored = lines::store(words, values);
+    let stored = lines::store(words, values, lines::PAST_CACHE_LINES);
+    store_each(&words[stored..], &values[stored..]);
+}
+
+/// As [`store_all`] for whole lines that are to go past the cache, however few: what is not in it.
+#[inline]
+pub(crate) fn store_lines(words: &[AtomicU64], values: &[[u8; WORD]]) {
+    assert!(words.len() == values.len(), "a value for each word");
+    let stored = if words_to_line(words) == 0 { lines::store(words, values, 1) } else { 0 };
     store_each(&words[stored..], &values[stored..]);
 }
 
@@ -35,6 +46,12 @@ pub(crate) fn settle() {
 #[inline]
 pub(crate) fn prefetch(words: &[AtomicU64]) {
     lines::prefetch(words);
+}
+
+/// As [`prefetch`] for a place in the program's own memory, which need not hold anything.
+#[inline]
+pub(crate) fn prefetch_at<T>(place: *const T) {
+    lines::prefetch_at(place.cast());
 }
 
 /// How many words lie before the first whole line.
@@ -62,7 +79,7 @@ mod lines {
 
     /// Fewer lines than these are stored as usual: their first and last ones are shared with the pieces
     /// before and behind, and a line that is half in the cache is dear to store past it.
-    const PAST_CACHE_LINES: usize = 8;
+    pub(super) const PAST_CACHE_LINES: usize = 8;
 
     /// The loop over `lines` lines with stores of one kind.
     macro_rules! store_lines {
@@ -93,10 +110,10 @@ mod lines {
         };
     }
 
-    /// Stores as many whole lines as there are, from the start of one; returns how many words that
-    /// was.
+    /// Stores as many whole lines as there are, from the start of one, past the cache if they are not
+    /// fewer than that; returns how many words that was.
     #[inline]
-    pub(super) fn store(words: &[AtomicU64], values: &[[u8; WORD]]) -> usize {
+    pub(super) fn store(words: &[AtomicU64], values: &[[u8; WORD]], past_from: usize) -> usize {
         let lines = words.len().min(values.len()) / WORDS;
         if lines == 0 {
             return 0;
@@ -105,7 +122,7 @@ mod lines {
         // JUSTIFICATION: the compiler neither joins stores of atomics nor has them go past the cache.
         // With a word in each entry of the store buffer those of eight lines fill it; with two words
         // in each, twice as many lines are fetched at once.
-        if lines < PAST_CACHE_LINES {
+        if lines < past_from {
             // SAFETY: both slices have `lines` lines, and nothing else is touched. The words are
             // atomics behind a shared reference, so they may be written; on this processor every
             // aligned half of such a store is written whole, and stores become visible in order. The
@@ -128,12 +145,15 @@ mod lines {
 
     #[inline]
     pub(super) fn prefetch(words: &[AtomicU64]) {
+        prefetch_at(words.as_ptr().cast());
+    }
+
+    #[inline]
+    pub(super) fn prefetch_at(place: *const u8) {
         // JUSTIFICATION: there is no safe way to say it.
         // SAFETY: the instruction reads and writes nothing that a program can see and never faults,
         // whatever the address.
-        unsafe {
-            asm!("prefetchw [{at}]", at = in(reg) words.as_ptr(), options(nostack, preserves_flags));
-        }
+        unsafe { asm!("prefetchw [{at}]", at = in(reg) place, options(nostack, preserves_flags)) };
     }
 }
 
@@ -142,15 +162,18 @@ mod lines {
     use super::{AtomicU64, WORD};
 
     pub(super) const BYTES: usize = WORD;
+    pub(super) const PAST_CACHE_LINES: usize = 0;
 
     /// Stores nothing: the caller stores every word.
-    pub(super) const fn store(_: &[AtomicU64], _: &[[u8; WORD]]) -> usize {
+    pub(super) const fn store(_: &[AtomicU64], _: &[[u8; WORD]], _: usize) -> usize {
         0
     }
 
     pub(super) const fn settle() {}
 
     pub(super) const fn prefetch(_: &[AtomicU64]) {}
+
+    pub(super) const fn prefetch_at(_: *const u8) {}
 }
 
 #[cfg(all(test, not(loom)))]

@@ -40,6 +40,7 @@ use self::attempts::{AttemptKey, Attempts, Known};
 use self::handover::{Handover, Neighbours};
 use self::precedence::Precedence;
 use self::rtp::SharedPort;
+use self::rtp::run::RtpRun;
 use self::rtp::session::RtpSession;
 use self::session::{Session, Wire};
 use crate::clock::{self, ArrivalClock};
@@ -117,9 +118,13 @@ pub(crate) struct Worker<N> {
     parts: Parts<N>,
     /// Datagrams whose sessions are brought near together.
     batch: Vec<Received>,
+    /// Sessions whose timers are handled together, for the same reason.
+    due: Vec<u16>,
     attempts: Attempts,
     /// The shared port of RTP.
     shared: Option<SharedPort>,
+    /// Of the sessions of RTP, by place.
+    runs: Vec<RtpRun>,
     wheel: Wheel,
     /// Sent verdicts that wait for room among the reports; new requests wait behind them.
     #[expect(clippy::vec_box, reason = "they go back in the boxes they came in")]
@@ -148,9 +153,12 @@ impl<N: Network> Worker<N> {
         // While one waits no request is put, so those on their way are all that can follow.
         let spent_max =
             VERDICTS_WAITING + 2 * (reserved(sessions, parts.roles.len()) + REQUESTS_WAITING);
+        let runs = parts.rtp_sessions.iter().map(|_| RtpRun::default()).collect();
         Self {
             parts,
+            runs,
             batch: Vec::with_capacity(batch::DATAGRAMS),
+            due: Vec::with_capacity(batch::TIMERS),
             attempts: Attempts::new(),
             shared,
             wheel,
@@ -478,14 +486,16 @@ impl<N: Network> Worker<N> {
     // ---- timers, publication, counters ----
 
     fn timers(&mut self, now: Time) {
-        while let Some(key) = self.wheel.pop(now) {
-            let place = u16::try_from(key).expect("keys are places");
-            if self.rtp_session(place).is_some() {
-                self.guarded_rtp(place, now, |session, wire| session.timeout(now, wire));
-            } else {
-                self.guarded(place, now, |session, wire| session.timeout(now, wire));
+        while self.gather_due(now) {
+            for at in 0..self.due.len() {
+                let place = self.due[at];
+                if self.rtp_session(place).is_some() {
+                    self.guarded_rtp(place, now, |session, wire| session.timeout(now, wire));
+                } else {
+                    self.guarded(place, now, |session, wire| session.timeout(now, wire));
+                }
+                self.touch(place);
             }
-            self.touch(place);
         }
     }
 

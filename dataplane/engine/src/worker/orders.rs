@@ -107,7 +107,9 @@ impl<N: Network> Worker<N> {
         // The session may have ended by itself while the order was on its way.
         if let Some(session) = self.rtp_session(place.session) {
             if session.is(socket_id) {
-                self.guarded_rtp(place.session, now, |session, _| session.control(control, now));
+                self.guarded_rtp(place.session, now, |session, (run, _)| {
+                    session.control(control, now, run);
+                });
                 self.touch(place.session);
             }
         } else if self.parts.sessions[usize::from(place.session)].is(socket_id) {

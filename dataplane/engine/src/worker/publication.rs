@@ -4,7 +4,7 @@
 use std::mem::offset_of;
 use std::time::Duration;
 
-use memory::{Time, prefetch_start};
+use memory::{Time, prefetch, prefetch_start};
 use mpegts::Demuxer;
 use shm::counters::StreamCounter;
 use shm::{Histogram, NoMediaReason, Published, StreamState, TRACKS_MAX, TrackInfo};
@@ -71,6 +71,11 @@ impl Publication {
     pub(crate) fn prefetch(&self) {
         prefetch_start(self, offset_of!(Self, stream));
         self.stream.prefetch();
+    }
+
+    /// Asks for what the counters are shown on top of.
+    pub(crate) fn prefetch_base(&self) {
+        prefetch(&*self.base);
     }
 
     /// A session begins: its stream has the berth's ring until [`Self::close`].

@@ -13,6 +13,7 @@ use crate::layout::{
 };
 use crate::segment::{Mapping, Words};
 use crate::spreads::{self, Measured, StreamSpread};
+use crate::store::{LINE_WORDS, prefetch};
 use crate::{Error, Histogram, StreamInfo, Text, histogram, seqlock};
 
 /// What a directory has room for.
@@ -313,6 +314,13 @@ impl StreamSlotWriter {
             }
             self.words.store_array(SLOT_RECORD, &words);
         });
+    }
+
+    /// Asks for the memory of all counters, to set them soon.
+    pub fn prefetch(&self) {
+        for line in self.counters.run(0, self.counters.len()).0.chunks(LINE_WORDS) {
+            prefetch(line);
+        }
     }
 
     /// Adds to a counter.

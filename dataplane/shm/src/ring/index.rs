@@ -21,7 +21,7 @@
 
 use crate::primitive::{Ordering, fence};
 use crate::segment::Words;
-use crate::store::settle;
+use crate::store::{prefetch, settle};
 
 /// Words of the cursors.
 pub(crate) const WORDS: usize = 8;
@@ -67,6 +67,11 @@ impl Index {
     }
 
     /// Writer: the frame below `head`, whose descriptor and bytes are stored, becomes visible.
+    /// Asks for the memory that publishing needs.
+    pub(crate) fn prefetch(&self) {
+        prefetch(self.words.run(HEAD, 1).0);
+    }
+
     pub(crate) fn publish(&self, head: u64, is_key: bool) {
         settle();
         self.words.word(HEAD).store(head, Ordering::Release);

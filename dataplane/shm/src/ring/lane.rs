@@ -64,6 +64,21 @@ impl Lane {
         self.room
     }
 
+    pub(crate) const fn words(&self) -> &Words {
+        &self.words
+    }
+
+    /// Where the open frame ends: the index of its word that is not whole, and that word's bytes.
+    pub(crate) const fn open_end(&self) -> (usize, u64) {
+        (self.open_word + self.open_len / WORD, self.carry)
+    }
+
+    /// The open frame has become longer: what stands behind [`open_end`](Self::open_end) was stored by
+    /// other means, but for the bytes of its last word.
+    pub(crate) const fn lengthen(&mut self, open_len: usize, carry: u64) {
+        (self.open_len, self.carry) = (open_len, carry);
+    }
+
     /// Bytes in use, paddings included.
     pub(crate) const fn used(&self) -> u64 {
         self.open_start - self.kept + self.open_len.next_multiple_of(WORD) as u64

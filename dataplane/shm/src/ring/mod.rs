@@ -16,6 +16,7 @@ mod frame;
 pub(crate) mod geometry;
 mod index;
 mod lane;
+mod open;
 mod pending;
 mod reader;
 #[cfg(all(test, not(loom)))]
@@ -23,6 +24,7 @@ mod tests;
 mod writer;
 
 pub use frame::{Frame, FrameFlags, FrameMeta, Full, GopLimits, Published, RingSpec, RingTotals};
+pub use open::OpenFrame;
 pub use reader::{GopReader, Next, SeekFrom};
 pub use writer::{GopRing, GopWriter};
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::FrameMeta;
+use crate::store::prefetch_at;
 
 /// A finished frame that is not yet visible.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +28,11 @@ pub(crate) struct Pending {
 impl Pending {
     pub(crate) fn new(max: usize) -> Self {
         Self { frames: VecDeque::with_capacity(max), max, latest_due_ns: [0; 2] }
+    }
+
+    /// Asks for the memory of the next frame's place, where none waits.
+    pub(crate) fn prefetch(&self) {
+        prefetch_at(self.frames.as_slices().0.as_ptr());
     }
 
     pub(crate) fn is_full(&self) -> bool {

@@ -68,6 +68,63 @@ fn a_frame_appended_in_pieces_of_any_size_comes_out_whole() {
     }
 }
 
+/// Frames of `pieces`, of which every other run of them is appended to the frame that was lent out.
+/// Lanes are not whole lines here, so that lines lie over their end.
+#[test]
+fn a_frame_that_was_lent_and_taken_back_comes_out_as_one_that_never_was() {
+    for lane_bytes in [4096, 4096 + 24] {
+        let (mut writer, mut reader) = ring(lane_bytes, 64, 16);
+        let mut lent = None;
+        for seed in 0..if cfg!(miri) { 6 } else { 200_u8 } {
+            let whole = bytes(seed, 100 + usize::from(seed) * 7);
+            let mut rest = &whole[..];
+            for turn in 0.. {
+                let (run, behind) = rest.split_at(rest.len().min(61 + 83 * (turn % 5)));
+                if turn % 2 == 0 {
+                    writer.append(run).unwrap();
+                } else {
+                    writer.lend_open(&mut lent);
+                    for piece in run.chunks(1 + usize::from(seed) % 190) {
+                        if lent.as_mut().unwrap().append(piece).is_err() {
+                            writer.take_back(lent.as_ref().unwrap());
+                            writer.append(piece).unwrap();
+                            writer.lend_open(&mut lent);
+                        }
+                    }
+                    writer.take_back(lent.as_ref().unwrap());
+                }
+                rest = behind;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            writer.finish(&gop_start(), 0).unwrap();
+            writer.publish_due(FOREVER, 1, |_| ());
+            assert_eq!(frame(&mut reader).1, whole, "frame {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_lent_frame_takes_no_more_than_there_is_room_for() {
+    let (mut writer, mut reader) = ring(512, 64, 16);
+    publish(&mut writer, 1, 100, &gop_start());
+    let mut lent = None;
+    writer.append(&bytes(2, 9)).unwrap();
+    writer.lend_open(&mut lent);
+    let lent = lent.as_mut().unwrap();
+    assert_eq!(lent.left(), 512 - 104 - 9);
+    assert_eq!(lent.append(&bytes(3, 400)), Err(Full::Lane));
+    assert_eq!(lent.append(&bytes(3, 399)), Ok(()));
+    assert_eq!(lent.append(&[1]), Err(Full::Lane));
+    writer.take_back(lent);
+    assert_eq!(writer.open_len(), 408);
+    writer.finish(&gop_start(), 0).unwrap();
+    writer.publish_due(FOREVER, 1, |_| ());
+    assert_eq!(frame(&mut reader).1, bytes(1, 100), "nothing of it was overwritten");
+    assert_eq!(frame(&mut reader).1, [bytes(2, 9), bytes(3, 399)].concat());
+}
+
 #[test]
 fn every_field_of_a_frame_comes_out_as_it_went_in() {
     let (mut writer, mut reader) = ring(4096, 64, 16);

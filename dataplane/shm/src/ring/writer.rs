@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::geometry::{Geometry, Parts, size};
 use super::index::Index;
 use super::lane::Lane;
+use super::open::OpenFrame;
 use super::pending::{Pending, PendingFrame};
 use super::{
     FrameFlags, FrameMeta, Full, GopLimits, GopReader, LANE_SIDE, LANE_VIDEO, Published, RingSpec,
@@ -109,11 +110,8 @@ pub struct GopWriter {
 }
 
 impl GopWriter {
-    /// What appending and a look at the clock need lies within so many of the first bytes.
-    pub const STATE_BYTES: usize = offset_of!(Self, ring);
-
-    /// What appending alone needs within so many.
-    pub const APPEND_BYTES: usize = offset_of!(Self, lanes) + (LANE_VIDEO + 1) * size_of::<Lane>();
+    /// What each packet and each frame need lies within so many of the first bytes.
+    pub const STATE_BYTES: usize = offset_of!(Self, descriptors_max);
 
     fn new(spec: &RingSpec, parts: Parts) -> Self {
         let descriptors_max = parts.descriptors.len() / Descriptor::WORDS;
@@ -177,9 +175,12 @@ impl GopWriter {
         self.evict_at_ns = 0;
     }
 
-    /// Asks for the memory that the next bytes of video will be written to.
+    /// Asks for the memory that the next bytes of video will be written to, and that the end of their
+    /// frame needs.
     pub fn prefetch(&self) {
         self.lanes[LANE_VIDEO].prefetch();
+        self.pending.prefetch();
+        self.index.prefetch();
     }
 
     /// Appends to the open frame of the video lane. On `Full` nothing was appended.
@@ -191,6 +192,24 @@ impl GopWriter {
         }
         self.lanes[LANE_VIDEO].push(bytes);
         Ok(())
+    }
+
+    /// Lends the open frame out: `frame` goes on where it ends. One that was lent before is used again.
+    pub fn lend_open(&self, frame: &mut Option<OpenFrame>) {
+        let lane = &self.lanes[LANE_VIDEO];
+        match frame {
+            Some(frame) if frame.is_of(lane) => frame.take_up(lane),
+            _ => *frame = Some(OpenFrame::of(lane)),
+        }
+    }
+
+    /// The frame that was lent comes back, with what was appended to it. Panics when it is another
+    /// ring's.
+    pub fn take_back(&mut self, frame: &OpenFrame) {
+        let lane = &mut self.lanes[LANE_VIDEO];
+        assert!(frame.is_of(lane), "a frame of this ring");
+        let (open_len, carry) = frame.settle();
+        lane.lengthen(open_len, carry);
     }
 
     /// Puts up to seven bytes in front of byte `at` of the open frame: a length that is known only
@@ -347,7 +366,7 @@ impl GopWriter {
             reserved_c: [0; 4],
         };
         let slot = size(self.head % self.descriptors_max as u64);
-        self.descriptors.store_array(slot * Descriptor::WORDS, &descriptor.to_words());
+        self.descriptors.store_past(slot * Descriptor::WORDS, &descriptor.to_words());
     }
 
     fn evict_by_limits(&mut self, now_ns: u64) {
@@ -434,11 +453,6 @@ impl GopWriter {
     #[inline]
     pub const fn open_len(&self) -> usize {
         self.lanes[LANE_VIDEO].open_len()
-    }
-
-    /// Length that the open frame can have before something must be evicted.
-    pub const fn room(&self) -> usize {
-        self.lanes[LANE_VIDEO].room()
     }
 
     /// When the next pending frame is due.

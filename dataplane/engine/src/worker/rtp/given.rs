@@ -7,6 +7,7 @@ use rtp::packet::{Kind, Packet};
 use shm::counters::WorkerCounter;
 use uring::SocketIndex;
 
+use super::run::RtpRun;
 use super::session::RtpSession;
 use crate::config::Purpose;
 use crate::messages::Report;
@@ -77,7 +78,7 @@ impl<N: Network> Worker<N> {
         &mut self,
         place: u16,
         now: Time,
-        f: impl FnOnce(&mut RtpSession, &mut Wire<'_, N>),
+        f: impl FnOnce(&mut RtpSession, (&mut RtpRun, &mut Wire<'_, N>)),
     ) {
         self.count(WorkerCounter::DatagramsToSessions);
         self.guarded_rtp(place, now, f);

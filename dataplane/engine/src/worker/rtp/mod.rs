@@ -11,6 +11,7 @@
 mod counters;
 mod given;
 pub(crate) mod rooms;
+pub(crate) mod run;
 pub(crate) mod session;
 
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use shm::counters::WorkerCounter;
 use uring::SocketIndex;
 
 use self::rooms::{ROOMS, Rooms};
+use self::run::RtpRun;
 use self::session::RtpSession;
 use super::handover::Handover;
 use super::session::Wire;
@@ -202,8 +204,8 @@ impl<N: Network> Worker<N> {
         now: Time,
     ) -> bool {
         let mut went_on = true;
-        self.guarded_rtp(place, now, |session, _| {
-            went_on = session.go_on(now, to, peer, arrival, packet);
+        self.guarded_rtp(place, now, |_, (run, _)| {
+            went_on = run.go_on(now, to, peer, arrival, packet);
         });
         if went_on {
             self.count(WorkerCounter::DatagramsToSessions);
@@ -310,15 +312,17 @@ impl<N: Network> Worker<N> {
         &mut self,
         place: u16,
         now: Time,
-        f: impl FnOnce(&mut RtpSession, &mut Wire<'_, N>),
+        f: impl FnOnce(&mut RtpSession, (&mut RtpRun, &mut Wire<'_, N>)),
     ) {
         let Parts { sessions, rtp_sessions, ring, slab, block, .. } = &mut self.parts;
-        let at = usize::from(place).checked_sub(sessions.len());
-        let Some(session) = at.and_then(|at| rtp_sessions.get_mut(at)) else { return };
+        let Some(at) = usize::from(place).checked_sub(sessions.len()) else { return };
+        let (Some(session), Some(run)) = (rtp_sessions.get_mut(at), self.runs.get_mut(at)) else {
+            return;
+        };
         let (pressure, precedence) = (self.pressure, &self.precedence);
         let mut wire = Wire { ring, pressure, precedence, slab, latency: block.latency() };
-        if catch_unwind(AssertUnwindSafe(|| f(session, &mut wire))).is_err() {
-            let _ = catch_unwind(AssertUnwindSafe(|| session.abort(now)));
+        if catch_unwind(AssertUnwindSafe(|| f(session, (run, &mut wire)))).is_err() {
+            let _ = catch_unwind(AssertUnwindSafe(|| session.abort(now, run)));
             self.count(WorkerCounter::SessionsPanicked);
             self.end_rtp(place, EndReason::Panicked, now);
         }
@@ -336,8 +340,9 @@ impl<N: Network> Worker<N> {
     }
 
     fn end_rtp(&mut self, place: u16, reason: EndReason, now: Time) {
-        let left = self.rtp_session(place).and_then(|session| session.leave(reason, now));
-        let Some(tenancy) = left else { return };
+        let at = usize::from(place) - self.parts.sessions.len();
+        let session = &mut self.parts.rtp_sessions[at];
+        let Some(tenancy) = session.leave(reason, now, &mut self.runs[at]) else { return };
         self.wheel.cancel(place.into());
         let sessions = self.parts.block.value(WorkerCounter::Sessions);
         self.parts.block.set(WorkerCounter::Sessions, sessions.saturating_sub(1));
@@ -374,8 +379,11 @@ impl<N: Network> Worker<N> {
         match session.over(now) {
             Some(reason) => self.finish_rtp(place, reason, now),
             None => {
+                // One that is put off is found out about when it comes: most are, packet by packet.
                 let next = session.next_timeout();
-                self.wheel.set(place.into(), next);
+                if next < self.wheel.deadline(place.into()) {
+                    self.wheel.set(place.into(), next);
+                }
             }
         }
     }

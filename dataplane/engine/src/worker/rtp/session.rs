@@ -6,17 +6,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use codec::sink::{Sink, Timestamps, TrackConfig};
-use memory::{Time, prefetch, prefetch_start};
+use memory::{Time, prefetch_start};
 use mpegts::Demuxer;
 use rtp::detect::Detector;
 use rtp::packet::Packet;
 use rtp::reorder::Window;
-use rtp::session::{LEGS_MAX, Room, Run, Session, State, TRACKS_MAX};
+use rtp::session::{LEGS_MAX, Room, Session, State, TRACKS_MAX};
 use shm::counters::StreamCounter;
 use shm::{EndReason, NoMediaReason, StreamSlotWriter};
 use uring::SocketIndex;
 
 use super::counters;
+use super::run::RtpRun;
 use crate::clock;
 use crate::config::RtpTerms;
 use crate::messages::{Admission, Control, RtcpSockets, RtpTenancy};
@@ -44,9 +45,6 @@ pub(crate) struct RtpSizes {
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct RtpSession {
-    /// What the next packet begins with if it only goes on with a picture. The session is told of
-    /// those before anything else is done with it: [`end_run`](Self::end_run).
-    run: Run,
     tenancy: Option<Box<RtpTenancy>>,
     /// Bytes of elementary streams or transport streams handed on.
     media_bytes: u64,
@@ -224,7 +222,6 @@ impl RtpSession {
 
     pub(crate) fn new(sizes: &RtpSizes) -> Self {
         Self {
-            run: Run::default(),
             session: Session::new(&sizes.room),
             publication: Publication::new(sizes.program, sizes.media),
             tenancy: None,
@@ -241,34 +238,25 @@ impl RtpSession {
         }
     }
 
-    /// Asks for the memory that a packet needs which only goes on with a picture.
+    /// Asks for the memory of the session itself that a packet will need.
     pub(crate) fn prefetch(&self) {
-        prefetch(&self.run);
-        self.publication.stream.prefetch_to_go_on();
-    }
-
-    /// The same for what lies behind, once that is near, and for what any other packet needs. Whether
-    /// the packet is such another.
-    pub(crate) fn prefetch_for(
-        &self,
-        to: (Option<usize>, usize),
-        peer: SocketAddr,
-        packet: &[u8],
-    ) -> bool {
-        if self.run.body(to, peer, packet).is_some() {
-            self.publication.stream.prefetch_slice();
-            return false;
-        }
         prefetch_start(self, offset_of!(Self, raw) + 1);
         self.session.prefetch();
         self.publication.prefetch();
-        true
     }
 
-    /// What lies behind for any other packet, once that is near.
+    /// The same for what lies behind, once that is near.
     pub(crate) fn prefetch_behind(&self) {
         self.session.prefetch_track();
         self.publication.stream.prefetch_video();
+    }
+
+    /// What showing the figures needs.
+    pub(crate) fn prefetch_figures(&self) {
+        if let Some(tenancy) = &self.tenancy {
+            tenancy.berth.slot.prefetch();
+            self.publication.prefetch_base();
+        }
     }
 
     /// Whether this place's session has that id.
@@ -294,7 +282,6 @@ impl RtpSession {
             Admission::Sender { sender, .. } => Some(sender.peer),
             Admission::Given { .. } => None,
         };
-        self.run = Run::default();
         self.rtcp_sockets = *rtcp_sockets;
         (self.media_bytes, self.is_ts, self.unshown) = (0, false, true);
         self.heard_at = Time::ZERO;
@@ -322,58 +309,39 @@ impl RtpSession {
         (track, leg): (Option<usize>, usize),
         peer: SocketAddr,
         packet: Packet,
-        wire: &mut Wire<'_, N>,
+        (run, wire): (&mut RtpRun, &mut Wire<'_, N>),
     ) {
-        self.end_run();
+        self.end_run(run);
         let arrival = packet.arrival;
         let (session, mut path) = self.path(wire);
         let ours = session.handle_packet(now, track, leg, peer, packet, &mut path);
         self.heard(ours, arrival);
-        self.begin_run((track, leg), peer);
+        self.begin_run((track, leg), peer, run);
         if self.shown.is_none() {
             self.show_source(self.session.source());
         }
     }
 
-    /// A datagram that may only go on with a picture: whether it did. If not, nothing happened, and it
-    /// is to be received.
-    pub(crate) fn go_on(
-        &mut self,
-        now: Time,
-        to: (Option<usize>, usize),
-        peer: SocketAddr,
-        arrival: Time,
-        packet: &[u8],
-    ) -> bool {
-        let Some(body) = self.run.body(to, peer, packet) else { return false };
-        let due = self.run.due_of(arrival, now);
-        let went_on = self.publication.stream.go_on(body, arrival, due);
-        if went_on {
-            self.run.took(packet.len(), arrival, now);
-            #[cfg(feature = "fault-injection")]
-            crate::worker::fault::strike(body);
-        }
-        went_on
-    }
-
-    /// What a packet of `peer` would begin with that only goes on with a picture.
-    fn begin_run(&mut self, to: (Option<usize>, usize), peer: SocketAddr) {
-        let Some(run) = self.session.begin_run(to, peer) else { return };
-        if let Some(room) = self.publication.stream.room_to_go_on(run.track()) {
-            self.run = run.within(room);
+    /// What a packet of `peer` would begin with that only goes on with what is open.
+    fn begin_run(&self, to: (Option<usize>, usize), peer: SocketAddr, run: &mut RtpRun) {
+        if let Some(packets) = self.session.begin_run(to, peer)
+            && self.publication.stream.begin_run(packets.track(), &mut run.media)
+        {
+            run.packets = packets;
         }
     }
 
-    /// Makes up for what the packets of the run did not change yet.
-    fn end_run(&mut self) {
-        let run = std::mem::take(&mut self.run);
-        if run.is_empty() {
+    /// Makes up for what the packets of a run did not change yet; before anything else is done with
+    /// the session. It is over.
+    fn end_run(&mut self, run: &mut RtpRun) {
+        let packets = std::mem::take(&mut run.packets);
+        if packets.is_empty() {
             return;
         }
-        self.session.end_run(&run);
-        self.publication.stream.went_on(run.track(), run.body_bytes());
-        self.media_bytes += run.body_bytes();
-        self.heard(true, run.arrival());
+        self.session.end_run(&packets);
+        self.publication.stream.end_run(packets.track(), &run.media);
+        self.media_bytes += packets.body_bytes();
+        self.heard(true, packets.arrival());
     }
 
     /// A datagram of a transport stream without RTP.
@@ -405,9 +373,9 @@ impl RtpSession {
         arrival: Time,
         peer: SocketAddr,
         datagram: &[u8],
-        wire: &mut Wire<'_, N>,
+        (run, wire): (&mut RtpRun, &mut Wire<'_, N>),
     ) {
-        self.end_run();
+        self.end_run(run);
         let slab = wire.slab;
         let (session, mut path) = self.path(wire);
         let ours = session.handle_fec(now, peer, datagram, slab, &mut path);
@@ -471,9 +439,9 @@ impl RtpSession {
         arrival: Time,
         (socket, peer): (SocketIndex, SocketAddr),
         datagram: &[u8],
-        wire: &mut Wire<'_, N>,
+        (run, wire): (&mut RtpRun, &mut Wire<'_, N>),
     ) {
-        self.end_run();
+        self.end_run(run);
         let (session, mut path) = self.path(wire);
         let ours = session.handle_rtcp(now, track, leg, peer, datagram, &mut path);
         let legs = self.rtcp_sockets.get_mut(track.unwrap_or(0));
@@ -492,11 +460,15 @@ impl RtpSession {
     }
 
     /// The session's timer.
-    pub(crate) fn timeout<N: Network>(&mut self, now: Time, wire: &mut Wire<'_, N>) {
+    pub(crate) fn timeout<N: Network>(
+        &mut self,
+        now: Time,
+        (run, wire): (&mut RtpRun, &mut Wire<'_, N>),
+    ) {
         if self.tenancy.is_none() || self.raw.is_used || self.session.next_timeout() > now {
             return;
         }
-        self.end_run();
+        self.end_run(run);
         // What the run brought may have put it off.
         if self.session.next_timeout() <= now {
             self.unshown = true;
@@ -506,20 +478,24 @@ impl RtpSession {
     }
 
     /// Publishes what is due and shows counters when it is time to.
-    pub(crate) fn settle<N: Network>(&mut self, now: Time, wire: &mut Wire<'_, N>) {
+    pub(crate) fn settle<N: Network>(
+        &mut self,
+        now: Time,
+        (run, wire): (&mut RtpRun, &mut Wire<'_, N>),
+    ) {
         let Some(tenancy) = &mut self.tenancy else { return };
         self.publication.publish(&mut tenancy.berth, now, wire.latency);
         if now >= self.flush_at() {
-            let run = self.run;
-            self.end_run();
+            let origin = run.packets.origin();
+            self.end_run(run);
             if !self.raw.is_used {
                 self.show_source(self.session.source());
             }
             self.publication.watch_rate(now, self.media_bytes);
             self.flush(now);
-            // It goes on where it was.
-            if let Some((to, peer)) = run.origin() {
-                self.begin_run(to, peer);
+            // The run goes on.
+            if let Some((to, peer)) = origin {
+                self.begin_run(to, peer, run);
             }
         }
     }
@@ -530,7 +506,8 @@ impl RtpSession {
     }
 
     /// Does what an operator asks, at once.
-    pub(crate) fn control(&mut self, control: Control, now: Time) {
+    pub(crate) fn control(&mut self, control: Control, now: Time, run: &mut RtpRun) {
+        self.end_run(run);
         let Some(tenancy) = &mut self.tenancy else { return };
         match control {
             Control::DropGop => self.publication.drop_gop(&mut tenancy.berth),
@@ -542,7 +519,6 @@ impl RtpSession {
     }
 
     fn agree(&mut self, terms: &RtpTerms, now: Time) {
-        self.end_run();
         self.publication.set_bandwidth(terms.max_bandwidth_bps, terms.over_bandwidth, now);
         self.session.set_terms(&terms.session, now);
         (self.raw.timeout, self.raw.relatch_after) =
@@ -592,11 +568,15 @@ impl RtpSession {
     }
 
     /// Ends the session in order: what has arrived becomes frames, the sender hears of it.
-    pub(crate) fn finish<N: Network>(&mut self, now: Time, wire: &mut Wire<'_, N>) {
+    pub(crate) fn finish<N: Network>(
+        &mut self,
+        now: Time,
+        (run, wire): (&mut RtpRun, &mut Wire<'_, N>),
+    ) {
         if self.tenancy.is_none() {
             return;
         }
-        self.end_run();
+        self.end_run(run);
         let goodbye = State::Ended(rtp::session::EndReason::Goodbye);
         let cut_off = self.session.state(now) != goodbye;
         let (session, mut path) = self.path(wire);
@@ -614,8 +594,8 @@ impl RtpSession {
 
     /// Ends the session after a fault in its own code: what is open is thrown away, what was held
     /// goes back to the slab.
-    pub(crate) fn abort(&mut self, now: Time) {
-        self.end_run();
+    pub(crate) fn abort(&mut self, now: Time, run: &mut RtpRun) {
+        self.end_run(run);
         self.session.close(now, &mut Discard);
         if self.tenancy.is_some() {
             self.publication.stream.abort();
@@ -623,7 +603,14 @@ impl RtpSession {
     }
 
     /// Gives the berth back, with its last counters.
-    pub(crate) fn leave(&mut self, reason: EndReason, now: Time) -> Option<Box<RtpTenancy>> {
+    pub(crate) fn leave(
+        &mut self,
+        reason: EndReason,
+        now: Time,
+        run: &mut RtpRun,
+    ) -> Option<Box<RtpTenancy>> {
+        self.end_run(run);
+        run.media.forget();
         self.flush(now);
         let mut tenancy = self.tenancy.take()?;
         self.publication.close(&mut tenancy.berth);
@@ -632,7 +619,6 @@ impl RtpSession {
     }
 
     fn flush(&mut self, now: Time) {
-        self.end_run();
         let no_media = self.why_no_media(now);
         let Some(tenancy) = &mut self.tenancy else { return };
         let (base, stats) = (self.publication.base(), self.session.stats());

@@ -1,0 +1,117 @@
+//! The open frame of a video lane, lent out for many small appends.
+//!
+//! ```text
+//!   lane    ───┬──────────────┬──────────────┬──────────────┬───
+//!   frame      │      ▒▒▒▒▒▒▒▒│▒▒▒▒▒▒▒▒▒▒▒▒▒▒│▒▒▒▒▒         │
+//!              └──────────────┴──────────────┴▲────┘────────┘
+//!                    whole lines, stored      at   line[..fill]: waits here
+//! ```
+//!
+//! A lane stores words: the lines that hold the end of one piece and the start of the next are fetched
+//! for a few bytes each time. Here bytes wait until their line is whole, so that each goes past the
+//! cache and none is fetched. And all that an append needs lies together, apart from the writer: with
+//! thousands of streams what is touched for each packet is what counts.
+
+use super::Full;
+use super::lane::Lane;
+use crate::layout::WORD;
+use crate::segment::Words;
+use crate::store::{LINE_WORDS, store_lines};
+
+/// A line of the cache, in bytes.
+const LINE: usize = LINE_WORDS * WORD;
+
+/// The open frame between [`GopWriter::lend_open`](super::GopWriter::lend_open) and
+/// [`GopWriter::take_back`](super::GopWriter::take_back). Between the two nothing is appended, closed or
+/// discarded of it by other means; publishing and evicting may go on.
+#[derive(Debug)]
+pub struct OpenFrame {
+    words: Words,
+    /// Index of the first word of the line that waits.
+    at: usize,
+    /// Bytes of it that there are, below [`LINE`]. Those before the frame's first are another's.
+    fill: usize,
+    /// Length of the frame, and the most it may have.
+    len: usize,
+    room: usize,
+    line: [u8; LINE],
+}
+
+impl OpenFrame {
+    pub(super) fn of(lane: &Lane) -> Self {
+        let words = lane.words().clone();
+        let mut frame = Self { words, at: 0, fill: 0, len: 0, room: 0, line: [0; LINE] };
+        frame.take_up(lane);
+        frame
+    }
+
+    /// Whether it is of that lane.
+    pub(super) fn is_of(&self, lane: &Lane) -> bool {
+        self.words.is(lane.words())
+    }
+
+    /// Begins where the lane's open frame ends.
+    pub(super) fn take_up(&mut self, lane: &Lane) {
+        let (place, carry) = lane.open_end();
+        (self.len, self.room) = (lane.open_len(), lane.room());
+        self.line = [0; LINE];
+        self.at = place - place % LINE_WORDS;
+        let (line, _) = self.line.as_chunks_mut::<WORD>();
+        for (word, at) in line.iter_mut().zip(self.at..place) {
+            *word = self.words.load(at).to_le_bytes();
+        }
+        let next = place - self.at;
+        line[next] = carry.to_le_bytes();
+        self.fill = next * WORD + self.len % WORD;
+    }
+
+    /// Bytes that it may have more.
+    pub const fn left(&self) -> usize {
+        self.room - self.len
+    }
+
+    /// Appends. On `Full` nothing was appended: the writer may make room.
+    #[inline]
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        if bytes.len() > self.left() {
+            return Err(Full::Lane);
+        }
+        self.len += bytes.len();
+        let to_line = LINE - self.fill;
+        let Some((first, rest)) = bytes.split_at_checked(to_line) else {
+            self.line[self.fill..self.fill + bytes.len()].copy_from_slice(bytes);
+            self.fill += bytes.len();
+            return Ok(());
+        };
+        self.line[self.fill..].copy_from_slice(first);
+        self.store(self.line.as_chunks().0, 0);
+        let (lines, tail) = rest.split_at(rest.len() - rest.len() % LINE);
+        if !lines.is_empty() {
+            self.store(lines.as_chunks().0, LINE_WORDS);
+        }
+        self.at += LINE_WORDS + lines.len() / WORD;
+        self.line[..tail.len()].copy_from_slice(tail);
+        self.fill = tail.len();
+        Ok(())
+    }
+
+    /// Stores whole lines, so many words behind the one that waits.
+    #[inline]
+    fn store(&self, values: &[[u8; WORD]], behind: usize) {
+        let (one, two) = self.words.run(self.at + behind, values.len());
+        let (values_one, values_two) = values.split_at(one.len());
+        store_lines(one, values_one);
+        store_lines(two, values_two);
+    }
+
+    /// Stores what waits, and says where the frame ends now: its length, and the bytes of its last word
+    /// that is not whole.
+    pub(super) fn settle(&self) -> (usize, u64) {
+        let (whole, rest) = self.line[..self.fill].as_chunks::<WORD>();
+        for (at, word) in (self.at..).zip(whole) {
+            self.words.store(at, u64::from_le_bytes(*word));
+        }
+        let carry = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        (self.len, carry)
+    }
+}
