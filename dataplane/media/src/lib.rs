@@ -11,7 +11,8 @@
 //!
 //! [`Stream`] is the [`Sink`](codec::sink::Sink) of one publisher. Video bytes are appended to the
 //! ring's open frame as they come, and looked at once for what starts and ends pictures: that is
-//! their only copy. Sound is gathered to whole frames, so that a frame never waits for a picture.
+//! their only copy. In the midst of a slice they may go past the stream in a [`Run`], which tells it of
+//! all of them at once. Sound is gathered to whole frames, so that a frame never waits for a picture.
 //!
 //! **What a frame is.** An H.264 or HEVC access unit with its bytes unchanged, start codes and
 //! delimiters included, from the byte where FFmpeg's parser begins its packet; a field is a frame

@@ -5,7 +5,7 @@ mod support;
 
 use codec::annexb::nal_units;
 use codec::sink::{Carriage, Codec, Sink, Timestamps, TrackConfig};
-use penstock_media::{DamagedFrames, Limits};
+use penstock_media::{DamagedFrames, Limits, Run};
 use shm::FrameFlags;
 use support::fields::{self, Picture};
 use support::{Got, Packet, Random, Rig, ffmpeg, packets};
@@ -93,6 +93,82 @@ fn a_frame_is_there_with_the_end_of_its_unit() {
         assert_eq!(rig.got[index].frame.pts, Some(unit.pts));
         assert_eq!(rig.got[index].frame.class.label(), picture.class);
         assert!(!rig.got[index].frame.is_damaged());
+    }
+}
+
+/// A stream whose bytes come in runs where they can.
+struct InRuns {
+    rig: Rig,
+    run: Run,
+    is_on: bool,
+    pieces: usize,
+}
+
+impl InRuns {
+    fn end(&mut self) {
+        if std::mem::take(&mut self.is_on) {
+            self.rig.stream.end_run(0, &self.run);
+        }
+    }
+
+    fn data(&mut self, piece: &[u8]) {
+        let now = self.rig.pass();
+        if self.is_on && self.run.push(piece, now, now) {
+            self.pieces += 1;
+            return;
+        }
+        self.end();
+        self.rig.stream.input(now, now);
+        self.rig.stream.unit_data(0, piece);
+        self.is_on = self.rig.stream.begin_run(0, &mut self.run);
+    }
+}
+
+#[test]
+fn frames_are_the_same_whether_their_bytes_came_in_runs_or_not() {
+    let samples = [
+        sample(Codec::H264, "-c:v libx264 -g 20 -x264-params slices=2:aud=1:cabac=0 -qp 12"),
+        sample(Codec::Hevc, "-c:v libx265 -x265-params log-level=none:bframes=3:keyint=20:qp=12"),
+    ];
+    for sample in &samples {
+        // Too small a ring for all of them, and a frame that is too large.
+        let largest = sample.units.iter().map(|unit| unit.bytes().len()).max().unwrap();
+        let frame_bytes_max = u32::try_from(largest - 1).unwrap();
+        let limits = Limits { frame_bytes_max, ..Limits::default() };
+        let new = || Rig::with(limits, 4 * largest as u64, &[video(sample.codec)]);
+        let mut plain = new();
+        let mut runs = InRuns { rig: new(), run: Run::default(), is_on: false, pieces: 0 };
+        let mut random = Random::new(9);
+        for (index, unit) in sample.units.iter().enumerate() {
+            plain.stream.unit_start(0, shown(unit.pts));
+            runs.rig.stream.unit_start(0, shown(unit.pts));
+            for piece in unit.bytes().chunks(20 + random.below(300)) {
+                plain.tick();
+                plain.stream.unit_data(0, piece);
+                runs.data(piece);
+                if random.below(900) == 0 {
+                    runs.end();
+                    plain.stream.gap(0);
+                    runs.rig.stream.gap(0);
+                }
+            }
+            runs.end();
+            plain.stream.unit_end(0);
+            runs.rig.stream.unit_end(0);
+            plain.read();
+            runs.rig.read();
+            assert_eq!(plain.got.len(), runs.rig.got.len(), "unit {index}");
+        }
+        plain.finish_here();
+        runs.rig.finish_here();
+        for (one, other) in plain.got.iter().zip(&runs.rig.got) {
+            assert_eq!((one.frame, &one.bytes), (other.frame, &other.bytes));
+        }
+        assert_eq!(plain.stream.counters(), runs.rig.stream.counters());
+        assert_eq!(plain.stream.tracks(), runs.rig.stream.tracks());
+        assert!(runs.pieces > 400, "{} pieces in runs", runs.pieces);
+        assert!(plain.got.iter().any(|got| got.frame.is_damaged()), "some were damaged");
+        assert!(plain.stream.counters().frames_dropped() > 0, "some were too large");
     }
 }
 

@@ -19,6 +19,9 @@
 //! | [`sdp`], [`detect`] | what a stream is, said or found out | RFC 8866 |
 //! | [`redundancy`] | two legs, row and column FEC | SMPTE ST 2022-7, 2022-1 |
 //!
+//! Packets in a row that only go on with one NAL unit need not come here one by one: a
+//! [`Run`](session::Run) takes them, and tells the session of all at once.
+//!
 //! There is no socket, clock, thread or timer here: time comes in as a parameter and
 //! [`Session::next_timeout`](session::Session::next_timeout) says when to call again. A transport
 //! stream is handed on as packets ([`Output::deliver_ts`]); its demultiplexer is `mpegts`.

@@ -38,6 +38,15 @@ impl<N: Network> Worker<N> {
         !self.batch.is_empty()
     }
 
+    /// Asks for the payload of a datagram whose bytes are stored as soon as it is received. Those of SRT
+    /// wait for their time.
+    pub(super) fn prefetch_payload(&self, received: &Received) {
+        let role = self.parts.roles.get(received.socket.index());
+        if let Some(Some(Role::Given { .. } | Role::SharedRtp)) = role {
+            received.datagram.prefetch();
+        }
+    }
+
     /// Takes some of the timers that are due, and asks for the memory of their sessions. False when
     /// there are none.
     pub(super) fn gather_due(&mut self, now: Time) -> bool {
@@ -62,9 +71,8 @@ impl<N: Network> Worker<N> {
         let runs = self.batch.chunk_by(|one, next| one.socket == next.socket);
         runs.filter_map(|run| {
             let first = run.first()?;
-            let Some(Role::Given { session, purpose }) =
-                self.parts.roles.get(first.socket.index())?
-            else {
+            let role = self.parts.roles.get(first.socket.index())?;
+            let Some(Role::Given { session, purpose }) = role else {
                 return None;
             };
             let to = match *purpose {

@@ -207,7 +207,7 @@ impl<N: Network> Worker<N> {
             let mut received = batch.drain(..).peekable();
             while let Some(this) = received.next() {
                 if let Some(next) = received.peek() {
-                    next.datagram.prefetch();
+                    self.prefetch_payload(next);
                 }
                 self.receive(this, now);
             }

@@ -169,9 +169,14 @@ impl Rig {
 
     /// The next datagram arrives, due at once.
     pub fn tick(&mut self) {
-        self.clock += 1_000;
-        let now = Time::from_nanos(self.clock);
+        let now = self.pass();
         self.stream.input(now, now);
+    }
+
+    /// The time at which the next datagram arrives.
+    pub fn pass(&mut self) -> Time {
+        self.clock += 1_000;
+        self.now()
     }
 
     pub fn now(&self) -> Time {

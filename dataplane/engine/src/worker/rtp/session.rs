@@ -217,7 +217,7 @@ impl Sink for Discard {
 impl RtpSession {
     /// Bytes of a session, for the memory sum.
     pub(crate) fn bytes(sizes: &RtpSizes) -> usize {
-        size_of::<Self>() + sizes.room.bytes() + Publication::BUFFERS_BYTES
+        size_of::<Self>() + size_of::<RtpRun>() + sizes.room.bytes() + Publication::BUFFERS_BYTES
     }
 
     pub(crate) fn new(sizes: &RtpSizes) -> Self {
@@ -486,16 +486,17 @@ impl RtpSession {
         let Some(tenancy) = &mut self.tenancy else { return };
         self.publication.publish(&mut tenancy.berth, now, wire.latency);
         if now >= self.flush_at() {
-            let origin = run.packets.origin();
+            let origin = run.packets.origin().filter(|_| !run.packets.is_empty());
             self.end_run(run);
             if !self.raw.is_used {
                 self.show_source(self.session.source());
             }
             self.publication.watch_rate(now, self.media_bytes);
             self.flush(now);
-            // The run goes on.
+            // The run goes on, and what it brings is to be shown in time.
             if let Some((to, peer)) = origin {
                 self.begin_run(to, peer, run);
+                self.unshown = true;
             }
         }
     }
