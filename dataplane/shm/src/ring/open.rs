@@ -29,18 +29,21 @@ pub struct OpenFrame {
     words: Words,
     /// Index of the first word of the line that waits.
     at: usize,
-    /// Bytes of it that there are, below [`LINE`]. Those before the frame's first are another's.
+    /// Bytes of it that there are, below [`LINE`]. Those before the frame's first are another's, and are
+    /// stored again as they are: readers see no change.
     fill: usize,
     /// Length of the frame, and the most it may have.
     len: usize,
     room: usize,
-    line: [u8; LINE],
+    /// The bytes that wait end in the middle. Copies of a whole line to fixed places are a few
+    /// instructions, those of a length that is not known are calls.
+    line: [u8; 2 * LINE],
 }
 
 impl OpenFrame {
     pub(super) fn of(lane: &Lane) -> Self {
         let words = lane.words().clone();
-        let mut frame = Self { words, at: 0, fill: 0, len: 0, room: 0, line: [0; LINE] };
+        let mut frame = Self { words, at: 0, fill: 0, len: 0, room: 0, line: [0; 2 * LINE] };
         frame.take_up(lane);
         frame
     }
@@ -54,15 +57,13 @@ impl OpenFrame {
     pub(super) fn take_up(&mut self, lane: &Lane) {
         let (place, carry) = lane.open_end();
         (self.len, self.room) = (lane.open_len(), lane.room());
-        self.line = [0; LINE];
         self.at = place - place % LINE_WORDS;
-        let (line, _) = self.line.as_chunks_mut::<WORD>();
-        for (word, at) in line.iter_mut().zip(self.at..place) {
-            *word = self.words.load(at).to_le_bytes();
+        self.fill = (place - self.at) * WORD + self.len % WORD;
+        let words = (self.at..place).map(|at| self.words.load(at)).chain([carry]);
+        let bytes = words.flat_map(u64::to_le_bytes);
+        for (to, byte) in self.line[LINE - self.fill..LINE].iter_mut().zip(bytes) {
+            *to = byte;
         }
-        let next = place - self.at;
-        line[next] = carry.to_le_bytes();
-        self.fill = next * WORD + self.len % WORD;
     }
 
     /// Bytes that it may have more.
@@ -77,28 +78,47 @@ impl OpenFrame {
             return Err(Full::Lane);
         }
         self.len += bytes.len();
-        let to_line = LINE - self.fill;
-        let Some((first, rest)) = bytes.split_at_checked(to_line) else {
-            self.line[self.fill..self.fill + bytes.len()].copy_from_slice(bytes);
-            self.fill += bytes.len();
+        let (Some(first), Some(last)) = (bytes.first_chunk::<LINE>(), bytes.last_chunk::<LINE>())
+        else {
+            self.append_short(bytes);
             return Ok(());
         };
-        self.line[self.fill..].copy_from_slice(first);
-        self.store(self.line.as_chunks().0, 0);
-        let (lines, tail) = rest.split_at(rest.len() - rest.len() % LINE);
+        self.line[LINE..].copy_from_slice(first);
+        self.store_line();
+        let rest = &bytes[LINE - self.fill..];
+        let lines = &rest[..rest.len() - rest.len() % LINE];
         if !lines.is_empty() {
-            self.store(lines.as_chunks().0, LINE_WORDS);
+            self.store(lines.as_chunks().0);
+            self.at += lines.len() / WORD;
         }
-        self.at += LINE_WORDS + lines.len() / WORD;
-        self.line[..tail.len()].copy_from_slice(tail);
-        self.fill = tail.len();
+        self.line[..LINE].copy_from_slice(last);
+        self.fill = rest.len() % LINE;
         Ok(())
     }
 
-    /// Stores whole lines, so many words behind the one that waits.
+    /// Less than a line.
+    fn append_short(&mut self, bytes: &[u8]) {
+        let (fill, end) = (self.fill + bytes.len(), LINE + bytes.len());
+        self.line[LINE..end].copy_from_slice(bytes);
+        if fill >= LINE {
+            self.store_line();
+        }
+        self.fill = fill % LINE;
+        self.line.copy_within(end - self.fill..end, LINE - self.fill);
+    }
+
+    /// Stores the line that is whole now.
     #[inline]
-    fn store(&self, values: &[[u8; WORD]], behind: usize) {
-        let (one, two) = self.words.run(self.at + behind, values.len());
+    fn store_line(&mut self) {
+        let from = LINE - self.fill;
+        self.store(self.line[from..from + LINE].as_chunks().0);
+        self.at += LINE_WORDS;
+    }
+
+    /// Stores whole lines from the one on that waits.
+    #[inline]
+    fn store(&self, values: &[[u8; WORD]]) {
+        let (one, two) = self.words.run(self.at, values.len());
         let (values_one, values_two) = values.split_at(one.len());
         store_lines(one, values_one);
         store_lines(two, values_two);
@@ -107,7 +127,7 @@ impl OpenFrame {
     /// Stores what waits, and says where the frame ends now: its length, and the bytes of its last word
     /// that is not whole.
     pub(super) fn settle(&self) -> (usize, u64) {
-        let (whole, rest) = self.line[..self.fill].as_chunks::<WORD>();
+        let (whole, rest) = self.line[LINE - self.fill..LINE].as_chunks::<WORD>();
         for (at, word) in (self.at..).zip(whole) {
             self.words.store(at, u64::from_le_bytes(*word));
         }
