@@ -159,12 +159,6 @@ impl Run {
     pub fn body_bytes(&self) -> u64 {
         self.bytes.saturating_sub(u64::from(self.packets) * u64::from(self.head_bytes))
     }
-
-    /// Its packets may bring so many bytes at most.
-    #[must_use]
-    pub fn within(self, bytes_max: usize) -> Self {
-        Self { bytes_left: self.bytes_left.min(bytes_max), ..self }
-    }
 }
 
 impl Session {
