@@ -4,12 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
 use memory::Time;
-use penstock_engine::config::Config;
 use penstock_engine::simulation::Simulated;
 use shm::counters::WorkerCounter;
 use srt::caller::{Caller, CallerConfig};
 use srt::handshake::StreamId;
 use srt::sequence::Sequence;
+
+use crate::alone;
 
 const START: Time = Time::from_nanos(1_000_000_000);
 const CALLERS: u32 = 1_200;
@@ -36,12 +37,7 @@ fn conclusion(engine: &mut Simulated, number: u32) -> Result<(SocketAddr, Vec<u8
 #[test]
 fn refusals_that_nobody_takes_back_end_no_worker() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let text = format!(
-        "dataplane: {{workers: [0], socket: {}}}\ningestion: {{max_connections: 2}}\n",
-        directory.path().join("socket").display()
-    );
-    let config = Config::from_yaml_with(&text, |_| None)?;
-    let mut engine = Simulated::start(&config, [7; 16], START, |cycle| cycle())?;
+    let mut engine = alone::dataplane(directory.path(), START)?;
     let conclusions: Result<Vec<_>> =
         (0..CALLERS).map(|number| conclusion(&mut engine, number)).collect();
     let mut refused = 0;

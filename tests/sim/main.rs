@@ -10,6 +10,7 @@
 //! does in a build of its own (`--profile sim`).
 
 mod air;
+mod alone;
 mod clock;
 mod configuration;
 mod foreign;

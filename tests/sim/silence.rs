@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use memory::Time;
-use penstock_engine::config::Config;
 use penstock_engine::simulation::Simulated;
 use shm::counters::StreamCounter;
 use srt::caller::{Caller, CallerConfig, CallerState};
@@ -14,6 +13,7 @@ use srt::sender::Sender;
 use srt::sequence::Sequence;
 use tempfile::TempDir;
 
+use crate::alone;
 use crate::media::PAYLOAD_BYTES;
 
 const START: Time = Time::from_nanos(1_000_000_000);
@@ -33,12 +33,7 @@ struct Bench {
 impl Bench {
     fn connected() -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let text = format!(
-            "dataplane: {{workers: [0], socket: {}}}\ningestion: {{max_connections: 2}}\n",
-            directory.path().join("socket").display()
-        );
-        let config = Config::from_yaml_with(&text, |_| None)?;
-        let mut engine = Simulated::start(&config, [7; 16], START, |cycle| cycle())?;
+        let mut engine = alone::dataplane(directory.path(), START)?;
         let host = Ipv4Addr::new(10, 0, 1, 0);
         let address = SocketAddr::from((host, 5_000));
         let mut config = CallerConfig::live(1, Sequence::new(1), host.into());

@@ -428,6 +428,9 @@ impl Team {
             threads.push(thread);
             starts.push(start);
         }
+        // The sessions of all workers are there, and nobody waits yet.
+        let bytes = memory::gather_heap();
+        tracing::info!(bytes, "memory of sessions and slots on huge pages");
         let wakers: Vec<Waker> = links.iter().map(|link| link.waker.clone()).collect();
         for start in starts {
             // A thread that is gone again is found when it is joined.
@@ -458,7 +461,6 @@ impl Recruit {
         let Ok(wakers) = start.recv() else { return Ok(()) };
         parts.neighbour_wakers = wakers;
         let mut worker = Worker::new(parts, clock::now());
-        memory::gather_heap();
         let mut ended = Ok(());
         run(&mut || ended = worker.run());
         let left = worker.leave();

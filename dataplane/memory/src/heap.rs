@@ -7,8 +7,8 @@
 use std::ffi::c_void;
 use std::ops::Range;
 
-/// The size of a huge page on x86-64 and, with 4 KiB base pages, on aarch64.
-const HUGE_PAGE_BYTES: usize = 2 << 20;
+use crate::mapping::{HUGE_PAGE_BYTES, PAGE_BYTES};
+
 /// A block of which so many thousandths are in memory is worth a huge page: what was never touched
 /// is taken with it.
 const RESIDENT_PERMILLE_MIN: usize = 800;
@@ -40,11 +40,11 @@ fn blocks(range: Range<usize>) -> impl Iterator<Item = usize> {
 }
 
 fn is_in_use(block: usize) -> bool {
-    let mut resident = [0_u8; HUGE_PAGE_BYTES / 4096];
+    let mut resident = [0_u8; HUGE_PAGE_BYTES / PAGE_BYTES];
     let at = std::ptr::without_provenance_mut::<c_void>(block);
     // JUSTIFICATION: there is no safe way to ask.
-    // SAFETY: one byte for each page that a huge page may have is written; the range is only asked
-    // about, and when it is no longer mapped the call says so.
+    // SAFETY: one byte is written for each page, of which a huge page has no more than this where no
+    // page is smaller; the range is only asked about, and when it is no longer mapped the call says so.
     let asked = unsafe { libc::mincore(at, HUGE_PAGE_BYTES, resident.as_mut_ptr()) };
     let pages = resident.iter().filter(|page| **page & 1 == 1).count();
     asked == 0 && pages * 1_000 >= resident.len() * RESIDENT_PERMILLE_MIN

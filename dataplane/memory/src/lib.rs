@@ -5,8 +5,8 @@
 //! [`Slot`] is the only handle on its bytes: it is unique, so payload may be decrypted in place, and
 //! dropping it gives the slot back. A [`Datagram`] is a slot with the range its payload lies in.
 //! [`spsc`] carries commands and reports between a worker and the conductor. [`Time`] is a point on
-//! the monotonic clock. [`prefetch`] asks for memory before it is needed, [`gather_heap`] has what was allocated moved
-//! to huge pages.
+//! the monotonic clock. [`prefetch`] asks for memory before it is needed, [`gather_heap`] has what was
+//! allocated moved to huge pages.
 //!
 //! There are no sockets here, no clock, and no sharing of slots between threads: slab, slots and
 //! datagrams stay on the thread that made them (`!Send`), so a slot costs no atomic operation.

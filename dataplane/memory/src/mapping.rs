@@ -6,10 +6,10 @@ pub(crate) use heap::Mapping;
 pub(crate) use map::Mapping;
 
 /// The size of a huge page on x86-64 and, with 4 KiB base pages, on aarch64.
-const HUGE_PAGE_BYTES: usize = 2 << 20;
+pub(crate) const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// The largest base page of the supported machines is larger, but 4 KiB is the usual one and the
 /// kernel rounds the rest.
-const PAGE_BYTES: usize = 4 << 10;
+pub(crate) const PAGE_BYTES: usize = 4 << 10;
 
 /// `bytes` rounded up to what is really mapped: whole huge pages from one huge page on, else whole
 /// pages. `None` when the address space does not hold it.
