@@ -1,6 +1,7 @@
-//! When memory is short the advertised window shrinks: libsrt's sender sends less and drops the
-//! rest, and goes on at full rate as soon as it is told of its window again. The shortage is an
-//! operator's word, or real: packets that never come keep all behind them waiting in their slots.
+//! When memory is short the advertised window shrinks: libsrt's sender sends less and drops what has
+//! waited too long, and goes on at full rate as soon as it is told of its window again. The shortage
+//! is an operator's word, or real: packets that never come keep all behind them waiting in their
+//! slots.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -233,17 +234,18 @@ fn slots_that_run_short_hold_a_libsrt_sender_back_until_they_are_free_again() ->
             Ok((value(C::WindowLimitPackets)? > 0).then_some(()))
         })?;
         ensure!(value(C::PressureSet)? == 0, "no operator did it");
-        // What its window has no room for waits with the sender, nearly as long as it may. Three
-        // times, as the window opens each time that the packets behind the first hole go on.
-        for round in 1..=3 {
+        // What its window has no room for waits with the sender, nearly as long as it may; and again
+        // after each second's worth of holes, at whose delivery times the window opens.
+        for _ in 0..3 {
             let behind = eventually("a sender held back", PATIENCE, || {
                 // The feeder first: what arrives in between only makes it less.
                 let fed = fed.load(Ordering::Relaxed);
                 let behind = fed.saturating_sub(value(C::PacketsUnique)? + skipped()?);
                 Ok((behind > PACKETS_PER_S / 2).then_some(behind))
             })?;
+            let before = skipped()?;
             let gone_by = eventually("what was lost goes by", PATIENCE, || {
-                Ok(Some(skipped()?).filter(|count| *count > round * PACKETS_PER_S / 40))
+                Ok(Some(skipped()?).filter(|count| *count > before + PACKETS_PER_S / 40))
             })?;
             eprintln!("{behind} packets wait with the sender; {gone_by} lost ones have gone by");
         }
