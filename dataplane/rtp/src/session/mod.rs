@@ -316,7 +316,8 @@ impl Session {
 
     /// What the detection saw of a track whose format was not found.
     pub fn undetected(&self) -> Option<&Detector> {
-        self.tracks.iter().find(|track| track.is_undetected()).map(|track| &track.detector)
+        let mut tracks = self.tracks.iter().take(self.tracks_len);
+        tracks.find(|track| track.is_undetected()).map(|track| &track.detector)
     }
 
     /// Where RTCP of a track's leg is to go: where the sender's came from, else the port above its
