@@ -289,9 +289,17 @@ impl AccessUnits {
         nals.unaligned = false;
     }
 
-    /// What changes with each piece, not what is looked up at a slice, lies within so many of the
-    /// first bytes.
-    pub(crate) const STATE_BYTES: usize = offset_of!(Self, nals) + offset_of!(Nals, units);
+    /// What each piece and each slice need lies within so many of the first bytes.
+    pub(crate) const STATE_BYTES: usize =
+        offset_of!(Self, nals) + offset_of!(Nals, prefix) + h264::SLICE_PREFIX_BYTES;
+
+    /// Asks for the memory of the parameter sets, once the state is near.
+    pub(crate) fn prefetch_sets(&self) {
+        match self.nals.coding {
+            Coding::H264 => self.nals.h264.prefetch_sets(),
+            Coding::Hevc => self.nals.hevc.prefetch_sets(),
+        }
+    }
 
     /// Bytes pushed so far.
     pub(crate) const fn position(&self) -> u64 {

@@ -17,30 +17,38 @@
 //! pictures as came before one and are shown after it. Decoding times rise with each picture,
 //! whatever is shown when.
 
+use std::mem::offset_of;
+
 use crate::ratio::Ratio;
 
 /// Most pictures that may be decoded ahead: 16 frames of two fields.
 const DELAY_MAX: usize = 32;
 /// Presentation times that are looked back over.
 const WINDOW: usize = DELAY_MAX + 2;
+/// Places for them: a power of two.
+const PLACES: usize = 64;
 /// One farther from the last is of another timeline.
 const JUMP_TICKS: u64 = 10 * crate::STREAM_TICKS_A_SECOND;
 
 /// Of one video track.
 #[derive(Debug, Clone, Copy)]
+#[repr(C)]
 pub(crate) struct DecodingTimes {
-    /// The latest presentation times, the latest first.
-    shown: [u64; WINDOW],
     len: usize,
     /// Pictures found to be decoded ahead.
     learned: usize,
     newest: u64,
     last: Option<u64>,
+    /// The place of the latest of `shown`.
+    first: usize,
+    /// The latest presentation times, the latest first, from `first` on all the way round: what comes is
+    /// nearly the latest, and only what is later still has to move for it.
+    shown: [u64; PLACES],
 }
 
 impl Default for DecodingTimes {
     fn default() -> Self {
-        Self { shown: [0; WINDOW], len: 0, learned: 0, newest: 0, last: None }
+        Self { len: 0, learned: 0, newest: 0, last: None, first: 0, shown: [0; PLACES] }
     }
 }
 
@@ -68,6 +76,9 @@ pub(crate) struct Decoded {
 }
 
 impl DecodingTimes {
+    /// What each picture needs, but for some of the times, lies within so many of the first bytes.
+    pub(crate) const STATE_BYTES: usize = offset_of!(Self, shown);
+
     /// The next picture in decoding order.
     pub(crate) fn picture(&mut self, picture: &Picture) -> Decoded {
         let pts = picture.pts;
@@ -103,29 +114,36 @@ impl DecodingTimes {
     /// The presentation time at that place from the latest on. Those before the first are taken to
     /// lie as far apart as the stream's pictures do.
     fn shown_at(&self, place: usize, step: Ratio) -> Option<u64> {
-        let known = self.shown.get(..self.len)?;
-        if let Some(pts) = known.get(place) {
-            return Some(*pts);
-        }
-        let before = i64::try_from(place + 1 - known.len()).ok()?;
-        Some(known.last()?.saturating_add_signed(-step.times(before)))
+        let oldest = self.len.checked_sub(1)?;
+        let known = self.shown(place.min(oldest));
+        let before = i64::try_from(place.saturating_sub(oldest)).ok()?;
+        Some(known.saturating_add_signed(-step.times(before)))
     }
 
     /// Pictures that came before one shown at `pts` and are shown after it.
     fn ahead_of(&self, pts: u64) -> usize {
-        let known = self.shown.get(..self.len).unwrap_or_default();
-        known.iter().position(|other| *other <= pts).unwrap_or(self.len)
+        (0..self.len).find(|at| self.shown(*at) <= pts).unwrap_or(self.len)
+    }
+
+    /// The presentation time with so many later ones.
+    fn shown(&self, later: usize) -> u64 {
+        self.shown.get((self.first + later) % PLACES).copied().unwrap_or_default()
+    }
+
+    fn set_shown(&mut self, later: usize, pts: u64) {
+        if let Some(place) = self.shown.get_mut((self.first + later) % PLACES) {
+            *place = pts;
+        }
     }
 
     fn insert(&mut self, pts: u64) {
         let at = self.ahead_of(pts);
         self.len = (self.len + 1).min(WINDOW);
-        if let Some(later @ [_, ..]) = self.shown.get_mut(at..self.len) {
-            later.rotate_right(1);
-            if let Some(place) = later.first_mut() {
-                *place = pts;
-            }
+        self.first = (self.first + PLACES - 1) % PLACES;
+        for later in 0..at {
+            self.set_shown(later, self.shown(later + 1));
         }
+        self.set_shown(at, pts);
     }
 }
 

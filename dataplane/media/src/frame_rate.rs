@@ -1,6 +1,8 @@
 //! The measured frame rate: decoding times over the last frames, so that it does not depend on
 //! what the stream declares or on when datagrams arrive.
 
+use std::mem::offset_of;
+
 use crate::ratio::Ratio;
 
 /// Frames the measure looks back over.
@@ -19,20 +21,27 @@ struct Sample {
 
 /// Measures one video track.
 #[derive(Debug, Clone, Copy)]
+#[repr(C)]
 pub(crate) struct FrameRate {
-    samples: [Sample; WINDOW],
     len: usize,
+    /// Where the next sample goes: those before it are the last ones, all the way round.
+    next: usize,
     fields: u64,
     measured: Option<Ratio>,
+    samples: [Sample; WINDOW],
 }
 
 impl Default for FrameRate {
     fn default() -> Self {
-        Self { samples: [Sample::default(); WINDOW], len: 0, fields: 0, measured: None }
+        let samples = [Sample::default(); WINDOW];
+        Self { len: 0, next: 0, fields: 0, measured: None, samples }
     }
 }
 
 impl FrameRate {
+    /// What each picture needs, but for two of the samples, lies within so many of the first bytes.
+    pub(crate) const STATE_BYTES: usize = offset_of!(Self, samples);
+
     /// Frames were lost or the timeline jumped: the last measure stands until there is a new one.
     pub(crate) const fn interrupt(&mut self) {
         self.len = 0;
@@ -48,22 +57,27 @@ impl FrameRate {
     }
 
     fn sample(&mut self, dts: u64) {
-        if let Some(newest) = self.samples.first().filter(|_| self.len > 0) {
-            let step = dts.wrapping_sub(newest.dts);
+        if self.len > 0 {
+            let step = dts.wrapping_sub(self.before_next(1).dts);
             if step == 0 || step > STEP_MAX_TICKS {
                 self.interrupt();
             }
         }
-        self.samples.rotate_right(1);
-        if let Some(slot) = self.samples.first_mut() {
+        if let Some(slot) = self.samples.get_mut(self.next) {
             *slot = Sample { dts, fields: self.fields };
         }
+        self.next = (self.next + 1) % WINDOW;
         self.len = (self.len + 1).min(WINDOW);
-        let oldest = self.samples.get(self.len - 1).copied().unwrap_or_default();
+        let oldest = self.before_next(self.len);
         let fields = self.fields - oldest.fields;
         if fields >= 2 * FRAMES_MIN {
             self.measured = Some(Ratio::new(dts - oldest.dts, fields));
         }
+    }
+
+    /// The sample that came so many before the next, at most as many as there are places.
+    fn before_next(&self, count: usize) -> Sample {
+        self.samples.get((self.next + WINDOW - count) % WINDOW).copied().unwrap_or_default()
     }
 
     /// Ticks of 90 kHz a field.

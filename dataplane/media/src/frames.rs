@@ -4,7 +4,7 @@ use std::mem::offset_of;
 
 use codec::FrameClass;
 use codec::sink::{Carriage, Timestamps};
-use memory::Time;
+use memory::{Time, prefetch_start};
 use shm::{FrameFlags, FrameMeta, Full, GopWriter, Published, RingTotals};
 
 use crate::access_unit::{AccessUnit, Output, Structure};
@@ -137,8 +137,11 @@ impl Frames {
         }
     }
 
-    /// What changes with each piece lies within so many of the first bytes.
-    pub(crate) const STATE_BYTES: usize = offset_of!(Self, ring) + GopWriter::STATE_BYTES;
+    /// Asks for the memory that each piece and each frame need.
+    pub(crate) fn prefetch(&self) {
+        prefetch_start(self, offset_of!(Self, decoding) + DecodingTimes::STATE_BYTES);
+        prefetch_start(&self.rate, FrameRate::STATE_BYTES);
+    }
 
     pub(crate) fn open(&mut self, mut ring: GopWriter) {
         ring.discard_open();

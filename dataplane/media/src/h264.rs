@@ -5,6 +5,7 @@ use codec::h264::{
     is_forbidden,
 };
 use codec::{SetChange, VideoFormat};
+use memory::prefetch;
 
 use crate::access_unit::{AccessUnit, Contents, Kind, Slice, Structure};
 use crate::frame_rate::field_ticks;
@@ -13,7 +14,8 @@ use crate::timeline::{OrderCounter, PictureOrder};
 /// State over the pictures of one H.264 track.
 #[derive(Debug)]
 pub(crate) struct H264 {
-    sets: ParameterSets,
+    /// Kilobytes, of which a picture needs two lines: apart, so that what else it needs lies together.
+    sets: Box<ParameterSets>,
     /// The last primary slice, of this picture or the one before.
     last: Option<SliceHeader>,
     /// The slice just parsed, when its parameter sets are known.
@@ -30,9 +32,9 @@ pub(crate) struct H264 {
 }
 
 impl H264 {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            sets: ParameterSets::new(),
+            sets: Box::new(ParameterSets::new()),
             last: None,
             current: None,
             idr: false,
@@ -43,7 +45,7 @@ impl H264 {
         }
     }
 
-    pub(crate) const fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.sets.clear();
         self.last = None;
         self.current = None;
@@ -52,6 +54,13 @@ impl H264 {
         self.order = OrderCounter::NEW;
         self.format = None;
         self.format_pps = None;
+    }
+
+    /// Asks for the memory of the parameter sets that a picture most likely names.
+    pub(crate) fn prefetch_sets(&self) {
+        let (sps, pps) = self.sets.first();
+        prefetch(sps);
+        prefetch(pps);
     }
 
     pub(crate) const fn format(&self) -> Option<&VideoFormat> {

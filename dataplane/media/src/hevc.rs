@@ -2,6 +2,7 @@
 
 use codec::hevc::{NalHeader, NalType, ParameterSets, SLICE_PREFIX_BYTES, SliceHeader};
 use codec::{SetChange, SliceType, VideoFormat};
+use memory::prefetch;
 
 use crate::access_unit::{AccessUnit, Contents, Kind, Slice};
 use crate::frame_rate::field_ticks;
@@ -10,7 +11,8 @@ use crate::timeline::{OrderCounter, PictureOrder};
 /// State over the pictures of one HEVC track.
 #[derive(Debug)]
 pub(crate) struct Hevc {
-    sets: ParameterSets,
+    /// Kilobytes, of which a picture needs two lines: apart, so that what else it needs lies together.
+    sets: Box<ParameterSets>,
     nal_type: NalType,
     header: Option<SliceHeader>,
     /// Type of the last independent slice segment.
@@ -22,9 +24,9 @@ pub(crate) struct Hevc {
 }
 
 impl Hevc {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            sets: ParameterSets::new(),
+            sets: Box::new(ParameterSets::new()),
             nal_type: NalType(0),
             header: None,
             slice_type: None,
@@ -42,6 +44,13 @@ impl Hevc {
         self.order = OrderCounter::NEW;
         self.format = None;
         self.format_pps = None;
+    }
+
+    /// Asks for the memory of the parameter sets that a picture most likely names.
+    pub(crate) fn prefetch_sets(&self) {
+        let (sps, pps) = self.sets.first();
+        prefetch(sps);
+        prefetch(pps);
     }
 
     pub(crate) const fn format(&self) -> Option<&VideoFormat> {

@@ -73,7 +73,8 @@ impl Stream {
 
     /// Asks for the memory of the stream itself that the next bytes of video will need.
     pub fn prefetch(&self) {
-        prefetch_start(self, offset_of!(Self, frames) + Frames::STATE_BYTES);
+        prefetch_start(self, offset_of!(Self, frames));
+        self.frames.prefetch();
         if let Some(track) = self.tracks.first() {
             prefetch(&track.bytes);
         }
@@ -85,6 +86,11 @@ impl Stream {
         if let Some(ring) = self.frames.ring() {
             ring.prefetch();
         }
+    }
+
+    /// The same for what that points to.
+    pub fn prefetch_behind_video(&self) {
+        self.video.prefetch_behind();
     }
 
     /// Kernel arrival and due time of the datagram whose bytes are pushed next.

@@ -78,6 +78,11 @@ impl Video {
         prefetch_start(self, offset_of!(Self, annexb) + AccessUnits::STATE_BYTES);
     }
 
+    /// The same for what that points to, once it is near.
+    pub(crate) fn prefetch_behind(&self) {
+        self.annexb.prefetch_sets();
+    }
+
     pub(crate) fn unit_start(&mut self, stamps: Timestamps, frames: &mut Frames) {
         match self.splitter {
             Splitter::AnnexB(_) => self.annexb.unit_start(stamps, frames),

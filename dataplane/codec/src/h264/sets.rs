@@ -20,6 +20,12 @@ impl ParameterSets {
         Self { sps: [None; 32], pps: [None; 256] }
     }
 
+    /// Where the sequence and the picture parameter set of id 0 are or would be, which most encoders
+    /// use alone: to ask for that memory before it is needed.
+    pub const fn first(&self) -> (&impl Sized, &impl Sized) {
+        (&self.sps[0], &self.pps[0])
+    }
+
     /// Forgets all sets.
     pub const fn clear(&mut self) {
         *self = Self::new();

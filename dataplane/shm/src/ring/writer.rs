@@ -2,7 +2,6 @@
 //! leave by whole groups of pictures.
 
 use std::collections::VecDeque;
-use std::mem::offset_of;
 use std::ops::Range;
 
 use super::geometry::{Geometry, Parts, size};
@@ -16,6 +15,7 @@ use super::{
 };
 use crate::layout::{Descriptor, WORD};
 use crate::segment::{Mapping, Words};
+use crate::store::{prefetch, prefetch_at};
 use crate::{Error, RingId};
 
 /// Makes rings.
@@ -110,9 +110,6 @@ pub struct GopWriter {
 }
 
 impl GopWriter {
-    /// What each packet and each frame need lies within so many of the first bytes.
-    pub const STATE_BYTES: usize = offset_of!(Self, descriptors_max);
-
     fn new(spec: &RingSpec, parts: Parts) -> Self {
         let descriptors_max = parts.descriptors.len() / Descriptor::WORDS;
         Self {
@@ -181,6 +178,9 @@ impl GopWriter {
         self.lanes[LANE_VIDEO].prefetch();
         self.pending.prefetch();
         self.index.prefetch();
+        prefetch(self.descriptors.run(self.slot() * Descriptor::WORDS, 1).0);
+        let (oldest, newest) = (self.kept.front(), self.kept.back());
+        oldest.into_iter().chain(newest).for_each(|kept| prefetch_at(kept));
     }
 
     /// Appends to the open frame of the video lane. On `Full` nothing was appended.
@@ -365,8 +365,12 @@ impl GopWriter {
             generation: self.generation,
             reserved_c: [0; 4],
         };
-        let slot = size(self.head % self.descriptors_max as u64);
-        self.descriptors.store_past(slot * Descriptor::WORDS, &descriptor.to_words());
+        self.descriptors.store_past(self.slot() * Descriptor::WORDS, &descriptor.to_words());
+    }
+
+    /// The place of the next frame's descriptor.
+    fn slot(&self) -> usize {
+        size(self.head % self.descriptors_max as u64)
     }
 
     fn evict_by_limits(&mut self, now_ns: u64) {
