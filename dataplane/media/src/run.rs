@@ -42,6 +42,13 @@ impl Run {
         true
     }
 
+    /// Asks for the memory that the next bytes will be written to.
+    pub fn prefetch_behind(&self) {
+        if let Some(frame) = &self.frame {
+            frame.prefetch();
+        }
+    }
+
     /// Gives back what it keeps of a ring.
     pub fn forget(&mut self) {
         *self = Self::default();

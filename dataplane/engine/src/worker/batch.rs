@@ -7,35 +7,46 @@ use uring::Received;
 use super::Worker;
 use super::rtp::run::RtpRun;
 use super::rtp::session::RtpSession;
-use crate::config::Purpose;
 use crate::messages::Role;
 use crate::network::Network;
 
 /// Datagrams that are taken at once.
-pub(super) const DATAGRAMS: usize = 16;
+pub(super) const DATAGRAMS: usize = 8;
 /// Timers that are. Most show their session's figures, which are many lines.
 pub(super) const TIMERS: usize = 8;
 
 impl<N: Network> Worker<N> {
-    /// Takes some of the datagrams that came, and asks for the memory of their sessions: first for
-    /// what is at a known place, then for what that points to.
+    /// Takes the next of the datagrams that came. False when there are none.
+    ///
+    /// Where something lies is often known only from what was asked for before, so it is asked for in
+    /// steps, and those of the next datagrams are taken while others are worked on.
     pub(super) fn gather(&mut self) -> bool {
-        while self.batch.len() < DATAGRAMS
+        while self.ahead() && self.batch.is_empty() {}
+        !self.batch.is_empty()
+    }
+
+    /// All take a step. False when there is none left.
+    fn ahead(&mut self) -> bool {
+        std::mem::swap(&mut self.batch, &mut self.near);
+        std::mem::swap(&mut self.near, &mut self.coming);
+        let unexpected = |batch| self.expected(batch).filter(|it| !it.goes_on());
+        unexpected(&self.batch).for_each(|it| it.session.prefetch_behind());
+        self.expected(&self.near).for_each(|it| it.run.prefetch_behind());
+        unexpected(&self.near).for_each(|it| it.session.prefetch());
+        self.take_coming();
+        let unexpected = self.expected(&self.batch).filter(|it| !it.goes_on());
+        unexpected.for_each(|it| it.session.prefetch_far_behind());
+        !(self.batch.is_empty() && self.near.is_empty() && self.coming.is_empty())
+    }
+
+    /// Takes some datagrams, and asks for what tells most about them.
+    fn take_coming(&mut self) {
+        while self.coming.len() < DATAGRAMS
             && let Some(received) = self.parts.ring.next()
         {
-            self.batch.push(received);
+            self.coming.push(received);
         }
-        self.expected().for_each(|expected| expected.run.prefetch());
-        let mut others = [false; DATAGRAMS];
-        for (expected, other) in self.expected().zip(&mut others) {
-            *other = !expected.goes_on();
-            if *other {
-                expected.session.prefetch();
-            }
-        }
-        let others = self.expected().zip(others).filter(|(_, other)| *other);
-        others.for_each(|(expected, _)| expected.session.prefetch_behind());
-        !self.batch.is_empty()
+        self.expected(&self.coming).for_each(|it| it.run.prefetch());
     }
 
     /// Asks for the payload of a datagram whose bytes are stored as soon as it is received. Those of SRT
@@ -65,41 +76,29 @@ impl<N: Network> Worker<N> {
         !self.due.is_empty()
     }
 
-    /// What to expect of the datagrams of the batch that came at sockets of sessions' own: of those in
-    /// a row, of the first.
-    fn expected(&self) -> impl Iterator<Item = Expected<'_>> {
-        let runs = self.batch.chunk_by(|one, next| one.socket == next.socket);
-        runs.filter_map(|run| {
-            let first = run.first()?;
-            let role = self.parts.roles.get(first.socket.index())?;
-            let Some(Role::Given { session, purpose }) = role else {
-                return None;
-            };
-            let to = match *purpose {
-                Purpose::Rtp { track, leg } => (Some(track.into()), leg.into()),
-                _ => (None, 0),
-            };
+    /// Those of a batch that came at sockets of sessions' own, by rows that came at one.
+    fn expected<'a>(&'a self, batch: &'a [Received]) -> impl Iterator<Item = Expected<'a>> {
+        let rows = batch.chunk_by(|one, next| one.socket == next.socket);
+        rows.filter_map(|datagrams| {
+            let role = self.parts.roles.get(datagrams.first()?.socket.index())?;
+            let Some(Role::Given { session, .. }) = role else { return None };
             let at = usize::from(*session).checked_sub(self.parts.sessions.len())?;
-            Some(Expected {
-                session: self.parts.rtp_sessions.get(at)?,
-                run: self.runs.get(at)?,
-                to,
-                first,
-            })
+            let (session, run) = (self.parts.rtp_sessions.get(at)?, self.runs.get(at)?);
+            Some(Expected { session, run, datagrams })
         })
     }
 }
 
-/// A datagram at the socket of a session.
+/// Datagrams in a row at the socket of a session.
 struct Expected<'a> {
     session: &'a RtpSession,
     run: &'a RtpRun,
-    to: (Option<usize>, usize),
-    first: &'a Received,
+    datagrams: &'a [Received],
 }
 
 impl Expected<'_> {
+    /// Most likely.
     fn goes_on(&self) -> bool {
-        self.run.expects(self.to, self.first.peer, self.first.datagram.payload())
+        self.run.expects(self.datagrams)
     }
 }

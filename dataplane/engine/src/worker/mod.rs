@@ -116,8 +116,10 @@ pub(crate) struct Parts<N> {
 /// See the module.
 pub(crate) struct Worker<N> {
     parts: Parts<N>,
-    /// Datagrams whose sessions are brought near together.
+    /// Datagrams whose sessions are brought near together, and those that come after them.
     batch: Vec<Received>,
+    near: Vec<Received>,
+    coming: Vec<Received>,
     /// Sessions whose timers are handled together, for the same reason.
     due: Vec<u16>,
     attempts: Attempts,
@@ -158,6 +160,8 @@ impl<N: Network> Worker<N> {
             parts,
             runs,
             batch: Vec::with_capacity(batch::DATAGRAMS),
+            near: Vec::with_capacity(batch::DATAGRAMS),
+            coming: Vec::with_capacity(batch::DATAGRAMS),
             due: Vec::with_capacity(batch::TIMERS),
             attempts: Attempts::new(),
             shared,

@@ -99,6 +99,18 @@ impl Run {
             .then_some(body)
     }
 
+    /// Whether a packet would go on with the run once `before` others have: most likely.
+    #[inline]
+    pub fn expects(&self, before: u32, peer: SocketAddr, packet: &[u8]) -> bool {
+        let spare = 8 * (HEAD_BYTES - usize::from(self.head_bytes));
+        let head = self.head.wrapping_add(u128::from(before) << SEQUENCE_SHIFT);
+        self.packets_left > before
+            && self.peer == Some(peer)
+            && packet
+                .first_chunk::<HEAD_BYTES>()
+                .is_some_and(|first| u128::from_be_bytes(*first) >> spare << spare == head)
+    }
+
     /// The packet whose [`body`](Self::body) that was has been taken.
     #[inline]
     pub fn took(&mut self, packet_bytes: usize, arrival: Time, now: Time) {

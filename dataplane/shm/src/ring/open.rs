@@ -16,7 +16,7 @@ use super::Full;
 use super::lane::Lane;
 use crate::layout::WORD;
 use crate::segment::Words;
-use crate::store::{LINE_WORDS, store_lines};
+use crate::store::{LINE_WORDS, prefetch, store_lines};
 
 /// A line of the cache, in bytes.
 const LINE: usize = LINE_WORDS * WORD;
@@ -64,6 +64,11 @@ impl OpenFrame {
         for (to, byte) in self.line[LINE - self.fill..LINE].iter_mut().zip(bytes) {
             *to = byte;
         }
+    }
+
+    /// Asks for the page that the next line will be stored in.
+    pub fn prefetch(&self) {
+        prefetch(self.words.run(self.at, 1).0);
     }
 
     /// Bytes that it may have more.

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use memory::{Time, prefetch};
+use uring::Received;
 
 /// The run of a session's place. While it is on, the session does not know of its packets: it
 /// is told of them before anything else is done with it.
@@ -37,18 +38,20 @@ impl RtpRun {
         true
     }
 
-    /// Whether a packet most likely goes on with it.
-    pub(crate) fn expects(
-        &self,
-        to: (Option<usize>, usize),
-        peer: SocketAddr,
-        packet: &[u8],
-    ) -> bool {
-        self.packets.body(to, peer, packet).is_some()
+    /// Whether these datagrams of one socket most likely go on with it, all of them.
+    pub(crate) fn expects(&self, datagrams: &[Received]) -> bool {
+        (0..).zip(datagrams).all(|(before, datagram)| {
+            self.packets.expects(before, datagram.peer, datagram.datagram.payload())
+        })
     }
 
     /// Asks for its memory.
     pub(crate) fn prefetch(&self) {
         prefetch(self);
+    }
+
+    /// The same for where the next bytes go, once that is near.
+    pub(crate) fn prefetch_behind(&self) {
+        self.media.prefetch_behind();
     }
 }

@@ -251,6 +251,11 @@ impl RtpSession {
         self.publication.stream.prefetch_video();
     }
 
+    /// And for what lies behind that.
+    pub(crate) fn prefetch_far_behind(&self) {
+        self.publication.stream.prefetch_behind_video();
+    }
+
     /// What showing the figures needs.
     pub(crate) fn prefetch_figures(&self) {
         if let Some(tenancy) = &self.tenancy {
