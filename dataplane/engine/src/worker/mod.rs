@@ -116,7 +116,7 @@ pub(crate) struct Parts<N> {
 /// See the module.
 pub(crate) struct Worker<N> {
     parts: Parts<N>,
-    /// Datagrams whose sessions are brought near together, and those that come after them.
+    /// Datagrams that are worked on next, those behind them, and those behind these: see [`batch`].
     batch: Vec<Received>,
     near: Vec<Received>,
     coming: Vec<Received>,
@@ -210,7 +210,7 @@ impl<N: Network> Worker<N> {
             let mut batch = std::mem::take(&mut self.batch);
             let mut received = batch.drain(..).peekable();
             while let Some(this) = received.next() {
-                if let Some(next) = received.peek() {
+                if let Some(next) = received.peek().or_else(|| self.near.first()) {
                     self.prefetch_payload(next);
                 }
                 self.receive(this, now);
