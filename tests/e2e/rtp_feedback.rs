@@ -77,8 +77,8 @@ pub(crate) fn ways(port: u16, answers: u16) -> [Way; 2] {
 fn packets_that_a_path_loses_are_asked_for_and_sent_again() -> Result<()> {
     // The last packets are spared: that they are missing nobody could know. So are those before the
     // sender's first report, which tells where it is to be asked: it may come after three seconds.
-    const LOSES_UNTIL: u32 = 4_800;
-    const PICTURES: u32 = 300;
+    const LOSES_UNTIL: u32 = 6_400;
+    const PICTURES: u32 = 400;
     let (port, answers) = (free_rtp_port()?, free_udp_port()?);
     let system = start(&format!(
         "{{id: again, port: {port}, payload_type: 96, codec: H264/90000, rtx_payload_type: 97, \
