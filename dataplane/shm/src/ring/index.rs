@@ -66,12 +66,12 @@ impl Index {
         settle();
     }
 
-    /// Writer: the frame below `head`, whose descriptor and bytes are stored, becomes visible.
-    /// Asks for the memory that publishing needs.
+    /// Writer: asks for the memory that publishing needs.
     pub(crate) fn prefetch(&self) {
         prefetch(self.words.run(HEAD, 1).0);
     }
 
+    /// Writer: the frame below `head`, whose descriptor and bytes are stored, becomes visible.
     pub(crate) fn publish(&self, head: u64, is_key: bool) {
         settle();
         self.words.word(HEAD).store(head, Ordering::Release);
