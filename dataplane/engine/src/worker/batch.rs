@@ -1,5 +1,12 @@
 //! Some datagrams at a time: their sessions' memory is asked for together, before the first is worked
 //! on. With thousands of sessions each would else be waited for, line after line.
+//!
+//! ```text
+//!            coming              near                       batch
+//!  ring ──▶ 8 datagrams ──────▶ 8 ───────────────────────▶ 8 ─────────────────────▶ worked on
+//!            their runs          where the runs store;       what those point to
+//!                                sessions that do more
+//! ```
 
 use memory::Time;
 use uring::Received;
@@ -16,7 +23,8 @@ pub(super) const DATAGRAMS: usize = 8;
 pub(super) const TIMERS: usize = 8;
 
 impl<N: Network> Worker<N> {
-    /// Takes the next of the datagrams that came. False when there are none.
+    /// Takes the next of the datagrams that came into `batch`, which has been worked off. False when there
+    /// are none.
     ///
     /// Where something lies is often known only from what was asked for before, so it is asked for in
     /// steps, and those of the next datagrams are taken while others are worked on.
@@ -29,13 +37,11 @@ impl<N: Network> Worker<N> {
     fn ahead(&mut self) -> bool {
         std::mem::swap(&mut self.batch, &mut self.near);
         std::mem::swap(&mut self.near, &mut self.coming);
-        let unexpected = |batch| self.expected(batch).filter(|it| !it.goes_on());
-        unexpected(&self.batch).for_each(|it| it.session.prefetch_behind());
-        self.expected(&self.near).for_each(|it| it.run.prefetch_behind());
-        unexpected(&self.near).for_each(|it| it.session.prefetch());
+        self.unexpected(&self.batch).for_each(RtpSession::prefetch_behind);
+        self.rows(&self.near).for_each(|row| row.run.prefetch_behind());
+        self.unexpected(&self.near).for_each(RtpSession::prefetch);
         self.take_coming();
-        let unexpected = self.expected(&self.batch).filter(|it| !it.goes_on());
-        unexpected.for_each(|it| it.session.prefetch_far_behind());
+        self.unexpected(&self.batch).for_each(RtpSession::prefetch_far_behind);
         !(self.batch.is_empty() && self.near.is_empty() && self.coming.is_empty())
     }
 
@@ -46,7 +52,7 @@ impl<N: Network> Worker<N> {
         {
             self.coming.push(received);
         }
-        self.expected(&self.coming).for_each(|it| it.run.prefetch());
+        self.rows(&self.coming).for_each(|row| row.run.prefetch());
     }
 
     /// Asks for the payload of a datagram whose bytes are stored as soon as it is received. Those of SRT
@@ -76,29 +82,28 @@ impl<N: Network> Worker<N> {
         !self.due.is_empty()
     }
 
+    /// Sessions of which there is most likely more to do than to go on with their run.
+    fn unexpected<'a>(&'a self, batch: &'a [Received]) -> impl Iterator<Item = &'a RtpSession> {
+        let rows = self.rows(batch).filter(|row| !row.run.expects(row.datagrams));
+        rows.map(|row| row.session)
+    }
+
     /// Those of a batch that came at sockets of sessions' own, by rows that came at one.
-    fn expected<'a>(&'a self, batch: &'a [Received]) -> impl Iterator<Item = Expected<'a>> {
+    fn rows<'a>(&'a self, batch: &'a [Received]) -> impl Iterator<Item = Row<'a>> {
         let rows = batch.chunk_by(|one, next| one.socket == next.socket);
         rows.filter_map(|datagrams| {
             let role = self.parts.roles.get(datagrams.first()?.socket.index())?;
             let Some(Role::Given { session, .. }) = role else { return None };
             let at = usize::from(*session).checked_sub(self.parts.sessions.len())?;
             let (session, run) = (self.parts.rtp_sessions.get(at)?, self.runs.get(at)?);
-            Some(Expected { session, run, datagrams })
+            Some(Row { session, run, datagrams })
         })
     }
 }
 
 /// Datagrams in a row at the socket of a session.
-struct Expected<'a> {
+struct Row<'a> {
     session: &'a RtpSession,
     run: &'a RtpRun,
     datagrams: &'a [Received],
-}
-
-impl Expected<'_> {
-    /// Most likely.
-    fn goes_on(&self) -> bool {
-        self.run.expects(self.datagrams)
-    }
 }

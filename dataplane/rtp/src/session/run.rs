@@ -85,10 +85,7 @@ impl Run {
         peer: SocketAddr,
         packet: &'a [u8],
     ) -> Option<&'a [u8]> {
-        let spare = 8 * (HEAD_BYTES - usize::from(self.head_bytes));
-        let first = u128::from_be_bytes(*packet.first_chunk::<HEAD_BYTES>()?);
-        let begins_so = self.packets_left > 0 && first >> spare << spare == self.head;
-        if !begins_so || self.peer != Some(peer) {
+        if !self.expects(0, peer, packet) {
             return None;
         }
         let of_socket = usize::from(self.leg) == leg
@@ -99,7 +96,8 @@ impl Run {
             .then_some(body)
     }
 
-    /// Whether a packet would go on with the run once `before` others have: most likely.
+    /// Whether a packet of `peer` begins as the one does that goes on with the run once `before` others
+    /// have.
     #[inline]
     pub fn expects(&self, before: u32, peer: SocketAddr, packet: &[u8]) -> bool {
         let spare = 8 * (HEAD_BYTES - usize::from(self.head_bytes));

@@ -283,3 +283,19 @@ fn a_packet_of_another_socket_or_address_is_none_of_the_run() {
         assert_eq!(twins.run.body(SOCKET, SocketAddr::from(peer), &packet), None);
     }
 }
+
+#[test]
+fn packets_in_a_row_are_expected_by_their_numbers() {
+    let (twins, mut sender) = in_step(&config(h264()));
+    let peer = SocketAddr::from(PEER);
+    let packets: Vec<_> = (4..7).map(|at| sender.fragment(at, 1_000, &[0x88, 1, 2, 3])).collect();
+    for (packet, number) in packets.iter().zip(0..) {
+        for before in 0..4 {
+            let expected = twins.run.expects(before, peer, packet);
+            assert_eq!(expected, before == number, "{before} before packet {number}");
+        }
+    }
+    let last = sender.fragment(999, 1_000, &[0x88, 1, 2, 3]);
+    assert!(!twins.run.expects(3, peer, &last), "it ends its unit");
+    assert!(!Run::default().expects(0, peer, &packets[0]), "there is no run");
+}
