@@ -8,7 +8,6 @@ use penstock_tests::process::eventually;
 use penstock_tests::publisher::{PAYLOAD_BYTES, Publisher, data_packet};
 use penstock_tests::senders::SrtLiveTransmit;
 use penstock_tests::system::{Options, PATIENCE, Penstock, free_udp_port, stream_path};
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use shm::counters::StreamCounter;
 
@@ -49,11 +48,11 @@ fn drops_of_the_kernel_are_those_of_the_stream_or_of_its_listener() -> Result<()
     }
 
     // More than its buffer holds, while nobody fetches.
-    system.dataplane.signal(Signal::STOP)?;
+    system.dataplane.pause()?;
     for number in 0..300 {
         pushed.send_raw(&data_packet(&pushed, number, number))?;
     }
-    system.dataplane.signal(Signal::CONT)?;
+    system.dataplane.resume()?;
     let at_srt = eventually("each packet was received or dropped", PATIENCE, || {
         let (drops, shared) = told(&system, "pushed")?;
         ensure!(shared, "a listener's socket is shared");
@@ -66,10 +65,10 @@ fn drops_of_the_kernel_are_those_of_the_stream_or_of_its_listener() -> Result<()
     assert_eq!(told(&system, "pulled")?, (0, false));
     assert_eq!(by_listener(&system)?, json!({"srt": at_srt, "other": 0}));
 
-    system.dataplane.signal(Signal::STOP)?;
+    system.dataplane.pause()?;
     // A flow window of 171 packets may be on its way at once.
     puller.input().write_all(&[0x47; 400 * PAYLOAD_BYTES])?;
-    system.dataplane.signal(Signal::CONT)?;
+    system.dataplane.resume()?;
     let at_own = eventually("drops at the stream's own socket", PATIENCE, || {
         let (drops, shared) = told(&system, "pulled")?;
         ensure!(!shared, "nobody else has it");

@@ -8,7 +8,6 @@ use penstock_tests::process::eventually;
 use penstock_tests::publisher::{Publisher, data_packet};
 use penstock_tests::senders::SrtLiveTransmit;
 use penstock_tests::system::{Options, PATIENCE, Penstock, stream_path};
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use shm::StreamSnapshot;
 
@@ -160,11 +159,11 @@ fn a_packet_overtaken_within_the_tolerance_is_not_reported_missing() -> Result<(
         let publisher = Publisher::connect(system.srt_address(), id, seed)?;
         system.wait_stream(id, "connected", |_| true)?;
         // All come at once, so that no timer decides: the third is overtaken by three.
-        system.dataplane.signal(Signal::STOP)?;
+        system.dataplane.pause()?;
         for number in [0, 1, 3, 4, 5, 2] {
             publisher.send_raw(&data_packet(&publisher, number, 1_000 + number))?;
         }
-        system.dataplane.signal(Signal::CONT)?;
+        system.dataplane.resume()?;
         let stream = system
             .wait_stream(id, "all packets", |stream| count(stream, "packets_delivered") == 6)?;
         ensure!(count(&stream, "naks_sent") == reports, "{id}: {stream}");

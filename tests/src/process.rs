@@ -4,7 +4,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::footprint::Memory;
 
@@ -48,9 +48,31 @@ impl Process {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(pid.context("a child has a process id")?, signal)?;
+        kill_process(self.pid()?, signal)?;
         Ok(())
+    }
+
+    /// Stops it. The signal alone only asks for that, and what runs goes on for a while, so this
+    /// waits until each of its threads stands still.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        // An end is left for `ended` to find.
+        let changes = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let change = waitid(WaitId::Pid(self.pid()?), changes)?;
+        if !change.is_some_and(|it| it.stopped()) {
+            bail!("{} ended instead of stopping", self.name);
+        }
+        Ok(())
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn pid(&self) -> Result<Pid> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        pid.context("a child has a process id")
     }
 
     /// Its status if it has ended.
