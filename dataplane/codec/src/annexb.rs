@@ -78,8 +78,8 @@ impl Scanner {
         self.zeros == 0
     }
 
-    /// So many bytes that have no part of a start code: the last is not zero, and nowhere are
-    /// [two zeros](holds_zero_pair), behind bytes that [are calm](Self::is_calm).
+    /// So many bytes that have no part of a start code: the last is not zero, and nowhere are two zeros,
+    /// behind bytes that [are calm](Self::is_calm).
     pub const fn pass(&mut self, len: u64) {
         self.position += len;
     }
@@ -198,28 +198,6 @@ fn any_code(bytes: &[u8]) -> bool {
         != 0
 }
 
-/// Whether `bytes` hold `00 00`: without them no start code lies there, and coded video has few. As
-/// the search for codes it looks at all bytes whatever they are; a vector of windows takes four
-/// instructions.
-#[inline]
-pub fn holds_zero_pair(bytes: &[u8]) -> bool {
-    let second = bytes.get(1..).unwrap_or_default();
-    let mut least = [u8::MAX; SUB_BLOCK];
-    let first = bytes.get(..second.len()).unwrap_or_default();
-    let (first_end, second_end) = (first.last_chunk::<SUB_BLOCK>(), second.last_chunk());
-    let (Some(last), Some(last_next)) = (first_end, second_end) else {
-        return first.iter().zip(second).any(|(a, b)| a | b == 0);
-    };
-    // What is left of a multiple is searched with windows that were searched already.
-    let blocks = first.as_chunks().0.iter().zip(second.as_chunks::<SUB_BLOCK>().0);
-    for (block, next) in blocks.chain([(last, last_next)]) {
-        for ((least, a), b) in least.iter_mut().zip(block).zip(next) {
-            *least = (*least).min(a | b);
-        }
-    }
-    least.iter().copied().min() == Some(0)
-}
-
 /// Zero bytes at the end of `piece`, with those before it when it is all zeros; at most 3.
 fn trailing_zeros(piece: &[u8], before: u8) -> u8 {
     match *piece {
@@ -246,21 +224,6 @@ mod tests {
         }
         assert_eq!(scanner.position(), pieces.iter().map(|piece| piece.len() as u64).sum::<u64>());
         starts
-    }
-
-    #[test]
-    fn a_pair_of_zeros_is_found_wherever_it_lies() {
-        for len in 0..300 {
-            let mut bytes = vec![7; len];
-            assert!(!holds_zero_pair(&bytes), "{len}");
-            for at in 1..len {
-                bytes[at] = 0;
-                assert!(!holds_zero_pair(&bytes), "one at {at} of {len}");
-                bytes[at - 1] = 0;
-                assert!(holds_zero_pair(&bytes), "two before {at} of {len}");
-                bytes[at - 1..=at].fill(7);
-            }
-        }
     }
 
     /// The definition, byte by byte.

@@ -4,7 +4,6 @@
 //! A slice is found out about by its first bytes and ends with a start code or its unit. What lies
 //! between has only to be looked through and stored; the framer is told of it at the end, in one.
 
-use codec::annexb::holds_zero_pair;
 use memory::Time;
 use shm::OpenFrame;
 
@@ -32,8 +31,8 @@ impl Run {
             return false;
         };
         // A zero at the end may be the start of a code.
-        let calm = bytes.last().is_some_and(|last| *last != 0) && !holds_zero_pair(bytes);
-        if !calm || frame.append(bytes).is_err() {
+        let ends_calm = bytes.last().is_some_and(|last| *last != 0);
+        if !ends_calm || !frame.append(bytes) {
             return false;
         }
         self.left -= bytes.len();

@@ -235,6 +235,36 @@ layout! {
     }
 }
 
+impl Descriptor {
+    /// As [`to_words`](Self::to_words), but put together in registers: what is read back as whole words
+    /// after it was stored piece by piece is waited for until all stores before it are done.
+    #[inline(always)]
+    pub(crate) fn pack(&self) -> [u64; Self::WORDS] {
+        let kinds = [self.lane, self.track, self.class, self.reserved_a];
+        let length = u64::from(self.length) | u64::from(u32::from_le_bytes(kinds)) << 32;
+        let flags = u64::from(self.flags) | u64::from(self.reserved_b) << 32;
+        let [a, b, c, d] = self.reserved_c;
+        [
+            self.position,
+            self.sequence,
+            self.gop,
+            self.offset,
+            length,
+            flags,
+            self.pts,
+            self.dts,
+            self.arrival_ns,
+            self.due_ns,
+            self.published_ns,
+            self.generation,
+            a,
+            b,
+            c,
+            d,
+        ]
+    }
+}
+
 layout! {
     /// One track of a stream record.
     TrackRecord: 128 bytes {
@@ -386,4 +416,16 @@ const fn layout_hash() -> u64 {
         i += 1;
     }
     hash
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_is_put_together_as_it_lies_in_memory() {
+        let words =
+            std::array::from_fn(|at| 0x0101_0101_0101_0101 * at as u64 + 0x0807_0605_0403_0201);
+        assert_eq!(Descriptor::from_words(words).pack(), words);
+    }
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use crate::layout::WORD;
 use crate::primitive::{AtomicU64, Ordering};
-use crate::store::store_lines;
+use crate::store::store_values;
 
 const _: () = assert!(cfg!(target_endian = "little"), "the ABI is little-endian");
 
@@ -181,12 +181,12 @@ impl Words {
 
     /// As [`store_array`](Self::store_array), past the cache where the words are whole lines: for what the
     /// writer does not look at again. As with media, only [`settle`](crate::store::settle) orders them.
+    #[inline(always)]
     pub(crate) fn store_past<const N: usize>(&self, start: usize, values: &[u64; N]) {
-        let values = values.map(u64::to_le_bytes);
         let (one, two) = self.run(start, N);
         let (values_one, values_two) = values.split_at(one.len());
-        store_lines(one, values_one);
-        store_lines(two, values_two);
+        store_values(one, values_one);
+        store_values(two, values_two);
     }
 
     /// Adds to a word that only this thread writes: a load and a store, no locked instruction.

@@ -26,12 +26,35 @@ pub(crate) fn store_all(words: &[AtomicU64], values: &[[u8; WORD]]) {
     store_each(&words[stored..], &values[stored..]);
 }
 
-/// As [`store_all`] for whole lines that are to go past the cache, however few: what is not in it.
-#[inline]
-pub(crate) fn store_lines(words: &[AtomicU64], values: &[[u8; WORD]]) {
+/// As [`store_all`] for whole lines of values that were just worked out. They go past the cache however
+/// few they are, word by word, as they were left: a load of more than one store left is waited for
+/// until all stores before it are done, and of those that go past the cache there may be many.
+#[inline(always)]
+pub(crate) fn store_values(words: &[AtomicU64], values: &[u64]) {
     assert!(words.len() == values.len(), "a value for each word");
-    let stored = if words_to_line(words) == 0 { lines::store(words, values, 1) } else { 0 };
-    store_each(&words[stored..], &values[stored..]);
+    for (word, value) in words.iter().zip(values) {
+        lines::store_value(word, *value);
+    }
+}
+
+/// As [`store_all`] for whole lines of `bytes`, of which the first is the one before: they go past the
+/// cache however few they are, and are looked through on the way. False when two zeros in a row are
+/// among these bytes; stored they are in any case.
+#[inline]
+pub(crate) fn store_lines(words: &[AtomicU64], bytes: &[u8]) -> bool {
+    assert!(bytes.len() == 1 + words.len() * WORD, "a byte before, and those of each word");
+    let aligned = words_to_line(words) == 0;
+    let (stored, calm) =
+        if aligned { lines::store_and_look(words, bytes, true) } else { (0, true) };
+    let (words, bytes) = (&words[stored..], &bytes[stored * WORD..]);
+    store_each(words, bytes[1..].as_chunks().0);
+    calm && !holds_zero_pair(bytes)
+}
+
+/// Whether two zeros in a row are among these bytes.
+#[inline]
+pub(crate) fn holds_zero_pair(bytes: &[u8]) -> bool {
+    bytes.array_windows().any(|pair| *pair == [0, 0])
 }
 
 /// Orders what [`store_all`] stored before this call, and what it stores after it, with all other
@@ -136,6 +159,141 @@ mod lines {
         lines * WORDS
     }
 
+    #[inline(always)]
+    pub(super) fn store_value(word: &AtomicU64, value: u64) {
+        // JUSTIFICATION: as above.
+        // SAFETY: the word is an atomic behind a shared reference, so it may be written; the store is
+        // aligned and so whole. Until `settle` its order with others is any, as that of a relaxed one is.
+        unsafe {
+            asm!(
+                "movnti [{to}], {value}",
+                to = in(reg) word.as_ptr(),
+                value = in(reg) value,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// The loop of [`store_and_look`] with these instructions for each line and behind the last.
+    macro_rules! look {
+        ($words:expr, $bytes:expr, $lines:expr, $start:literal, [$($line:expr),+], [$($behind:expr),+]) => {{
+            let zeros: u32;
+            asm!(
+                $start,
+                "2:",
+                $($line,)+
+                "add {from}, 64",
+                "add {to}, 64",
+                "dec {left}",
+                "jnz 2b",
+                $($behind,)+
+                from = inout(reg) $bytes.as_ptr() => _,
+                to = inout(reg) $words.as_ptr() => _,
+                left = inout(reg) $lines => _,
+                zeros = out(reg) zeros,
+                least = out(xmm_reg) _,
+                a = out(xmm_reg) _,
+                b = out(xmm_reg) _,
+                options(nostack),
+            );
+            zeros == 0
+        }};
+    }
+
+    /// 16 bytes of a line: stored, and or-ed with those that lie one before; the least of each place.
+    macro_rules! sixteen {
+        ($at:literal) => {
+            concat!(
+                "movdqu {a}, [{from} + 1 + ",
+                $at,
+                "]\nmovdqu {b}, [{from} + ",
+                $at,
+                "]\n",
+                "movntdq [{to} + ",
+                $at,
+                "], {a}\npor {b}, {a}\npminub {least}, {b}",
+            )
+        };
+    }
+
+    /// The same of 32.
+    macro_rules! thirty_two {
+        ($at:literal) => {
+            concat!(
+                "vmovdqu {a:y}, [{from} + 1 + ",
+                $at,
+                "]\nvpor {b:y}, {a:y}, [{from} + ",
+                $at,
+                "]\n",
+                "vmovntdq [{to} + ",
+                $at,
+                "], {a:y}\nvpminub {least:y}, {least:y}, {b:y}",
+            )
+        };
+    }
+
+    /// Leaves the wide registers. Where the compiler knows of them it may have something in them, and
+    /// leaves them itself.
+    #[cfg(not(target_feature = "avx"))]
+    macro_rules! leave_wide {
+        () => {
+            "vzeroupper"
+        };
+    }
+    #[cfg(target_feature = "avx")]
+    macro_rules! leave_wide {
+        () => {
+            ""
+        };
+    }
+
+    /// Stores as many whole lines as there are, from the start of one, past the cache; `bytes` begin
+    /// with the one before. With the widest registers that there are, or those that all have. Returns how
+    /// many words that was, and whether no two zeros in a row are among their bytes and that one.
+    #[inline]
+    pub(super) fn store_and_look(words: &[AtomicU64], bytes: &[u8], widest: bool) -> (usize, bool) {
+        let lines = (words.len() / WORDS).min(bytes.len().saturating_sub(1) / BYTES);
+        if lines == 0 {
+            return (0, true);
+        }
+        assert!(words.as_ptr().addr().is_multiple_of(BYTES), "the start of a line");
+        // JUSTIFICATION: as above; and the loads of the one are stores' waiting time of the other.
+        let calm = if widest && std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has the instructions; the rest is as below.
+            unsafe {
+                look!(
+                    words,
+                    bytes,
+                    lines,
+                    "vpcmpeqd {least:y}, {least:y}, {least:y}",
+                    [thirty_two!(0), thirty_two!(32)],
+                    [
+                        "vpxor {a:y}, {a:y}, {a:y}",
+                        "vpcmpeqb {least:y}, {least:y}, {a:y}",
+                        "vpmovmskb {zeros:e}, {least:y}",
+                        leave_wide!()
+                    ]
+                )
+            }
+        } else {
+            // SAFETY: `words` have so many lines, `bytes` one byte more, and nothing else is touched. The
+            // words are atomics behind a shared reference, so they may be written, and begin at a line, as
+            // just checked: each aligned half of a store is written whole. Until `settle` the order of
+            // these is any, as that of relaxed stores is. The compiler moves no access to memory across.
+            unsafe {
+                look!(
+                    words,
+                    bytes,
+                    lines,
+                    "pcmpeqd {least}, {least}",
+                    [sixteen!(0), sixteen!(16), sixteen!(32), sixteen!(48)],
+                    ["pxor {a}, {a}", "pcmpeqb {least}, {a}", "pmovmskb {zeros:e}, {least}"]
+                )
+            }
+        };
+        (lines * WORDS, calm)
+    }
+
     #[inline]
     pub(super) fn settle() {
         // JUSTIFICATION: a fence of the language is nothing at all here, and orders no such stores.
@@ -159,10 +317,19 @@ mod lines {
 
 #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
 mod lines {
-    use super::{AtomicU64, WORD};
+    use super::{AtomicU64, Ordering, WORD};
 
     pub(super) const BYTES: usize = WORD;
     pub(super) const PAST_CACHE_LINES: usize = 0;
+
+    pub(super) fn store_value(word: &AtomicU64, value: u64) {
+        word.store(value, Ordering::Relaxed);
+    }
+
+    /// Stores nothing and looks at nothing: the caller does.
+    pub(super) const fn store_and_look(_: &[AtomicU64], _: &[u8], _: bool) -> (usize, bool) {
+        (0, true)
+    }
 
     /// Stores nothing: the caller stores every word.
     pub(super) const fn store(_: &[AtomicU64], _: &[[u8; WORD]], _: usize) -> usize {
@@ -195,6 +362,40 @@ mod tests {
                     assert_eq!(word.load(Ordering::Relaxed), expected, "{at} of {count}");
                 }
             }
+        }
+    }
+
+    /// Lines that begin where one of the cache does.
+    fn whole_lines(words: &[AtomicU64], count: usize) -> &[AtomicU64] {
+        &words[words_to_line(words)..][..count * LINE_WORDS]
+    }
+
+    #[test]
+    fn lines_are_stored_and_two_zeros_in_a_row_are_found_wherever_they_lie() {
+        for count in 0..4 {
+            let memory = words((count + 1) * LINE_WORDS);
+            let words = whole_lines(&memory, count);
+            let mut bytes: Vec<u8> = (1..=255).cycle().take(1 + words.len() * WORD).collect();
+            for at in 1..bytes.len() {
+                let before = [bytes[at - 1], bytes[at]];
+                bytes[at] = 0;
+                assert!(store_lines(words, &bytes), "one at {at} of {count} lines");
+                bytes[at - 1] = 0;
+                assert!(!store_lines(words, &bytes), "two before {at} of {count} lines");
+                bytes[at - 1..=at].copy_from_slice(&before);
+            }
+            let narrow = |bytes: &[u8]| lines::store_and_look(words, bytes, false);
+            let all = if cfg!(all(target_arch = "x86_64", not(miri))) { words.len() } else { 0 };
+            assert_eq!(narrow(&bytes), (all, true));
+            if let [.., one, two] = &mut bytes[..] {
+                (*one, *two) = (0, 0);
+                assert_eq!(narrow(&bytes), (all, all == 0), "{count} lines");
+            }
+            words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+            bytes.iter_mut().rev().zip([9, 8]).for_each(|(byte, value)| *byte = value);
+            assert!(store_lines(words, &bytes));
+            let stored = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes());
+            assert_eq!(stored.collect::<Vec<_>>(), bytes[1..], "all but the byte before");
         }
     }
 

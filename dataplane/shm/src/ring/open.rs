@@ -4,7 +4,7 @@
 //!   lane    ───┬──────────────┬──────────────┬──────────────┬───
 //!   frame      │      ▒▒▒▒▒▒▒▒│▒▒▒▒▒▒▒▒▒▒▒▒▒▒│▒▒▒▒▒         │
 //!              └──────────────┴──────────────┴▲────┘────────┘
-//!                    whole lines, stored      at   line[..fill]: waits here
+//!                    whole lines, stored      at   the end of `last`: waits
 //! ```
 //!
 //! A lane stores words: the lines that hold the end of one piece and the start of the next are fetched
@@ -12,11 +12,10 @@
 //! cache and none is fetched. And all that an append needs lies together, apart from the writer: with
 //! thousands of streams what is touched for each packet is what counts.
 
-use super::Full;
 use super::lane::Lane;
 use crate::layout::WORD;
 use crate::segment::Words;
-use crate::store::{LINE_WORDS, prefetch, store_lines};
+use crate::store::{LINE_WORDS, holds_zero_pair, prefetch, store_lines, store_values};
 
 /// A line of the cache, in bytes.
 const LINE: usize = LINE_WORDS * WORD;
@@ -35,15 +34,16 @@ pub struct OpenFrame {
     /// Length of the frame, and the most it may have.
     len: usize,
     room: usize,
-    /// The bytes that wait end in the middle. Copies of a whole line to fixed places are a few
-    /// instructions, those of a length that is not known are calls.
-    line: [u8; 2 * LINE],
+    /// The last bytes that came, a line of them, of which the last `fill` wait; behind them there is
+    /// room for those that come next, and for a word that is only read.
+    last: [u64; 2 * LINE_WORDS + 1],
 }
 
 impl OpenFrame {
     pub(super) fn of(lane: &Lane) -> Self {
         let words = lane.words().clone();
-        let mut frame = Self { words, at: 0, fill: 0, len: 0, room: 0, line: [0; 2 * LINE] };
+        let mut frame =
+            Self { words, at: 0, fill: 0, len: 0, room: 0, last: [0; 2 * LINE_WORDS + 1] };
         frame.take_up(lane);
         frame
     }
@@ -59,11 +59,12 @@ impl OpenFrame {
         (self.len, self.room) = (lane.open_len(), lane.room());
         self.at = place - place % LINE_WORDS;
         self.fill = (place - self.at) * WORD + self.len % WORD;
-        let words = (self.at..place).map(|at| self.words.load(at)).chain([carry]);
-        let bytes = words.flat_map(u64::to_le_bytes);
-        for (to, byte) in self.line[LINE - self.fill..LINE].iter_mut().zip(bytes) {
-            *to = byte;
+        let mut words = [0; 2 * LINE_WORDS + 1];
+        let whole = (self.at..place).map(|at| self.words.load(at));
+        for (to, word) in words[LINE_WORDS..].iter_mut().zip(whole.chain([carry])) {
+            *to = word;
         }
+        self.keep(&line_at(&words, self.fill));
     }
 
     /// Asks for the page that the next line will be stored in.
@@ -76,67 +77,116 @@ impl OpenFrame {
         self.room - self.len
     }
 
-    /// Appends. On `Full` nothing was appended: the writer may make room.
+    /// Appends bytes among which no two zeros follow each other: without those no start code lies
+    /// there. False when there are such, or there is no room, which the writer may make: then nothing
+    /// was appended.
+    ///
+    /// What has just been stored in pieces is not loaded as a whole here: such a load would be waited
+    /// for until the lines on their way to memory have arrived there.
     #[inline]
-    pub fn append(&mut self, bytes: &[u8]) -> Result<(), Full> {
+    pub fn append(&mut self, bytes: &[u8]) -> bool {
+        let ends = (bytes.first_chunk::<{ LINE + 1 }>(), bytes.last_chunk::<{ LINE + 1 }>());
         if bytes.len() > self.left() {
-            return Err(Full::Lane);
+            return false;
+        }
+        let (Some(first), Some(last)) = ends else { return self.append_by_lines(bytes) };
+        if !(is_calm(first) & is_calm(last)) {
+            return false;
+        }
+        let line = self.join(first.first_chunk().expect("a line and one byte"));
+        // From the byte before the first line that is all of these bytes.
+        let behind = &bytes[LINE - self.fill - 1..];
+        let lines = (behind.len() - 1) / LINE;
+        let (words, over_the_end) = self.words.run(self.at, (1 + lines) * LINE_WORDS);
+        if !over_the_end.is_empty() {
+            return self.append_by_lines(bytes);
+        }
+        let (to, rest) = words.split_at(LINE_WORDS);
+        store_values(to, &line);
+        if !store_lines(rest, &behind[..1 + lines * LINE]) {
+            return false;
+        }
+        self.at += (1 + lines) * LINE_WORDS;
+        self.fill = (behind.len() - 1) % LINE;
+        self.len += bytes.len();
+        self.keep(&words_of(last.last_chunk().expect("a line and one byte")));
+        true
+    }
+
+    /// As [`append`](Self::append), where it is about few bytes or about a lane that is not mirrored.
+    fn append_by_lines(&mut self, bytes: &[u8]) -> bool {
+        if holds_zero_pair(bytes) {
+            return false;
+        }
+        for piece in bytes.chunks(LINE) {
+            let mut next = [0; LINE];
+            next[..piece.len()].copy_from_slice(piece);
+            let line = self.join(&next);
+            let fill = self.fill + piece.len();
+            if fill >= LINE {
+                self.words.store_past(self.at, &line);
+                self.at += LINE_WORDS;
+            }
+            self.fill = fill % LINE;
+            self.keep(&line_at(&self.last, piece.len()));
         }
         self.len += bytes.len();
-        let (Some(first), Some(last)) = (bytes.first_chunk::<LINE>(), bytes.last_chunk::<LINE>())
-        else {
-            self.append_short(bytes);
-            return Ok(());
-        };
-        self.line[LINE..].copy_from_slice(first);
-        self.store_line();
-        let rest = &bytes[LINE - self.fill..];
-        let lines = &rest[..rest.len() - rest.len() % LINE];
-        if !lines.is_empty() {
-            self.store(lines.as_chunks().0);
-            self.at += lines.len() / WORD;
-        }
-        self.line[..LINE].copy_from_slice(last);
-        self.fill = rest.len() % LINE;
-        Ok(())
+        true
     }
 
-    /// Less than a line.
-    fn append_short(&mut self, bytes: &[u8]) {
-        let (fill, end) = (self.fill + bytes.len(), LINE + bytes.len());
-        self.line[LINE..end].copy_from_slice(bytes);
-        if fill >= LINE {
-            self.store_line();
-        }
-        self.fill = fill % LINE;
-        self.line.copy_within(end - self.fill..end, LINE - self.fill);
+    /// The line that is whole with `next`, which are the next bytes from here on.
+    #[inline(always)]
+    fn join(&mut self, next: &[u8; LINE]) -> [u64; LINE_WORDS] {
+        self.last[LINE_WORDS..2 * LINE_WORDS].copy_from_slice(&words_of(next));
+        line_at(&self.last, LINE - self.fill)
     }
 
-    /// Stores the line that is whole now.
-    #[inline]
-    fn store_line(&mut self) {
-        let from = LINE - self.fill;
-        self.store(self.line[from..from + LINE].as_chunks().0);
-        self.at += LINE_WORDS;
-    }
-
-    /// Stores whole lines from the one on that waits.
-    #[inline]
-    fn store(&self, values: &[[u8; WORD]]) {
-        let (one, two) = self.words.run(self.at, values.len());
-        let (values_one, values_two) = values.split_at(one.len());
-        store_lines(one, values_one);
-        store_lines(two, values_two);
+    /// These came last.
+    #[inline(always)]
+    fn keep(&mut self, line: &[u64; LINE_WORDS]) {
+        self.last[..LINE_WORDS].copy_from_slice(line);
     }
 
     /// Stores what waits, and says where the frame ends now: its length, and the bytes of its last word
     /// that is not whole.
     pub(super) fn settle(&self) -> (usize, u64) {
-        let (whole, rest) = self.line[LINE - self.fill..LINE].as_chunks::<WORD>();
-        for (at, word) in (self.at..).zip(whole) {
-            self.words.store(at, u64::from_le_bytes(*word));
+        let mut words = self.last;
+        words[LINE_WORDS..].fill(0);
+        let line = line_at(&words, LINE - self.fill);
+        let whole = self.fill / WORD;
+        for (at, word) in (self.at..).zip(&line[..whole]) {
+            self.words.store(at, *word);
         }
-        let carry = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-        (self.len, carry)
+        (self.len, line[whole])
     }
+}
+
+/// The line that begins with the byte at `from` of `words`, at most a line from their start.
+#[inline(always)]
+fn line_at(words: &[u64; 2 * LINE_WORDS + 1], from: usize) -> [u64; LINE_WORDS] {
+    let shift = 8 * (from % WORD);
+    let words = words[from / WORD..].first_chunk::<{ LINE_WORDS + 1 }>();
+    let words = words.expect("at most a line from the start");
+    let mut line = [0; LINE_WORDS];
+    for (at, word) in line.iter_mut().enumerate() {
+        // By no more than 63 at a time: where nothing is shifted nothing comes in either.
+        *word = words[at] >> shift | words[at + 1] << 1 << (63 - shift);
+    }
+    line
+}
+
+#[inline(always)]
+fn words_of(bytes: &[u8; LINE]) -> [u64; LINE_WORDS] {
+    let mut words = [0; LINE_WORDS];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    words
+}
+
+/// Whether no two zeros follow each other.
+#[inline(always)]
+fn is_calm(bytes: &[u8; LINE + 1]) -> bool {
+    let pairs = bytes[..LINE].iter().zip(&bytes[1..]);
+    pairs.fold(u8::MAX, |least, (a, b)| least.min(a | b)) > 0
 }

@@ -52,11 +52,17 @@ impl Pending {
 
     /// Takes a frame in; one due before its predecessor in the lane is due with it instead. The
     /// caller has seen to the room.
+    #[inline(always)]
     pub(crate) fn insert(&mut self, mut frame: PendingFrame) {
         debug_assert!(!self.is_full(), "room was seen to");
         let latest = &mut self.latest_due_ns[frame.lane];
         frame.due_ns = frame.due_ns.max(*latest);
         *latest = frame.due_ns;
+        // Nearly always: then it is put together where it belongs, and not copied from elsewhere.
+        if self.frames.back().is_none_or(|last| last.due_ns <= frame.due_ns) {
+            self.frames.push_back(frame);
+            return;
+        }
         let place = self.frames.partition_point(|other| other.due_ns <= frame.due_ns);
         self.frames.insert(place, frame);
     }

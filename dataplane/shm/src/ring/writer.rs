@@ -365,7 +365,7 @@ impl GopWriter {
             generation: self.generation,
             reserved_c: [0; 4],
         };
-        self.descriptors.store_past(self.slot() * Descriptor::WORDS, &descriptor.to_words());
+        self.descriptors.store_past(self.slot() * Descriptor::WORDS, &descriptor.pack());
     }
 
     /// The place of the next frame's descriptor.
