@@ -1,5 +1,6 @@
 //! From the counters of the protocol crates to the table in shared memory.
 
+use memory::prefetch;
 use shm::counters::{StreamCounter, WorkerCounter};
 use shm::{Measured, Spread, StreamSlotWriter, StreamSpread, WorkerBlock};
 use uring::RingCounters;
@@ -8,29 +9,45 @@ use super::pressure::Throttle;
 
 /// What a stream's counters stood at when its session began: they belong to the stream id and go
 /// on over a reconnect, while those of a session start at zero.
-#[derive(Debug, Clone)]
-pub(crate) struct Base([u64; StreamCounter::COUNT]);
+#[derive(Debug)]
+pub(crate) struct Base {
+    counters: Box<[u64; StreamCounter::COUNT]>,
+    /// Most sessions are the first of their stream: then these need not be looked at.
+    is_zero: bool,
+}
 
 impl Base {
-    pub(crate) const fn zero() -> Self {
-        Self([0; StreamCounter::COUNT])
+    pub(crate) fn zero() -> Self {
+        Self { counters: Box::new([0; StreamCounter::COUNT]), is_zero: true }
     }
 
     /// Takes the counters as they stand.
     pub(crate) fn take(&mut self, slot: &StreamSlotWriter) {
         for &counter in StreamCounter::ALL {
-            self.0[counter as usize] = slot.value(counter);
+            self.counters[counter as usize] = slot.value(counter);
+        }
+        self.is_zero = self.counters.iter().all(|counter| *counter == 0);
+    }
+
+    /// Asks for the memory that showing needs.
+    pub(crate) fn prefetch(&self) {
+        if !self.is_zero {
+            prefetch(&*self.counters);
         }
     }
 
-    /// Shows totals of the session on top of what was before it.
+    /// Shows totals of the session on top of what was before it. One that is zero was never anything
+    /// else, and most are: their memory is left alone.
     pub(crate) fn show<const N: usize>(
         &self,
         slot: &mut StreamSlotWriter,
         totals: [(StreamCounter, u64); N],
     ) {
         for (counter, value) in totals {
-            slot.set(counter, self.0[counter as usize] + value);
+            let before = if self.is_zero { 0 } else { self.counters[counter as usize] };
+            if before + value > 0 {
+                slot.set(counter, before + value);
+            }
         }
     }
 }

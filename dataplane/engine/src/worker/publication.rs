@@ -4,7 +4,7 @@
 use std::mem::offset_of;
 use std::time::Duration;
 
-use memory::{Time, prefetch, prefetch_start};
+use memory::{Time, prefetch_start};
 use mpegts::Demuxer;
 use shm::counters::StreamCounter;
 use shm::{Histogram, NoMediaReason, Published, StreamState, TRACKS_MAX, TrackInfo};
@@ -40,7 +40,7 @@ pub(crate) struct Publication {
     media_rate: Rate,
     watch: Watch,
     /// The stream's counters when the session began.
-    base: Box<Base>,
+    base: Base,
     pub(crate) demuxer: Demuxer,
 }
 
@@ -53,7 +53,7 @@ impl Publication {
         Self {
             demuxer: Demuxer::new(mpegts::Config { program }),
             stream: media::Stream::new(limits),
-            base: Box::new(Base::zero()),
+            base: Base::zero(),
             media_rate: Rate::default(),
             watch: Watch::new(),
             over_rate: None,
@@ -75,7 +75,7 @@ impl Publication {
 
     /// Asks for what the counters are shown on top of.
     pub(crate) fn prefetch_base(&self) {
-        prefetch(&*self.base);
+        self.base.prefetch();
     }
 
     /// A session begins: its stream has the berth's ring until [`Self::close`].
@@ -182,7 +182,6 @@ impl Publication {
     ) {
         self.flushed = now;
         let slot = &mut berth.slot;
-        self.base.show(slot, counters::demuxer_totals(self.demuxer.counters()));
         self.base.show(slot, self.stream.counters().totals());
         counters::show_gauges(slot, self.stream.counters().gauges());
         self.base.show(slot, [(StreamCounter::BandwidthExceeded, self.watch.exceeded())]);
@@ -190,6 +189,11 @@ impl Publication {
         let bitrate = self.media_rate.update(now, media_bytes);
         slot.set(StreamCounter::BitrateBps, bitrate);
         self.show_info(berth, no_media, now);
+    }
+
+    /// Shows the counters of a transport stream.
+    pub(crate) fn show_demuxer(&self, berth: &mut Berth) {
+        self.base.show(&mut berth.slot, counters::demuxer_totals(self.demuxer.counters()));
     }
 
     fn show_info(&mut self, berth: &mut Berth, no_media: Option<NoMediaReason>, now: Time) {

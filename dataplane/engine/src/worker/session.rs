@@ -523,6 +523,7 @@ impl Session {
         base.show(&mut berth.slot, [(StreamCounter::SocketKernelDrops, self.kernel_drops.1)]);
         let no_media = self.publication.why_no_media();
         self.unshown = false;
+        self.publication.show_demuxer(berth);
         self.publication.show(berth, stats.bytes_delivered, no_media, now);
     }
 }

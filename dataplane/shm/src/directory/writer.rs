@@ -167,7 +167,7 @@ impl DirectoryWriter {
         take(&mut self.taken.streams[index], "a stream slot");
         let counters = words.part(SLOT_COUNTERS, StreamCounter::COUNT);
         let spreads = words.part(SLOT_SPREADS, spreads::WORDS);
-        StreamSlotWriter { slot, words, counters, spreads }
+        StreamSlotWriter { slot, words, counters, spreads, lines_set: 0 }
     }
 }
 
@@ -280,7 +280,11 @@ pub struct StreamSlotWriter {
     words: Words,
     counters: Words,
     spreads: Words,
+    /// Lines of counters that were set: a bit for each.
+    lines_set: u32,
 }
+
+const _: () = assert!(StreamCounter::COUNT.div_ceil(LINE_WORDS) <= 32, "a bit for each line");
 
 impl StreamSlotWriter {
     /// Its number.
@@ -316,10 +320,12 @@ impl StreamSlotWriter {
         });
     }
 
-    /// Asks for the memory of all counters, to set them soon.
+    /// Asks for the memory of those counters that are set at all, to set them soon.
     pub fn prefetch(&self) {
-        for line in self.counters.run(0, self.counters.len()).0.chunks(LINE_WORDS) {
-            prefetch(line);
+        let mut lines = self.lines_set;
+        while lines > 0 {
+            prefetch(self.counters.run(lines.trailing_zeros() as usize * LINE_WORDS, 1).0);
+            lines &= lines - 1;
         }
     }
 
@@ -332,6 +338,7 @@ impl StreamSlotWriter {
     /// Sets a counter or gauge.
     #[inline]
     pub fn set(&mut self, counter: StreamCounter, value: u64) {
+        self.lines_set |= 1 << (counter as usize / LINE_WORDS);
         self.counters.store(counter as usize, value);
     }
 

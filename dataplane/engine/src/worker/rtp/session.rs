@@ -641,6 +641,9 @@ impl RtpSession {
             self.raw.show(slot, base);
         }
         self.unshown = false;
+        if self.is_ts {
+            self.publication.show_demuxer(&mut tenancy.berth);
+        }
         self.publication.show(&mut tenancy.berth, self.media_bytes, no_media, now);
     }
 
