@@ -9,18 +9,42 @@
 //! ```
 
 use memory::Time;
-use uring::Received;
+use uring::{Received, SocketIndex};
 
 use super::Worker;
-use super::rtp::run::RtpRun;
 use super::rtp::session::RtpSession;
 use crate::messages::Role;
 use crate::network::Network;
 
 /// Datagrams that are taken at once.
-pub(super) const DATAGRAMS: usize = 8;
+const DATAGRAMS: usize = 8;
 /// Timers that are. Most show their session's figures, which are many lines.
 pub(super) const TIMERS: usize = 8;
+
+/// Some datagrams, and what is known of them.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) datagrams: Vec<Received>,
+    /// Of RTP, the indices of the sessions of which there is most likely more to do than to go on with
+    /// their run.
+    busy: Vec<usize>,
+}
+
+impl Batch {
+    pub(super) fn new() -> Self {
+        Self { datagrams: Vec::with_capacity(DATAGRAMS), busy: Vec::with_capacity(DATAGRAMS) }
+    }
+
+    /// Those that came at one socket, one after the other.
+    fn rows(&self) -> impl Iterator<Item = &[Received]> {
+        self.datagrams.chunk_by(|one, next| one.socket == next.socket)
+    }
+
+    /// How many at the end came at that socket.
+    fn last_at(&self, socket: SocketIndex) -> u32 {
+        self.datagrams.iter().rev().take_while(|it| it.socket == socket).map(|_| 1).sum()
+    }
+}
 
 impl<N: Network> Worker<N> {
     /// Takes the next of the datagrams that came into `batch`, which has been worked off. False when there
@@ -29,30 +53,50 @@ impl<N: Network> Worker<N> {
     /// Where something lies is often known only from what was asked for before, so it is asked for in
     /// steps, and those of the next datagrams are taken while others are worked on.
     pub(super) fn gather(&mut self) -> bool {
-        while self.ahead() && self.batch.is_empty() {}
-        !self.batch.is_empty()
+        while self.ahead() && self.batch.datagrams.is_empty() {}
+        !self.batch.datagrams.is_empty()
     }
 
     /// All take a step. False when there is none left.
     fn ahead(&mut self) -> bool {
         std::mem::swap(&mut self.batch, &mut self.near);
         std::mem::swap(&mut self.near, &mut self.coming);
-        self.unexpected(&self.batch).for_each(RtpSession::prefetch_behind);
-        self.rows(&self.near).for_each(|row| row.run.prefetch_behind());
-        self.unexpected(&self.near).for_each(RtpSession::prefetch);
+        self.busy(&self.batch).for_each(RtpSession::prefetch_behind);
+        self.look_at_near();
+        self.busy(&self.near).for_each(RtpSession::prefetch);
         self.take_coming();
-        self.unexpected(&self.batch).for_each(RtpSession::prefetch_far_behind);
-        !(self.batch.is_empty() && self.near.is_empty() && self.coming.is_empty())
+        self.busy(&self.batch).for_each(RtpSession::prefetch_far_behind);
+        ![&self.batch, &self.near, &self.coming].iter().all(|it| it.datagrams.is_empty())
     }
 
     /// Takes some datagrams, and asks for what tells most about them.
     fn take_coming(&mut self) {
-        while self.coming.len() < DATAGRAMS
+        self.coming.busy.clear();
+        while self.coming.datagrams.len() < DATAGRAMS
             && let Some(received) = self.parts.ring.next()
         {
-            self.coming.push(received);
+            self.coming.datagrams.push(received);
         }
-        self.rows(&self.coming).for_each(|row| row.run.prefetch());
+        for row in self.coming.rows() {
+            if let Some(at) = self.session_of(row) {
+                self.runs[at].prefetch();
+            }
+        }
+    }
+
+    /// Finds out of which sessions there is more to do, and asks for where the runs of the others go on.
+    fn look_at_near(&mut self) {
+        let mut busy = std::mem::take(&mut self.near.busy);
+        for row in self.near.rows() {
+            let Some(at) = self.session_of(row) else { continue };
+            // Of one socket some dozens may come in a row.
+            let before = row.first().map_or(0, |first| self.batch.last_at(first.socket));
+            self.runs[at].prefetch_behind();
+            if !self.runs[at].expects(before, row) {
+                busy.push(at);
+            }
+        }
+        self.near.busy = busy;
     }
 
     /// Asks for the payload of a datagram whose bytes are stored as soon as it is received. Those of SRT
@@ -82,28 +126,15 @@ impl<N: Network> Worker<N> {
         !self.due.is_empty()
     }
 
-    /// Sessions of which there is most likely more to do than to go on with their run.
-    fn unexpected<'a>(&'a self, batch: &'a [Received]) -> impl Iterator<Item = &'a RtpSession> {
-        let rows = self.rows(batch).filter(|row| !row.run.expects(row.datagrams));
-        rows.map(|row| row.session)
+    /// The sessions of a batch of which there is more to do.
+    fn busy(&self, batch: &Batch) -> impl Iterator<Item = &RtpSession> {
+        batch.busy.iter().filter_map(|at| self.parts.rtp_sessions.get(*at))
     }
 
-    /// Those of a batch that came at sockets of sessions' own, by rows that came at one.
-    fn rows<'a>(&'a self, batch: &'a [Received]) -> impl Iterator<Item = Row<'a>> {
-        let rows = batch.chunk_by(|one, next| one.socket == next.socket);
-        rows.filter_map(|datagrams| {
-            let role = self.parts.roles.get(datagrams.first()?.socket.index())?;
-            let Some(Role::Given { session, .. }) = role else { return None };
-            let at = usize::from(*session).checked_sub(self.parts.sessions.len())?;
-            let (session, run) = (self.parts.rtp_sessions.get(at)?, self.runs.get(at)?);
-            Some(Row { session, run, datagrams })
-        })
+    /// The index of the session of RTP that has the socket to itself at which these came.
+    fn session_of(&self, row: &[Received]) -> Option<usize> {
+        let role = self.parts.roles.get(row.first()?.socket.index())?;
+        let Some(Role::Given { session, .. }) = role else { return None };
+        usize::from(*session).checked_sub(self.parts.sessions.len())
     }
-}
-
-/// Datagrams in a row at the socket of a session.
-struct Row<'a> {
-    session: &'a RtpSession,
-    run: &'a RtpRun,
-    datagrams: &'a [Received],
 }

@@ -37,6 +37,7 @@ use srt::{ConnectRequest, Listener, ListenerEvent};
 use uring::{Received, SocketIndex, Waker};
 
 use self::attempts::{AttemptKey, Attempts, Known};
+use self::batch::Batch;
 use self::handover::{Handover, Neighbours};
 use self::precedence::Precedence;
 use self::rtp::SharedPort;
@@ -54,6 +55,10 @@ use crate::wheel::Wheel;
 const WAIT_MAX: Duration = Duration::from_millis(100);
 /// Orders taken in a duty cycle.
 const ORDERS_PER_CYCLE: usize = 64;
+/// So many sessions of RTP are settled together, in the midst of a cycle: at its end, thousands of
+/// datagrams later perhaps, what that needs would have to be fetched once more, and their pictures would
+/// have waited.
+const SETTLED_AT: usize = 4;
 /// Reports that must fit whatever happens: each session can be installed, given keys, ended and
 /// spent once before the conductor looks. Requests are only put while more room than that is free.
 const REPORTS_RESERVED_PER_SESSION: usize = 6;
@@ -117,9 +122,9 @@ pub(crate) struct Parts<N> {
 pub(crate) struct Worker<N> {
     parts: Parts<N>,
     /// Datagrams that are worked on next, those behind them, and those behind these: see [`batch`].
-    batch: Vec<Received>,
-    near: Vec<Received>,
-    coming: Vec<Received>,
+    batch: Batch,
+    near: Batch,
+    coming: Batch,
     /// Sessions whose timers are handled together, for the same reason.
     due: Vec<u16>,
     attempts: Attempts,
@@ -135,6 +140,8 @@ pub(crate) struct Worker<N> {
     is_touched: Vec<bool>,
     /// Sessions to be settled in this cycle.
     touched: Vec<u16>,
+    /// The same of RTP: few, for they are settled while their memory is near.
+    touched_rtp: Vec<u16>,
     /// How short slots are, in thousandths.
     pressure: u16,
     precedence: Precedence,
@@ -159,9 +166,9 @@ impl<N: Network> Worker<N> {
         Self {
             parts,
             runs,
-            batch: Vec::with_capacity(batch::DATAGRAMS),
-            near: Vec::with_capacity(batch::DATAGRAMS),
-            coming: Vec::with_capacity(batch::DATAGRAMS),
+            batch: Batch::new(),
+            near: Batch::new(),
+            coming: Batch::new(),
             due: Vec::with_capacity(batch::TIMERS),
             attempts: Attempts::new(),
             shared,
@@ -169,6 +176,7 @@ impl<N: Network> Worker<N> {
             spent: Vec::with_capacity(spent_max),
             is_touched: vec![false; sessions],
             touched: Vec::with_capacity(sessions),
+            touched_rtp: Vec::with_capacity(sessions),
             pressure: 0,
             precedence: Precedence::new(),
             drops_asked: (now, 0),
@@ -207,16 +215,19 @@ impl<N: Network> Worker<N> {
     pub(crate) fn cycle(&mut self, now: Time) {
         self.parts.arrival.tick(now);
         while self.gather() {
-            let mut batch = std::mem::take(&mut self.batch);
+            let mut batch = std::mem::take(&mut self.batch.datagrams);
             let mut received = batch.drain(..).peekable();
             while let Some(this) = received.next() {
-                if let Some(next) = received.peek().or_else(|| self.near.first()) {
+                if let Some(next) = received.peek().or_else(|| self.near.datagrams.first()) {
                     self.prefetch_payload(next);
                 }
                 self.receive(this, now);
             }
             drop(received);
-            self.batch = batch;
+            self.batch.datagrams = batch;
+            if self.touched_rtp.len() >= SETTLED_AT {
+                self.settle_touched_rtp(now);
+            }
         }
         for _ in 0..handover::HANDOVERS {
             let Some(handover) = self.parts.neighbours.receive() else { break };
@@ -247,6 +258,9 @@ impl<N: Network> Worker<N> {
 
     fn receive(&mut self, received: Received, now: Time) {
         let arrival = self.parts.arrival.arrival(received.arrival_realtime_ns, now);
+        if self.goes_on_given(&received, arrival, now) {
+            return;
+        }
         let Received { socket, peer, datagram, truncated, .. } = received;
         let payload = datagram.payload();
         if payload.is_empty() {
@@ -374,7 +388,9 @@ impl<N: Network> Worker<N> {
 
     fn touch(&mut self, place: u16) {
         if !std::mem::replace(&mut self.is_touched[usize::from(place)], true) {
-            self.touched.push(place);
+            let is_rtp = usize::from(place) >= self.parts.sessions.len();
+            let touched = if is_rtp { &mut self.touched_rtp } else { &mut self.touched };
+            touched.push(place);
         }
     }
 
@@ -503,13 +519,17 @@ impl<N: Network> Worker<N> {
         }
     }
 
+    fn settle_touched_rtp(&mut self, now: Time) {
+        while let Some(place) = self.touched_rtp.pop() {
+            self.is_touched[usize::from(place)] = false;
+            self.settle_rtp(place, now);
+        }
+    }
+
     fn settle(&mut self, now: Time) {
+        self.settle_touched_rtp(now);
         while let Some(place) = self.touched.pop() {
             self.is_touched[usize::from(place)] = false;
-            if self.rtp_session(place).is_some() {
-                self.settle_rtp(place, now);
-                continue;
-            }
             self.guarded(place, now, |session, wire| session.settle(now, wire));
             let session = &mut self.parts.sessions[usize::from(place)];
             if let Some(socket_id) = session.take_news() {

@@ -82,7 +82,7 @@ impl Run {
     pub fn body<'a>(
         &self,
         (track, leg): (Option<usize>, usize),
-        peer: SocketAddr,
+        peer: &SocketAddr,
         packet: &'a [u8],
     ) -> Option<&'a [u8]> {
         if !self.expects(0, peer, packet) {
@@ -99,11 +99,11 @@ impl Run {
     /// Whether a packet of `peer` begins as the one does that goes on with the run once `before` others
     /// have.
     #[inline]
-    pub fn expects(&self, before: u32, peer: SocketAddr, packet: &[u8]) -> bool {
+    pub fn expects(&self, before: u32, peer: &SocketAddr, packet: &[u8]) -> bool {
         let spare = 8 * (HEAD_BYTES - usize::from(self.head_bytes));
         let head = self.head.wrapping_add(u128::from(before) << SEQUENCE_SHIFT);
         self.packets_left > before
-            && self.peer == Some(peer)
+            && self.peer.as_ref() == Some(peer)
             && packet
                 .first_chunk::<HEAD_BYTES>()
                 .is_some_and(|first| u128::from_be_bytes(*first) >> spare << spare == head)

@@ -77,7 +77,7 @@ impl Twins {
         let [plain, runs] = &mut self.outs;
         let (track, leg) = SOCKET;
         self.plain.handle_packet(self.now, track, leg, peer, for_plain, plain);
-        if let Some(body) = self.run.body(SOCKET, peer, bytes) {
+        if let Some(body) = self.run.body(SOCKET, &peer, bytes) {
             runs.input(self.now, self.run.due_of(self.now, self.now));
             runs.unit_data(self.run.track(), body);
             self.run.took(bytes.len(), self.now, self.now);
@@ -274,13 +274,13 @@ fn a_packet_of_another_socket_or_address_is_none_of_the_run() {
     let (twins, mut sender) = in_step(&config(h264()));
     let packet = sender.fragment(4, 1_000, &[0x88, 1, 2, 3]);
     let peer = SocketAddr::from(PEER);
-    assert_eq!(twins.run.body(SOCKET, peer, &packet), Some(&[0x88, 1, 2, 3][..]));
-    assert_eq!(twins.run.body((None, 0), peer, &packet), Some(&[0x88, 1, 2, 3][..]));
+    assert_eq!(twins.run.body(SOCKET, &peer, &packet), Some(&[0x88, 1, 2, 3][..]));
+    assert_eq!(twins.run.body((None, 0), &peer, &packet), Some(&[0x88, 1, 2, 3][..]));
     for socket in [(Some(1), 0), (Some(0), 1)] {
-        assert_eq!(twins.run.body(socket, peer, &packet), None);
+        assert_eq!(twins.run.body(socket, &peer, &packet), None);
     }
     for peer in [([192, 0, 2, 2], 5_004), ([192, 0, 2, 1], 5_005)] {
-        assert_eq!(twins.run.body(SOCKET, SocketAddr::from(peer), &packet), None);
+        assert_eq!(twins.run.body(SOCKET, &SocketAddr::from(peer), &packet), None);
     }
 }
 
@@ -291,11 +291,11 @@ fn packets_in_a_row_are_expected_by_their_numbers() {
     let packets: Vec<_> = (4..7).map(|at| sender.fragment(at, 1_000, &[0x88, 1, 2, 3])).collect();
     for (packet, number) in packets.iter().zip(0..) {
         for before in 0..4 {
-            let expected = twins.run.expects(before, peer, packet);
+            let expected = twins.run.expects(before, &peer, packet);
             assert_eq!(expected, before == number, "{before} before packet {number}");
         }
     }
     let last = sender.fragment(999, 1_000, &[0x88, 1, 2, 3]);
-    assert!(!twins.run.expects(3, peer, &last), "it ends its unit");
-    assert!(!Run::default().expects(0, peer, &packets[0]), "there is no run");
+    assert!(!twins.run.expects(3, &peer, &last), "it ends its unit");
+    assert!(!Run::default().expects(0, &peer, &packets[0]), "there is no run");
 }

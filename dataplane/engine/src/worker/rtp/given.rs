@@ -5,17 +5,35 @@ use std::net::SocketAddr;
 use memory::{Datagram, Time};
 use rtp::packet::{Kind, Packet};
 use shm::counters::WorkerCounter;
-use uring::SocketIndex;
+use uring::{Received, SocketIndex};
 
 use super::run::RtpRun;
 use super::session::RtpSession;
 use crate::config::Purpose;
-use crate::messages::Report;
+use crate::messages::{Report, Role};
 use crate::network::Network;
 use crate::worker::Worker;
 use crate::worker::session::Wire;
 
 impl<N: Network> Worker<N> {
+    /// Whether a datagram at a socket of a session only went on with a picture: most do, and are not even
+    /// copied.
+    #[inline(always)]
+    pub(in crate::worker) fn goes_on_given(
+        &mut self,
+        received: &Received,
+        arrival: Time,
+        now: Time,
+    ) -> bool {
+        let role = self.parts.roles.get(received.socket.index());
+        let Some(Some(Role::Given { session, purpose: Purpose::Rtp { track, leg } })) = role else {
+            return false;
+        };
+        let (place, to) = (*session, (Some(usize::from(*track)), usize::from(*leg)));
+        let packet = (arrival, received.datagram.payload());
+        !received.truncated && self.goes_on(place, to, &received.peer, packet, now)
+    }
+
     /// A datagram at a socket of the session at that place.
     pub(in crate::worker) fn receive_given(
         &mut self,
@@ -26,17 +44,6 @@ impl<N: Network> Worker<N> {
         datagram: Datagram,
         now: Time,
     ) {
-        if let Purpose::Rtp { track, leg } = purpose
-            && self.goes_on(
-                place,
-                (Some(track.into()), leg.into()),
-                from.1,
-                (arrival, datagram.payload()),
-                now,
-            )
-        {
-            return;
-        }
         let Some(session) = self.rtp_session(place).filter(|session| session.is_open()) else {
             // Its last one is over, and the next is on its way.
             return self.count(WorkerCounter::DroppedUnknownSession);

@@ -183,7 +183,7 @@ impl<N: Network> Worker<N> {
     }
 
     fn give_to_rtp(&mut self, place: u16, peer: SocketAddr, packet: Packet, now: Time) {
-        if self.goes_on(place, (None, 0), peer, (packet.arrival, packet.bytes()), now) {
+        if self.goes_on(place, (None, 0), &peer, (packet.arrival, packet.bytes()), now) {
             return;
         }
         self.count(WorkerCounter::DatagramsToSessions);
@@ -199,7 +199,7 @@ impl<N: Network> Worker<N> {
         &mut self,
         place: u16,
         to: (Option<usize>, usize),
-        peer: SocketAddr,
+        peer: &SocketAddr,
         (arrival, packet): (Time, &[u8]),
         now: Time,
     ) -> bool {

@@ -23,7 +23,7 @@ impl RtpRun {
         &mut self,
         now: Time,
         to: (Option<usize>, usize),
-        peer: SocketAddr,
+        peer: &SocketAddr,
         arrival: Time,
         packet: &[u8],
     ) -> bool {
@@ -38,10 +38,11 @@ impl RtpRun {
         true
     }
 
-    /// Whether these datagrams of one socket most likely go on with it, all of them.
-    pub(crate) fn expects(&self, datagrams: &[Received]) -> bool {
-        (0..).zip(datagrams).all(|(before, datagram)| {
-            self.packets.expects(before, datagram.peer, datagram.datagram.payload())
+    /// Whether these datagrams of one socket most likely go on with it, all of them, once some others
+    /// have.
+    pub(crate) fn expects(&self, before: u32, datagrams: &[Received]) -> bool {
+        (before..).zip(datagrams).all(|(before, datagram)| {
+            self.packets.expects(before, &datagram.peer, datagram.datagram.payload())
         })
     }
 
