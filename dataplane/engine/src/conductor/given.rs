@@ -10,7 +10,7 @@
 //!                                            └──────────────▶ Closing ────────────────▶ forgotten
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -72,7 +72,12 @@ impl GivenSession {
 
 /// The sessions, by the id of their stream.
 #[derive(Debug, Default)]
-pub(super) struct GivenSessions(BTreeMap<String, GivenSession>);
+pub(super) struct GivenSessions {
+    sessions: BTreeMap<String, GivenSession>,
+    /// Those that wait or are removed: what is done about them depends on the time and on others. All
+    /// but these are left alone.
+    unsettled: BTreeSet<String>,
+}
 
 impl GivenSessions {
     /// Those of the configuration, all due at once.
@@ -88,7 +93,8 @@ impl GivenSessions {
         let (id, phase) = (setup.id.clone(), Phase::Waiting(now));
         let (removed, sender, trouble) = (false, None, None);
         let session = GivenSession { setup, configured, removed, ready, phase, sender, trouble };
-        self.0.insert(id, session);
+        self.unsettled.insert(id.clone());
+        self.sessions.insert(id, session);
     }
 
     /// Takes a further one, with its sockets: due at once.
@@ -99,37 +105,38 @@ impl GivenSessions {
 
     /// Marks one to be forgotten; false when there is none, or it is marked already.
     pub(super) fn remove(&mut self, id: &str) -> bool {
-        let Some(session) = self.0.get_mut(id).filter(|session| !session.removed) else {
+        let Some(session) = self.sessions.get_mut(id).filter(|session| !session.removed) else {
             return false;
         };
         tracing::info!(stream = id, "RTP session removed");
         session.removed = true;
+        self.unsettled.insert(id.to_owned());
         true
     }
 
     pub(super) fn get(&self, id: &str) -> Option<&GivenSession> {
-        self.0.get(id)
+        self.sessions.get(id)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &GivenSession> {
-        self.0.values()
+        self.sessions.values()
     }
 
     /// Those behind `after`, in the order of their ids.
     pub(super) fn after(&self, after: Option<&str>) -> impl Iterator<Item = &GivenSession> {
         use std::ops::Bound;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.0.range::<str, _>((from, Bound::Unbounded)).map(|(_, session)| session)
+        self.sessions.range::<str, _>((from, Bound::Unbounded)).map(|(_, session)| session)
     }
 
     /// The ids of those that were added at run time.
     pub(super) fn added(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(|(_, session)| !session.configured).map(|(id, _)| id.as_str())
+        self.sessions.iter().filter(|(_, session)| !session.configured).map(|(id, _)| id.as_str())
     }
 
     /// Whether a stream id belongs to one that was added at run time.
     pub(super) fn is_added(&self, id: &str) -> bool {
-        self.0.get(id).is_some_and(|session| !session.configured)
+        self.sessions.get(id).is_some_and(|session| !session.configured)
     }
 
     /// How many of those have a place.
@@ -137,29 +144,46 @@ impl GivenSessions {
         let open = |session: &&GivenSession| {
             !session.configured && matches!(session.phase, Phase::Open { .. })
         };
-        self.0.values().filter(open).count()
+        self.sessions.values().filter(open).count()
     }
 
     /// Whether a stream id belongs to one: nobody else may publish under it.
     pub(super) fn owns(&self, id: &str) -> bool {
-        self.0.contains_key(id)
+        self.sessions.contains_key(id)
     }
 
     fn due(&self, now: Time) -> Vec<String> {
-        let due = |session: &GivenSession| {
+        self.unsettled_that(|session| {
             !session.removed && matches!(session.phase, Phase::Waiting(at) if at <= now)
-        };
-        self.0.iter().filter(|(_, session)| due(session)).map(|(id, _)| id.clone()).collect()
+        })
     }
 
     fn removed(&self) -> Vec<String> {
-        let removed = self.0.iter().filter(|(_, session)| session.removed);
-        removed.map(|(id, _)| id.clone()).collect()
+        self.unsettled_that(|session| session.removed)
+    }
+
+    fn unsettled_that(&self, is: impl Fn(&GivenSession) -> bool) -> Vec<String> {
+        let unsettled = self.unsettled.iter();
+        unsettled.filter(|id| self.sessions.get(*id).is_some_and(&is)).cloned().collect()
+    }
+
+    /// One that waited has its place.
+    fn open(&mut self, id: &str, place: Place, sockets: Vec<SocketIndex>) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.phase = Phase::Open { place, sockets };
+            (session.sender, session.trouble) = (None, None);
+            self.unsettled.remove(id);
+        }
+    }
+
+    fn forget(&mut self, id: &str) {
+        self.sessions.remove(id);
+        self.unsettled.remove(id);
     }
 
     /// A worker has closed a socket; the id of the session that lost it while it was open.
     fn socket_closed(&mut self, worker: u16, socket: SocketIndex) -> Option<String> {
-        let (id, session) = self.0.iter_mut().find(|(_, session)| match &session.phase {
+        let (id, session) = self.sessions.iter_mut().find(|(_, session)| match &session.phase {
             Phase::Waiting(_) => false,
             Phase::Open { place, sockets } => place.worker == worker && sockets.contains(&socket),
             Phase::Closing { worker: own, sockets } => *own == worker && sockets.contains(&socket),
@@ -179,15 +203,16 @@ impl GivenSessions {
 
     /// Forgets a session that is removed once it has no socket.
     fn forget_closed(&mut self, id: &str) {
-        let phase = self.0.get(id).map(|session| &session.phase);
+        let phase = self.sessions.get(id).map(|session| &session.phase);
         if matches!(phase, Some(Phase::Closing { sockets, .. }) if sockets.is_empty()) {
-            self.0.remove(id);
+            self.forget(id);
         }
     }
 
     fn put_off(&mut self, id: &str, until: Time) {
-        if let Some(session) = self.0.get_mut(id) {
+        if let Some(session) = self.sessions.get_mut(id) {
             session.phase = Phase::Waiting(until);
+            self.unsettled.insert(id.to_owned());
         }
     }
 }
@@ -212,9 +237,9 @@ impl Conductor {
     }
 
     fn end_removed(&mut self, id: &str) {
-        match self.given.0.get(id).map(|session| &session.phase) {
+        match self.given.sessions.get(id).map(|session| &session.phase) {
             Some(Phase::Waiting(_)) => {
-                self.given.0.remove(id);
+                self.given.forget(id);
                 self.close(id);
             }
             Some(Phase::Open { .. }) => self.end_given(id, EndReason::Terminated),
@@ -242,7 +267,7 @@ impl Conductor {
 
     /// Says why a session cannot be opened, once.
     fn tell_trouble(&mut self, id: &str, why: String) {
-        let Some(session) = self.given.0.get_mut(id) else { return };
+        let Some(session) = self.given.sessions.get_mut(id) else { return };
         if session.trouble.as_ref() != Some(&why) {
             tracing::warn!(stream = id, "RTP session not opened: {why}");
         }
@@ -250,7 +275,7 @@ impl Conductor {
     }
 
     fn open_given(&mut self, id: &str, now: Time) -> Result<(), String> {
-        let (Some(session), Some(rtp)) = (self.given.0.get_mut(id), &self.parts.rtp) else {
+        let (Some(session), Some(rtp)) = (self.given.sessions.get_mut(id), &self.parts.rtp) else {
             return Ok(());
         };
         let setup = session.setup.clone();
@@ -281,10 +306,7 @@ impl Conductor {
             self.order(place.worker, Order::OpenSocket { socket: *socket, role, fd });
         }
         tracing::info!(stream = id, worker = place.worker, "RTP session waits for its sender");
-        if let Some(session) = self.given.0.get_mut(id) {
-            session.phase = Phase::Open { place, sockets };
-            (session.sender, session.trouble) = (None, None);
-        }
+        self.given.open(id, place, sockets);
         Ok(())
     }
 
@@ -343,7 +365,7 @@ impl Conductor {
     pub(super) fn given_heard(&mut self, id: u32, peer: SocketAddr, now: Time) {
         let Some(stream) = self.streams.with_session(id).map(str::to_owned) else { return };
         tracing::info!(stream, source = %peer, "RTP sender heard");
-        if let Some(session) = self.given.0.get_mut(&stream) {
+        if let Some(session) = self.given.sessions.get_mut(&stream) {
             session.sender = Some(peer);
         }
         self.tell(Event::new(EventKind::Accepted).stream(&stream).source(peer), now);
@@ -355,7 +377,7 @@ impl Conductor {
         let id = tenancy.berth.info.id.as_str().to_owned();
         let end = tenancy.end;
         self.lost(tenancy.berth, end, now);
-        let Some(session) = self.given.0.get_mut(&id) else { return };
+        let Some(session) = self.given.sessions.get_mut(&id) else { return };
         let Phase::Open { place, sockets } = &session.phase else { return };
         let (place, sockets, setup) = (*place, sockets.clone(), session.setup.clone());
         session.sender = None;
@@ -371,7 +393,7 @@ impl Conductor {
         if !removed {
             return self.given.put_off(&id, now + PUT_OFF);
         }
-        if let Some(session) = self.given.0.get_mut(&id) {
+        if let Some(session) = self.given.sessions.get_mut(&id) {
             session.phase = Phase::Closing { worker: place.worker, sockets };
         }
         self.given.forget_closed(&id);
