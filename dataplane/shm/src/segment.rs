@@ -262,16 +262,25 @@ pub(crate) mod map {
                 // SAFETY: the range is ours and mapped; this advice changes no content.
                 let _ = unsafe { rustix::mm::madvise(address, piece.bytes, Advice::LinuxHugepage) };
             }
-            // SAFETY: the range is ours and mapped writable; populating changes no content.
-            unsafe { rustix::mm::madvise(address, piece.bytes, Advice::LinuxPopulateWrite) }
-                .map_err(|e| failed("MADV_POPULATE_WRITE")(e.into()))?;
             if piece.bytes.is_multiple_of(HUGE_PAGE) {
                 // Where files of memory get no huge pages by themselves (the usual setting) this makes
                 // them, if there are any: else the walk to each small page costs a writer of many
-                // rings more than the bytes that it stores there.
+                // rings more than the bytes that it stores there. One small page has to be there, and
+                // others would have to be moved.
+                // SAFETY: as below, of the first page.
+                let _ = unsafe {
+                    rustix::mm::madvise(
+                        address,
+                        rustix::param::page_size(),
+                        Advice::LinuxPopulateWrite,
+                    )
+                };
                 // SAFETY: the range is ours and mapped; collapsing changes no content.
                 let _ = unsafe { libc::madvise(address, piece.bytes, libc::MADV_COLLAPSE) };
             }
+            // SAFETY: the range is ours and mapped writable; populating changes no content.
+            unsafe { rustix::mm::madvise(address, piece.bytes, Advice::LinuxPopulateWrite) }
+                .map_err(|e| failed("MADV_POPULATE_WRITE")(e.into()))?;
             // SAFETY: `pieces_at` mapped the sum of all pieces.
             at = unsafe { at.add(piece.bytes) };
         }

@@ -13,6 +13,8 @@ pub(crate) const WHAT: &str = "penstock-directory";
 
 /// More stream slots than any machine has bandwidth for; 4 KB each.
 pub(crate) const STREAM_SLOTS_MAX: u32 = 1 << 16;
+/// Where there are huge pages, that is their size nearly everywhere.
+const HUGE_PAGE: usize = 2 << 20;
 
 const _: () = assert!(size_of::<DirectoryHeader>().is_multiple_of(BLOCK_ALIGN));
 
@@ -47,9 +49,14 @@ impl Geometry {
         Self::workers_offset() + usize::from(self.workers) * WORKER_BYTES
     }
 
-    /// Bytes of the whole segment, in whole pages.
+    /// Bytes of the whole segment, in whole pages: huge ones for many streams.
     pub(crate) fn file_bytes(self, page: usize) -> usize {
-        (self.streams_offset() + self.slots() * SLOT_BYTES).next_multiple_of(page)
+        let bytes = self.bytes();
+        bytes.next_multiple_of(if bytes < HUGE_PAGE { page } else { HUGE_PAGE })
+    }
+
+    fn bytes(self) -> usize {
+        self.streams_offset() + self.slots() * SLOT_BYTES
     }
 
     fn slots(self) -> usize {
@@ -129,7 +136,7 @@ impl Geometry {
                 return Err(corrupt(field, got));
             }
         }
-        let said = geometry.file_bytes(1);
+        let said = geometry.bytes();
         if said > real {
             return Err(Error::Length { what: WHAT, said: said as u64, real: real as u64 });
         }
