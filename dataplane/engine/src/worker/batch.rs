@@ -2,10 +2,10 @@
 //! on. With thousands of sessions each would else be waited for, line after line.
 //!
 //! ```text
-//!            coming              near                       batch
-//!  ring ──▶ 8 datagrams ──────▶ 8 ───────────────────────▶ 8 ─────────────────────▶ worked on
-//!            their runs          where the runs store;       what those point to
-//!                                sessions that do more
+//!            coming          near                    next                    batch
+//!  ring ──▶ 8 datagrams ──▶ 8 ────────────────────▶ 8 ────────────────────▶ 8 ───────────▶ worked on
+//!            their runs      where the runs store;    what those point to     and what that
+//!                            sessions that do more                            points to
 //! ```
 
 use memory::Time;
@@ -39,11 +39,6 @@ impl Batch {
     fn rows(&self) -> impl Iterator<Item = &[Received]> {
         self.datagrams.chunk_by(|one, next| one.socket == next.socket)
     }
-
-    /// How many at the end came at that socket.
-    fn last_at(&self, socket: SocketIndex) -> u32 {
-        self.datagrams.iter().rev().take_while(|it| it.socket == socket).map(|_| 1).sum()
-    }
 }
 
 impl<N: Network> Worker<N> {
@@ -59,14 +54,16 @@ impl<N: Network> Worker<N> {
 
     /// All take a step. False when there is none left.
     fn ahead(&mut self) -> bool {
-        std::mem::swap(&mut self.batch, &mut self.near);
+        std::mem::swap(&mut self.batch, &mut self.next);
+        std::mem::swap(&mut self.next, &mut self.near);
         std::mem::swap(&mut self.near, &mut self.coming);
-        self.busy(&self.batch).for_each(RtpSession::prefetch_behind);
+        self.busy(&self.batch).for_each(RtpSession::prefetch_far_behind);
+        self.busy(&self.next).for_each(RtpSession::prefetch_behind);
         self.look_at_near();
         self.busy(&self.near).for_each(RtpSession::prefetch);
         self.take_coming();
-        self.busy(&self.batch).for_each(RtpSession::prefetch_far_behind);
-        ![&self.batch, &self.near, &self.coming].iter().all(|it| it.datagrams.is_empty())
+        let all = [&self.batch, &self.next, &self.near, &self.coming];
+        !all.iter().all(|it| it.datagrams.is_empty())
     }
 
     /// Takes some datagrams, and asks for what tells most about them.
@@ -90,13 +87,19 @@ impl<N: Network> Worker<N> {
         for row in self.near.rows() {
             let Some(at) = self.session_of(row) else { continue };
             // Of one socket some dozens may come in a row.
-            let before = row.first().map_or(0, |first| self.batch.last_at(first.socket));
+            let before = row.first().map_or(0, |first| self.before_near(first.socket));
             self.runs[at].prefetch_behind();
             if !self.runs[at].expects(before, row) {
                 busy.push(at);
             }
         }
         self.near.busy = busy;
+    }
+
+    /// How many came at that socket right before those that are near, and are not worked on yet.
+    fn before_near(&self, socket: SocketIndex) -> u32 {
+        let before = self.next.datagrams.iter().rev().chain(self.batch.datagrams.iter().rev());
+        before.take_while(|it| it.socket == socket).map(|_| 1).sum()
     }
 
     /// Asks for the payload of a datagram whose bytes are stored as soon as it is received. Those of SRT

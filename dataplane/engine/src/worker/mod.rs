@@ -121,8 +121,9 @@ pub(crate) struct Parts<N> {
 /// See the module.
 pub(crate) struct Worker<N> {
     parts: Parts<N>,
-    /// Datagrams that are worked on next, those behind them, and those behind these: see [`batch`].
+    /// Datagrams that are worked on, those behind them, and so on: see [`batch`].
     batch: Batch,
+    next: Batch,
     near: Batch,
     coming: Batch,
     /// Sessions whose timers are handled together, for the same reason.
@@ -167,6 +168,7 @@ impl<N: Network> Worker<N> {
             parts,
             runs,
             batch: Batch::new(),
+            next: Batch::new(),
             near: Batch::new(),
             coming: Batch::new(),
             due: Vec::with_capacity(batch::TIMERS),
@@ -218,7 +220,7 @@ impl<N: Network> Worker<N> {
             let mut batch = std::mem::take(&mut self.batch.datagrams);
             let mut received = batch.drain(..).peekable();
             while let Some(this) = received.next() {
-                if let Some(next) = received.peek().or_else(|| self.near.datagrams.first()) {
+                if let Some(next) = received.peek().or_else(|| self.next.datagrams.first()) {
                     self.prefetch_payload(next);
                 }
                 self.receive(this, now);
