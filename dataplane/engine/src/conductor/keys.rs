@@ -174,6 +174,10 @@ impl KeyRoom {
     }
 
     /// What a connection's keys are made of.
+    #[cfg_attr(
+        not(feature = "simulation"),
+        expect(clippy::needless_pass_by_ref_mut, reason = "a simulation counts")
+    )]
     fn seed(&mut self) -> Zeroizing<[u8; 32]> {
         #[cfg(feature = "simulation")]
         if let Some(counted) = &mut self.counted {
