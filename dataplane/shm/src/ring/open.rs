@@ -15,7 +15,7 @@
 use super::lane::Lane;
 use crate::layout::WORD;
 use crate::segment::Words;
-use crate::store::{LINE_WORDS, holds_zero_pair, prefetch, store_lines, store_values};
+use crate::store::{LINE_WORDS, holds_zero_pair, prefetch, settle, store_lines, store_values};
 
 /// A line of the cache, in bytes.
 const LINE: usize = LINE_WORDS * WORD;
@@ -104,6 +104,8 @@ impl OpenFrame {
         let (to, rest) = words.split_at(LINE_WORDS);
         store_values(to, &line);
         if !store_lines(rest, &behind[..1 + lines * LINE]) {
+            // The writer stores in the same place by other means, and that is to stand.
+            settle();
             return false;
         }
         self.at += (1 + lines) * LINE_WORDS;
