@@ -24,6 +24,9 @@ use crate::store::store_values;
 
 const _: () = assert!(cfg!(target_endian = "little"), "the ABI is little-endian");
 
+/// A huge page on x86-64 and on aarch64 with 4 KiB pages.
+pub(crate) const HUGE_PAGE: usize = 2 << 20;
+
 /// Owns the memory behind [`Words`].
 pub(crate) struct Mapping {
     first: NonNull<AtomicU64>,
@@ -216,13 +219,10 @@ pub(crate) mod map {
     use rustix::fs::{MemfdFlags, SealFlags};
     use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-    use super::Mapping;
+    use super::{HUGE_PAGE, Mapping};
     use crate::Error;
     use crate::layout::WORD;
     use crate::primitive::AtomicU64;
-
-    /// A huge page on x86-64 and on aarch64 with 4 KiB pages.
-    pub(crate) const HUGE_PAGE: usize = 2 << 20;
 
     /// A stretch of a file.
     #[derive(Debug, Clone, Copy)]

@@ -22,7 +22,7 @@ pub(crate) fn store_all(words: &[AtomicU64], values: &[[u8; WORD]]) {
     let (first, words) = words.split_at(words_to_line(words));
     let (first_values, values) = values.split_at(first.len());
     store_each(first, first_values);
-    let stored = lines::store(words, values, lines::PAST_CACHE_LINES);
+    let stored = lines::store(words, values);
     store_each(&words[stored..], &values[stored..]);
 }
 
@@ -51,10 +51,12 @@ pub(crate) fn store_lines(words: &[AtomicU64], bytes: &[u8]) -> bool {
     calm && !holds_zero_pair(bytes)
 }
 
-/// Whether two zeros in a row are among these bytes.
-#[inline]
+/// Whether two zeros in a row are among these bytes. It looks at all of them whatever they are: coded
+/// video has few, and a vector of pairs takes four instructions.
+#[inline(always)]
 pub(crate) fn holds_zero_pair(bytes: &[u8]) -> bool {
-    bytes.array_windows().any(|pair| *pair == [0, 0])
+    let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
+    pairs.fold(u8::MAX, |least, (a, b)| least.min(a | b)) == 0
 }
 
 /// Orders what [`store_all`] stored before this call, and what it stores after it, with all other
@@ -102,41 +104,62 @@ mod lines {
 
     /// Fewer lines than these are stored as usual: their first and last ones are shared with the pieces
     /// before and behind, and a line that is half in the cache is dear to store past it.
-    pub(super) const PAST_CACHE_LINES: usize = 8;
+    const PAST_CACHE_LINES: usize = 8;
 
-    /// The loop over `lines` lines with stores of one kind.
-    macro_rules! store_lines {
-        ($store:literal, $words:expr, $values:expr, $lines:expr) => {
+    /// A loop over `$lines` lines with these instructions before it, for each of them and behind it, and
+    /// the registers that they name. In `from` and `to` is where the line's bytes are and go.
+    macro_rules! each_line {
+        (
+            ($words:expr, $bytes:expr, $lines:expr),
+            [$($before:expr),*], [$($line:expr),+], [$($behind:expr),*], $($registers:tt)+
+        ) => {
             asm!(
+                $($before,)*
                 "2:",
-                "movups {a}, [{from}]",
-                "movups {b}, [{from} + 16]",
-                "movups {c}, [{from} + 32]",
-                "movups {d}, [{from} + 48]",
-                concat!($store, " [{to}], {a}"),
-                concat!($store, " [{to} + 16], {b}"),
-                concat!($store, " [{to} + 32], {c}"),
-                concat!($store, " [{to} + 48], {d}"),
+                $($line,)+
                 "add {from}, 64",
                 "add {to}, 64",
                 "dec {left}",
                 "jnz 2b",
-                from = inout(reg) $values.as_ptr() => _,
+                $($behind,)*
+                from = inout(reg) $bytes.as_ptr() => _,
                 to = inout(reg) $words.as_ptr() => _,
                 left = inout(reg) $lines => _,
-                a = out(xmm_reg) _,
-                b = out(xmm_reg) _,
-                c = out(xmm_reg) _,
-                d = out(xmm_reg) _,
+                $($registers)+
                 options(nostack),
             )
         };
     }
 
+    /// Stores lines with stores of one kind.
+    macro_rules! store_lines {
+        ($store:literal, $words:expr, $values:expr, $lines:expr) => {
+            each_line!(
+                ($words, $values, $lines),
+                [],
+                [
+                    "movups {a}, [{from}]",
+                    "movups {b}, [{from} + 16]",
+                    "movups {c}, [{from} + 32]",
+                    "movups {d}, [{from} + 48]",
+                    concat!($store, " [{to}], {a}"),
+                    concat!($store, " [{to} + 16], {b}"),
+                    concat!($store, " [{to} + 32], {c}"),
+                    concat!($store, " [{to} + 48], {d}")
+                ],
+                [],
+                a = out(xmm_reg) _,
+                b = out(xmm_reg) _,
+                c = out(xmm_reg) _,
+                d = out(xmm_reg) _,
+            )
+        };
+    }
+
     /// Stores as many whole lines as there are, from the start of one, past the cache if they are not
-    /// fewer than that; returns how many words that was.
+    /// few; returns how many words that was.
     #[inline]
-    pub(super) fn store(words: &[AtomicU64], values: &[[u8; WORD]], past_from: usize) -> usize {
+    pub(super) fn store(words: &[AtomicU64], values: &[[u8; WORD]]) -> usize {
         let lines = words.len().min(values.len()) / WORDS;
         if lines == 0 {
             return 0;
@@ -145,7 +168,7 @@ mod lines {
         // JUSTIFICATION: the compiler neither joins stores of atomics nor has them go past the cache.
         // With a word in each entry of the store buffer those of eight lines fill it; with two words
         // in each, twice as many lines are fetched at once.
-        if lines < past_from {
+        if lines < PAST_CACHE_LINES {
             // SAFETY: both slices have `lines` lines, and nothing else is touched. The words are
             // atomics behind a shared reference, so they may be written; on this processor every
             // aligned half of such a store is written whole, and stores become visible in order. The
@@ -174,27 +197,19 @@ mod lines {
         }
     }
 
-    /// The loop of [`store_and_look`] with these instructions for each line and behind the last.
+    /// Stores lines with these instructions and looks at them; whether nothing was found.
     macro_rules! look {
-        ($words:expr, $bytes:expr, $lines:expr, $start:literal, [$($line:expr),+], [$($behind:expr),+]) => {{
+        ($lines:tt, [$before:expr], [$($line:expr),+], [$($behind:expr),+]) => {{
             let zeros: u32;
-            asm!(
-                $start,
-                "2:",
-                $($line,)+
-                "add {from}, 64",
-                "add {to}, 64",
-                "dec {left}",
-                "jnz 2b",
-                $($behind,)+
-                from = inout(reg) $bytes.as_ptr() => _,
-                to = inout(reg) $words.as_ptr() => _,
-                left = inout(reg) $lines => _,
+            each_line!(
+                $lines,
+                [$before],
+                [$($line),+],
+                [$($behind),+],
                 zeros = out(reg) zeros,
                 least = out(xmm_reg) _,
                 a = out(xmm_reg) _,
                 b = out(xmm_reg) _,
-                options(nostack),
             );
             zeros == 0
         }};
@@ -262,10 +277,8 @@ mod lines {
             // SAFETY: the processor has the instructions; the rest is as below.
             unsafe {
                 look!(
-                    words,
-                    bytes,
-                    lines,
-                    "vpcmpeqd {least:y}, {least:y}, {least:y}",
+                    (words, bytes, lines),
+                    ["vpcmpeqd {least:y}, {least:y}, {least:y}"],
                     [thirty_two!(0), thirty_two!(32)],
                     [
                         "vpxor {a:y}, {a:y}, {a:y}",
@@ -282,10 +295,8 @@ mod lines {
             // these is any, as that of relaxed stores is. The compiler moves no access to memory across.
             unsafe {
                 look!(
-                    words,
-                    bytes,
-                    lines,
-                    "pcmpeqd {least}, {least}",
+                    (words, bytes, lines),
+                    ["pcmpeqd {least}, {least}"],
                     [sixteen!(0), sixteen!(16), sixteen!(32), sixteen!(48)],
                     ["pxor {a}, {a}", "pcmpeqb {least}, {a}", "pmovmskb {zeros:e}, {least}"]
                 )
@@ -320,7 +331,6 @@ mod lines {
     use super::{AtomicU64, Ordering, WORD};
 
     pub(super) const BYTES: usize = WORD;
-    pub(super) const PAST_CACHE_LINES: usize = 0;
 
     pub(super) fn store_value(word: &AtomicU64, value: u64) {
         word.store(value, Ordering::Relaxed);
@@ -332,7 +342,7 @@ mod lines {
     }
 
     /// Stores nothing: the caller stores every word.
-    pub(super) const fn store(_: &[AtomicU64], _: &[[u8; WORD]], _: usize) -> usize {
+    pub(super) const fn store(_: &[AtomicU64], _: &[[u8; WORD]]) -> usize {
         0
     }
 

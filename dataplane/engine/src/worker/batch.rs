@@ -20,11 +20,15 @@ use crate::network::Network;
 const DATAGRAMS: usize = 8;
 /// Timers that are. Most show their session's figures, which are many lines.
 pub(super) const TIMERS: usize = 8;
+/// So many sessions of RTP are settled together, in the midst of a cycle: at its end, thousands of
+/// datagrams later perhaps, what that needs would have to be fetched once more, and their pictures would
+/// have waited.
+const SETTLED_AT: usize = 4;
 
 /// Some datagrams, and what is known of them.
 #[derive(Debug)]
 pub(super) struct Batch {
-    pub(super) datagrams: Vec<Received>,
+    datagrams: Vec<Received>,
     /// Of RTP, the indices of the sessions of which there is most likely more to do than to go on with
     /// their run.
     busy: Vec<usize>,
@@ -42,12 +46,31 @@ impl Batch {
 }
 
 impl<N: Network> Worker<N> {
+    /// Works on what came with the last wait.
+    pub(super) fn datagrams(&mut self, now: Time) {
+        while self.gather() {
+            let mut batch = std::mem::take(&mut self.batch.datagrams);
+            let mut received = batch.drain(..).peekable();
+            while let Some(this) = received.next() {
+                if let Some(next) = received.peek().or_else(|| self.next.datagrams.first()) {
+                    self.prefetch_payload(next);
+                }
+                self.receive(this, now);
+            }
+            drop(received);
+            self.batch.datagrams = batch;
+            if self.touched_rtp.len() >= SETTLED_AT {
+                self.settle_touched_rtp(now);
+            }
+        }
+    }
+
     /// Takes the next of the datagrams that came into `batch`, which has been worked off. False when there
     /// are none.
     ///
     /// Where something lies is often known only from what was asked for before, so it is asked for in
     /// steps, and those of the next datagrams are taken while others are worked on.
-    pub(super) fn gather(&mut self) -> bool {
+    fn gather(&mut self) -> bool {
         while self.ahead() && self.batch.datagrams.is_empty() {}
         !self.batch.datagrams.is_empty()
     }
@@ -104,7 +127,7 @@ impl<N: Network> Worker<N> {
 
     /// Asks for the payload of a datagram whose bytes are stored as soon as it is received. Those of SRT
     /// wait for their time.
-    pub(super) fn prefetch_payload(&self, received: &Received) {
+    fn prefetch_payload(&self, received: &Received) {
         let role = self.parts.roles.get(received.socket.index());
         if let Some(Some(Role::Given { .. } | Role::SharedRtp)) = role {
             received.datagram.prefetch();

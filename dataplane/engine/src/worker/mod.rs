@@ -55,10 +55,6 @@ use crate::wheel::Wheel;
 const WAIT_MAX: Duration = Duration::from_millis(100);
 /// Orders taken in a duty cycle.
 const ORDERS_PER_CYCLE: usize = 64;
-/// So many sessions of RTP are settled together, in the midst of a cycle: at its end, thousands of
-/// datagrams later perhaps, what that needs would have to be fetched once more, and their pictures would
-/// have waited.
-const SETTLED_AT: usize = 4;
 /// Reports that must fit whatever happens: each session can be installed, given keys, ended and
 /// spent once before the conductor looks. Requests are only put while more room than that is free.
 const REPORTS_RESERVED_PER_SESSION: usize = 6;
@@ -216,21 +212,7 @@ impl<N: Network> Worker<N> {
 
     pub(crate) fn cycle(&mut self, now: Time) {
         self.parts.arrival.tick(now);
-        while self.gather() {
-            let mut batch = std::mem::take(&mut self.batch.datagrams);
-            let mut received = batch.drain(..).peekable();
-            while let Some(this) = received.next() {
-                if let Some(next) = received.peek().or_else(|| self.next.datagrams.first()) {
-                    self.prefetch_payload(next);
-                }
-                self.receive(this, now);
-            }
-            drop(received);
-            self.batch.datagrams = batch;
-            if self.touched_rtp.len() >= SETTLED_AT {
-                self.settle_touched_rtp(now);
-            }
-        }
+        self.datagrams(now);
         for _ in 0..handover::HANDOVERS {
             let Some(handover) = self.parts.neighbours.receive() else { break };
             self.take_over(&handover, now);

@@ -6,15 +6,13 @@ use crate::layout::{
     SLOT_BYTES, WORD, WORKER_BYTES, check_head,
 };
 use crate::primitive::{Ordering, fence};
-use crate::segment::Words;
+use crate::segment::{HUGE_PAGE, Words};
 
 /// Name of such a segment in errors and in /proc/PID/maps.
 pub(crate) const WHAT: &str = "penstock-directory";
 
 /// More stream slots than any machine has bandwidth for; 4 KB each.
 pub(crate) const STREAM_SLOTS_MAX: u32 = 1 << 16;
-/// Where there are huge pages, that is their size nearly everywhere.
-const HUGE_PAGE: usize = 2 << 20;
 
 const _: () = assert!(size_of::<DirectoryHeader>().is_multiple_of(BLOCK_ALIGN));
 

@@ -11,7 +11,7 @@ use crate::layout::{
     RingHeader, WORD, check_head,
 };
 use crate::primitive::{Ordering, fence};
-use crate::segment::{Mapping, Words};
+use crate::segment::{self, Mapping, Words};
 
 /// Name of such a segment in errors and in /proc/PID/maps.
 pub(crate) const WHAT: &str = "penstock-gop-ring";
@@ -23,7 +23,7 @@ pub(crate) const DESCRIPTORS_MAX: u64 = 1 << 20;
 /// No ring has more frames waiting: 10 s at 6,500 frames a second.
 pub(crate) const PENDING_MAX: u64 = 1 << 16;
 
-const HUGE_PAGE: u64 = 2 << 20;
+const HUGE_PAGE: u64 = segment::HUGE_PAGE as u64;
 const DESCRIPTOR_BYTES: u64 = (Descriptor::WORDS * WORD) as u64;
 
 /// Sizes and offsets in the segment.

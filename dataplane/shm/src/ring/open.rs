@@ -90,7 +90,7 @@ impl OpenFrame {
             return false;
         }
         let (Some(first), Some(last)) = ends else { return self.append_by_lines(bytes) };
-        if !(is_calm(first) & is_calm(last)) {
+        if holds_zero_pair(first) | holds_zero_pair(last) {
             return false;
         }
         let line = self.join(first.first_chunk().expect("a line and one byte"));
@@ -177,6 +177,7 @@ fn line_at(words: &[u64; 2 * LINE_WORDS + 1], from: usize) -> [u64; LINE_WORDS] 
     line
 }
 
+/// The words of these bytes.
 #[inline(always)]
 fn words_of(bytes: &[u8; LINE]) -> [u64; LINE_WORDS] {
     let mut words = [0; LINE_WORDS];
@@ -184,11 +185,4 @@ fn words_of(bytes: &[u8; LINE]) -> [u64; LINE_WORDS] {
         *word = u64::from_le_bytes(*bytes);
     }
     words
-}
-
-/// Whether no two zeros follow each other.
-#[inline(always)]
-fn is_calm(bytes: &[u8; LINE + 1]) -> bool {
-    let pairs = bytes[..LINE].iter().zip(&bytes[1..]);
-    pairs.fold(u8::MAX, |least, (a, b)| least.min(a | b)) > 0
 }

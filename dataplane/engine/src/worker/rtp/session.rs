@@ -27,7 +27,7 @@ use crate::worker::publication::Publication;
 use crate::worker::session::Wire;
 
 /// How often the figures of a session are shown that hears something. There may be thousands of
-/// sessions, and a showing takes as much as some ten packets.
+/// sessions, and a showing takes as much as several packets.
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
 /// How often those of one are shown that hears nothing.
 const FLUSH_QUIET_EVERY: Duration = Duration::from_secs(1);
