@@ -1,20 +1,26 @@
 //! Reading bits of a NAL unit: emulation prevention bytes are skipped on the way (H.264 and H.265,
 //! 7.3.1.1 and 7.4.1.1), so a prefix of a slice can be read where it lies.
 
+use core::iter;
+
 use crate::{Error, annexb::trim_zeros};
+
+/// Bits that are loaded at most.
+const LOADED_BITS: u8 = 64;
 
 /// Reads fields, most significant bit first. Copy it to look ahead.
 #[derive(Debug, Clone, Copy)]
 pub struct BitReader<'a> {
     /// What has not been loaded.
     bytes: &'a [u8],
+    /// The next bits, from the top; zeros behind them.
+    loaded: u64,
+    /// How many they are.
+    left: u8,
     /// Zero bytes just loaded, at most 2: a 03 after two is an emulation prevention byte.
     zeros: u8,
     /// Whether there are emulation prevention bytes at all.
     emulation: bool,
-    /// The byte being read and how many of its low bits are left.
-    byte: u8,
-    left: u8,
 }
 
 impl<'a> BitReader<'a> {
@@ -25,7 +31,7 @@ impl<'a> BitReader<'a> {
 
     /// Over the first bytes of a NAL unit whose end is not among them.
     pub const fn prefix(bytes: &'a [u8]) -> Self {
-        Self { bytes, zeros: 0, emulation: true, byte: 0, left: 0 }
+        Self { bytes, loaded: 0, left: 0, zeros: 0, emulation: true }
     }
 
     /// Over bytes that are no NAL unit and hold no emulation prevention bytes.
@@ -33,17 +39,36 @@ impl<'a> BitReader<'a> {
         Self { emulation: false, ..Self::prefix(bytes) }
     }
 
-    fn load(&mut self) -> Result<(), Error> {
-        let (mut byte, mut rest) = self.bytes.split_first().ok_or(Error::Truncated)?;
-        if self.emulation && self.zeros >= 2 && *byte == 3 {
-            self.zeros = 0;
-            (byte, rest) = rest.split_first().ok_or(Error::Truncated)?;
+    fn next_byte(&mut self) -> Option<u8> {
+        let (mut zeros, (mut byte, mut rest)) = (self.zeros, self.bytes.split_first()?);
+        if self.emulation && zeros >= 2 && *byte == 3 {
+            (zeros, (byte, rest)) = (0, rest.split_first()?);
         }
-        self.zeros = if *byte == 0 { (self.zeros + 1).min(2) } else { 0 };
-        self.byte = *byte;
-        self.left = 8;
+        self.zeros = if *byte == 0 { (zeros + 1).min(2) } else { 0 };
         self.bytes = rest;
-        Ok(())
+        Some(*byte)
+    }
+
+    /// Loads what fits: behind it at least 57 bits are there, or all.
+    fn load(&mut self) {
+        while self.left <= LOADED_BITS - 8
+            && let Some(byte) = self.next_byte()
+        {
+            self.left += 8;
+            self.loaded |= u64::from(byte) << (LOADED_BITS - self.left);
+        }
+    }
+
+    /// Passes over bits that are loaded, fewer than all that fit.
+    fn consume(&mut self, count: u8) {
+        self.loaded <<= count;
+        self.left -= count;
+    }
+
+    /// There are fewer bits than were asked for: none is left.
+    const fn end(&mut self) -> Error {
+        (self.bytes, self.loaded, self.left) = (&[], 0, 0);
+        Error::Truncated
     }
 
     /// u(1).
@@ -53,18 +78,16 @@ impl<'a> BitReader<'a> {
 
     /// u(n) with n at most 32.
     pub fn bits(&mut self, count: u8) -> Result<u32, Error> {
-        let mut value = 0u64;
-        let mut wanted = count.min(32);
-        while wanted > 0 {
-            if self.left == 0 {
-                self.load()?;
+        let count = count.min(32);
+        if self.left < count {
+            self.load();
+            if self.left < count {
+                return Err(self.end());
             }
-            let take = wanted.min(self.left);
-            self.left -= take;
-            let part = (u64::from(self.byte) >> self.left) & ((1 << take) - 1);
-            value = (value << take) | part;
-            wanted -= take;
         }
+        // By no more than 63 at a time: of no bits nothing is left.
+        let value = self.loaded >> 1 >> (63 - count);
+        self.consume(count);
         Ok(u32::try_from(value).unwrap_or(u32::MAX))
     }
 
@@ -82,10 +105,15 @@ impl<'a> BitReader<'a> {
 
     /// Passes over `count` bits.
     pub fn skip(&mut self, count: u32) -> Result<(), Error> {
-        for _ in 0..count / 32 {
-            self.bits(32)?;
+        let Some(behind) = count.checked_sub(self.left.into()) else {
+            self.consume(count.to_le_bytes()[0]);
+            return Ok(());
+        };
+        (self.loaded, self.left) = (0, 0);
+        for _ in 0..behind / 8 {
+            self.next_byte().ok_or_else(|| self.end())?;
         }
-        self.bits((count % 32).to_le_bytes()[0])?;
+        self.bits((behind % 8).to_le_bytes()[0])?;
         Ok(())
     }
 
@@ -96,15 +124,25 @@ impl<'a> BitReader<'a> {
 
     /// ue(v) (9.1): 0 to 2^32 - 2.
     pub fn ue(&mut self) -> Result<u32, Error> {
-        let mut zeros = 0;
-        while !self.flag()? {
-            zeros += 1;
-            if zeros > 31 {
-                return Err(Error::ExpGolomb);
-            }
+        let mut zeros = self.leading_zeros();
+        if zeros >= self.left {
+            self.load();
+            zeros = self.leading_zeros();
         }
+        if zeros > 31 {
+            return Err(Error::ExpGolomb);
+        }
+        if zeros >= self.left {
+            return Err(self.end());
+        }
+        self.consume(zeros + 1);
         let suffix = self.bits(zeros)?;
         Ok((1u32 << zeros) - 1 + suffix)
+    }
+
+    /// Of the bits that are loaded.
+    fn leading_zeros(&self) -> u8 {
+        self.loaded.leading_zeros().to_le_bytes()[0].min(self.left)
     }
 
     /// ue(v) of at most `max`; above it `field` is out of range.
@@ -135,14 +173,7 @@ impl<'a> BitReader<'a> {
         match ahead.flag() {
             Err(_) => false,
             Ok(false) => true,
-            Ok(true) => {
-                while let Ok(bit) = ahead.flag() {
-                    if bit {
-                        return true;
-                    }
-                }
-                false
-            }
+            Ok(true) => ahead.loaded != 0 || iter::from_fn(|| ahead.next_byte()).any(|it| it != 0),
         }
     }
 }
@@ -214,6 +245,37 @@ mod tests {
         assert!(!bits.more_data());
         bits.skip(4).unwrap();
         assert!(!bits.more_data());
+    }
+
+    #[test]
+    fn bits_that_are_passed_over_are_those_that_would_be_read() {
+        let bytes: Vec<u8> = (1..=15u8).flat_map(|byte| [byte, 0, 0, 3, byte % 3]).collect();
+        for before in 0..=64 {
+            for count in 0..=256 {
+                let mut read = BitReader::new(&bytes);
+                read.skip(before).unwrap();
+                let mut skipped = read;
+                assert!((0..count).all(|_| read.flag().is_ok()));
+                assert_eq!(skipped.skip(count), Ok(()));
+                assert_eq!(skipped.bits(32), read.bits(32), "{count} behind {before}");
+            }
+        }
+        let mut bits = BitReader::new(&bytes);
+        assert_eq!(bits.skip(8 * 100), Err(Error::Truncated));
+        assert_eq!(bits.flag(), Err(Error::Truncated));
+    }
+
+    #[test]
+    fn a_code_of_63_bits_lies_anywhere() {
+        for before in 0..=32u8 {
+            // As many ones, 31 zeros, a one, 31 ones.
+            let bits = u128::MAX.checked_shl(128 - u32::from(before)).unwrap_or(0)
+                | ((1 << 32) - 1) << (65 - before);
+            let bytes = bits.to_be_bytes();
+            let mut bits = BitReader::plain(&bytes);
+            assert_eq!(bits.bits(before), Ok(u32::try_from((1u64 << before) - 1).unwrap()));
+            assert_eq!(bits.ue(), Ok(u32::MAX - 1));
+        }
     }
 
     #[test]
