@@ -20,7 +20,7 @@ pub(crate) fn prefetch_bytes(bytes: &[u8]) {
 }
 
 #[inline]
-fn prefetch_from(first: *const u8, bytes: usize) {
+pub(crate) fn prefetch_from(first: *const u8, bytes: usize) {
     let first = first.wrapping_sub(first.addr() % LINE_BYTES);
     // One line more than the bytes fill, for they may begin anywhere in the first.
     for line in 0..=bytes / LINE_BYTES {

@@ -17,6 +17,7 @@ use std::slice;
 
 use crate::Error;
 use crate::mapping::{Mapping, mapped_bytes};
+use crate::prefetch::prefetch_from;
 
 /// Bytes of one slot: the 16-byte header of a provided-buffer `recvmsg`, a peer address, control
 /// messages, and a datagram as large as an Ethernet frame carries (1,500 bytes) fit.
@@ -119,6 +120,14 @@ impl Slab {
     /// When `index` is not below the capacity.
     pub fn address(&self, index: u32) -> *mut u8 {
         self.core().address(index)
+    }
+
+    /// Asks for the first `bytes` bytes of slot `index`, to look at them soon.
+    ///
+    /// # Panics
+    /// When `index` is not below the capacity.
+    pub fn prefetch(&self, index: u32, bytes: usize) {
+        prefetch_from(self.core().address(index), bytes);
     }
 
     /// Takes back what [`Slot::into_raw`] let go.

@@ -102,6 +102,13 @@ impl BufferRing {
         self.starved
     }
 
+    /// Asks for the first `bytes` bytes of a slot that the kernel filled, to take it soon.
+    pub(crate) fn prefetch(&self, id: u16, bytes: usize) {
+        let raw = self.table[usize::from(id)];
+        assert!(raw != NO_SLOT, "the kernel completes only ids it was offered");
+        self.slab.prefetch(raw, bytes);
+    }
+
     /// The slot that the kernel filled, as a completion says; a fresh one takes its place.
     pub(crate) fn take(&mut self, id: u16) -> Slot {
         let place = &mut self.table[usize::from(id)];

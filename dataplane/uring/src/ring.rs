@@ -1,5 +1,6 @@
 //! The ring itself: sockets, requests in flight, the wait, and what completions mean.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -15,7 +16,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::buffers::BufferRing;
 use crate::config::Sizes;
-use crate::message::{CONTROL_BYTES, Message};
+use crate::message::{CONTROL_BYTES, Message, PAYLOAD_START};
 use crate::name::NAME_LEN;
 use crate::pages::Pages;
 use crate::sends::Sends;
@@ -44,6 +45,9 @@ const BUFFER_GROUP: u16 = 1;
 /// More than a minimum wait brings at any rate, so that the wait is ended by its time alone: the
 /// kernel counts what wakes it by the socket, not by the datagram.
 const WANT_BATCH: usize = 4096;
+/// So many completions are taken before they are looked at. What the kernel wrote is far away when many
+/// came: it is asked for while those before are worked on.
+const AHEAD: usize = 8;
 /// Longer waits are cut to this: nobody sees the difference, and the kernel takes no larger figure
 /// than its own.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
@@ -148,6 +152,8 @@ struct Lent {
 /// One worker's ring. See the crate for how it is used.
 pub struct Ring {
     ring: IoUring,
+    /// Completions that were taken and not looked at, at most [`AHEAD`].
+    ahead: VecDeque<cqueue::Entry>,
     /// `None` once the kernel has let go.
     lent: Option<Lent>,
     /// By index; room for all from the start.
@@ -185,6 +191,7 @@ impl Ring {
         let ring = Self {
             min_wait_native: ring.params().is_feature_min_timeout(),
             ring,
+            ahead: VecDeque::with_capacity(AHEAD),
             lent: Some(lent),
             sockets: (0..sizes.sockets).map(|_| None).collect(),
             closed: Vec::with_capacity(sizes.sockets.into()),
@@ -326,7 +333,7 @@ impl Ring {
     pub fn wait(&mut self, min_wait: Duration, timeout: Duration) -> Result<(), Error> {
         self.prepare();
         // What is not drained yet must not wait.
-        if timeout.is_zero() || !self.ring.completion().is_empty() {
+        if timeout.is_zero() || self.has_completions() {
             return self.poll();
         }
         let timeout = timeout.min(WAIT_MAX);
@@ -342,12 +349,12 @@ impl Ring {
     fn wait_in_two_steps(&mut self, min_wait: Duration, timeout: Duration) -> Result<(), Error> {
         if self.busy {
             self.enter(WANT_BATCH, 0, min_wait)?;
-            self.busy = !self.ring.completion().is_empty();
+            self.busy = self.has_completions();
         }
         let rest = timeout.saturating_sub(min_wait);
         if !self.busy && !rest.is_zero() {
             self.enter(1, 0, rest)?;
-            self.busy = !self.ring.completion().is_empty();
+            self.busy = self.has_completions();
         }
         Ok(())
     }
@@ -439,7 +446,22 @@ impl Ring {
     }
 
     fn completion(&mut self) -> Option<cqueue::Entry> {
-        self.ring.completion().next()
+        let Self { ring, ahead, lent, .. } = self;
+        let buffers = &lent.as_ref().expect("lent until the ring is closed").buffers;
+        let mut queue = ring.completion();
+        while ahead.len() < AHEAD
+            && let Some(completion) = queue.next()
+        {
+            if let Some(id) = cqueue::buffer_select(completion.flags()) {
+                buffers.prefetch(id, PAYLOAD_START.into());
+            }
+            ahead.push_back(completion);
+        }
+        ahead.pop_front()
+    }
+
+    fn has_completions(&mut self) -> bool {
+        !self.ahead.is_empty() || !self.ring.completion().is_empty()
     }
 
     /// Hands all datagrams that came with the last wait to `f`.
