@@ -23,10 +23,20 @@ mod reader;
 mod tests;
 mod writer;
 
+use std::collections::VecDeque;
+
 pub use frame::{Frame, FrameFlags, FrameMeta, Full, GopLimits, Published, RingSpec, RingTotals};
 pub use open::OpenFrame;
 pub use reader::{GopReader, Next, SeekFrom};
 pub use writer::{GopRing, GopWriter};
+
+/// An empty queue with room for so many, all of whose memory has been touched: no page is waited for
+/// while packets are worked on.
+fn faulted_in<T: Copy + Default>(capacity: usize) -> VecDeque<T> {
+    let mut queue = VecDeque::from(vec![T::default(); capacity]);
+    queue.clear();
+    queue
+}
 
 /// Number of the lane of the first video track.
 pub(crate) const LANE_VIDEO: usize = 0;

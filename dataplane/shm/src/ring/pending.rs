@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use super::FrameMeta;
+use super::{FrameMeta, faulted_in};
 use crate::store::prefetch_at;
 
 /// A finished frame that is not yet visible.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct PendingFrame {
     pub(crate) lane: usize,
     pub(crate) offset: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Pending {
 
 impl Pending {
     pub(crate) fn new(max: usize) -> Self {
-        Self { frames: VecDeque::with_capacity(max), max, latest_due_ns: [0; 2] }
+        Self { frames: faulted_in(max), max, latest_due_ns: [0; 2] }
     }
 
     /// Asks for the memory of the next frame's place, where none waits.

@@ -11,7 +11,7 @@ use super::open::OpenFrame;
 use super::pending::{Pending, PendingFrame};
 use super::{
     FrameFlags, FrameMeta, Full, GopLimits, GopReader, LANE_SIDE, LANE_VIDEO, Published, RingSpec,
-    RingTotals,
+    RingTotals, faulted_in,
 };
 use crate::layout::{Descriptor, WORD};
 use crate::segment::{Mapping, Words};
@@ -24,7 +24,7 @@ pub struct GopRing;
 
 impl GopRing {
     /// Makes, populates and seals a ring: the writer, and the segment to be handed to readers.
-    /// Takes 1 to 4 ms per MiB: made at start, never while a handshake waits.
+    /// Takes up to 4 ms per MiB: made at start, never while a handshake waits.
     #[cfg(not(loom))]
     pub fn create(spec: &RingSpec) -> Result<(GopWriter, std::os::fd::OwnedFd), Error> {
         let geometry = Geometry::new(spec, rustix::param::page_size() as u64)?;
@@ -61,7 +61,7 @@ impl RingSpec {
 }
 
 /// What the writer remembers of a visible frame.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Kept {
     lane: usize,
     /// Offset behind its padding.
@@ -121,7 +121,7 @@ impl GopWriter {
             generation: 0,
             base: 0,
             head: 0,
-            kept: VecDeque::with_capacity(descriptors_max),
+            kept: faulted_in(descriptors_max),
             kept_bytes: 0,
             kept_in: [0; 2],
             gop: 0,
