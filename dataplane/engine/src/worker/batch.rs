@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!            coming          near                    next                    batch
-//!  ring ──▶ 8 datagrams ──▶ 8 ────────────────────▶ 8 ────────────────────▶ 8 ───────────▶ worked on
+//!  ring ──▶ 16 datagrams ─▶ 16 ───────────────────▶ 16 ───────────────────▶ 16 ──────────▶ worked on
 //!            their runs      where the runs store;    what those point to     and what that
 //!                            sessions that do more                            points to
 //! ```
@@ -17,7 +17,7 @@ use crate::messages::Role;
 use crate::network::Network;
 
 /// Datagrams that are taken at once.
-const DATAGRAMS: usize = 8;
+const DATAGRAMS: usize = 16;
 /// Timers that are. Most show their session's figures, which are many lines.
 pub(super) const TIMERS: usize = 8;
 /// So many sessions of RTP are settled together, in the midst of a cycle: at its end, thousands of
