@@ -78,8 +78,8 @@ impl Scanner {
         self.zeros == 0
     }
 
-    /// So many bytes that have no part of a start code: the last is not zero, and nowhere are two zeros,
-    /// behind bytes that [are calm](Self::is_calm).
+    /// So many bytes that have no part of a start code: the last is not zero, and nowhere are two zeros
+    /// before one below 3, behind bytes that [are calm](Self::is_calm).
     pub const fn pass(&mut self, len: u64) {
         self.position += len;
     }

@@ -59,6 +59,17 @@ pub(crate) fn holds_zero_pair(bytes: &[u8]) -> bool {
     pairs.fold(u8::MAX, |least, (a, b)| least.min(a | b)) == 0
 }
 
+/// Whether two zeros in a row are among these bytes that may belong to a start code of a byte stream:
+/// what follows them is below 3 (H.264 and H.265, 7.4.1: nothing within a NAL unit is so), or is not
+/// there to be seen.
+#[cold]
+pub(crate) fn holds_code(bytes: &[u8]) -> bool {
+    let from = |start: usize| bytes.get(start..).unwrap_or_default();
+    let threes = bytes.iter().zip(from(1)).zip(from(2));
+    let any = threes.fold(0, |any, ((a, b), c)| any | u8::from(a | b | u8::from(*c > 2) == 0));
+    any != 0 || bytes.ends_with(&[0, 0])
+}
+
 /// Orders what [`store_all`] stored before this call, and what it stores after it, with all other
 /// stores.
 #[inline]
@@ -407,6 +418,24 @@ mod tests {
             let stored = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes());
             assert_eq!(stored.collect::<Vec<_>>(), bytes[1..], "all but the byte before");
         }
+    }
+
+    #[test]
+    fn two_zeros_are_of_a_code_before_zero_one_and_two_and_at_the_end() {
+        for len in 3..70 {
+            for at in 0..len - 1 {
+                for third in 0..=u8::MAX {
+                    let mut bytes = vec![9; len];
+                    bytes[at..at + 2].fill(0);
+                    let is_last = at + 2 == len;
+                    if !is_last {
+                        bytes[at + 2] = third;
+                    }
+                    assert_eq!(holds_code(&bytes), is_last || third < 3, "{third} {at} {len}");
+                }
+            }
+        }
+        assert!(!holds_code(&[]) && !holds_code(&[0]) && holds_code(&[0, 0]));
     }
 
     /// As readers of another processor see them: a number that is shown is never ahead of its words.

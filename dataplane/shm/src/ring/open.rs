@@ -15,7 +15,9 @@
 use super::lane::Lane;
 use crate::layout::WORD;
 use crate::segment::Words;
-use crate::store::{LINE_WORDS, holds_zero_pair, prefetch, settle, store_lines, store_values};
+use crate::store::{
+    LINE_WORDS, holds_code, holds_zero_pair, prefetch, settle, store_lines, store_values,
+};
 
 /// A line of the cache, in bytes.
 const LINE: usize = LINE_WORDS * WORD;
@@ -77,9 +79,8 @@ impl OpenFrame {
         self.room - self.len
     }
 
-    /// Appends bytes among which no two zeros follow each other: without those no start code lies
-    /// there. False when there are such, or there is no room, which the writer may make: then nothing
-    /// was appended.
+    /// Appends bytes among which no start code lies: no two zeros before a byte below 3. False when one
+    /// may, or there is no room, which the writer may make: then nothing was appended.
     ///
     /// What has just been stored in pieces is not loaded as a whole here: such a load would be waited
     /// for until the lines on their way to memory have arrived there.
@@ -90,7 +91,7 @@ impl OpenFrame {
             return false;
         }
         let (Some(first), Some(last)) = ends else { return self.append_by_lines(bytes) };
-        if holds_zero_pair(first) | holds_zero_pair(last) {
+        if (holds_zero_pair(first) | holds_zero_pair(last)) && holds_code(bytes) {
             return false;
         }
         let line = self.join(first.first_chunk().expect("a line and one byte"));
@@ -103,7 +104,7 @@ impl OpenFrame {
         }
         let (to, rest) = words.split_at(LINE_WORDS);
         store_values(to, &line);
-        if !store_lines(rest, &behind[..1 + lines * LINE]) {
+        if !store_lines(rest, &behind[..1 + lines * LINE]) && holds_code(bytes) {
             // The writer stores in the same place by other means, and that is to stand.
             settle();
             return false;
@@ -117,7 +118,7 @@ impl OpenFrame {
 
     /// As [`append`](Self::append), where it is about few bytes or about a lane that is not mirrored.
     fn append_by_lines(&mut self, bytes: &[u8]) -> bool {
-        if holds_zero_pair(bytes) {
+        if holds_zero_pair(bytes) && holds_code(bytes) {
             return false;
         }
         for piece in bytes.chunks(LINE) {
