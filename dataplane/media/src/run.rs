@@ -4,7 +4,7 @@
 //! A slice is found out about by its first bytes and ends with a start code or its unit. What lies
 //! between has only to be looked through and stored; the framer is told of it at the end, in one.
 
-use memory::Time;
+use memory::{Places, Time};
 use shm::OpenFrame;
 
 use crate::frames::{Input, OpenInput};
@@ -41,10 +41,10 @@ impl Run {
         true
     }
 
-    /// Asks for the memory that the next bytes will be written to.
-    pub fn prefetch_behind(&self) {
+    /// Where the next bytes will be written.
+    pub fn places(&self, places: &mut Places) {
         if let Some(frame) = &self.frame {
-            frame.prefetch();
+            places.add([frame.place()]);
         }
     }
 

@@ -4,7 +4,7 @@ use std::mem::offset_of;
 
 use codec::audio::Syntax;
 use codec::sink::{Carriage, Field, Sink, TRACKS_MAX, Timestamps, TrackConfig, TrackKind};
-use memory::{Time, prefetch, prefetch_start};
+use memory::{Places, Time, prefetch, prefetch_start};
 use shm::{GopWriter, Published};
 
 use crate::access_unit::Coding;
@@ -80,12 +80,20 @@ impl Stream {
         }
     }
 
-    /// The same for what lies behind, once that is near: the framer's state, and where the bytes go.
+    /// The same for the framer's state.
     pub fn prefetch_video(&self) {
         self.video.prefetch();
-        if let Some(ring) = self.frames.ring() {
-            ring.prefetch();
+    }
+
+    /// Where the framer's state begins, and what the end of a frame of video writes to; with `bytes`
+    /// also where the next bytes go: those of a run do not go there.
+    pub fn places(&self, bytes: bool, places: &mut Places) {
+        places.add([std::ptr::from_ref(&*self.video).cast()]);
+        let Some(ring) = self.frames.ring() else { return };
+        if bytes {
+            places.add([ring.place()]);
         }
+        places.add(ring.end_places());
     }
 
     /// The same for what that points to.

@@ -3,9 +3,6 @@
 use crate::prefetch::prefetch_bytes;
 use crate::{SLOT_BYTES, Slab, Slot};
 
-/// Four lines of the cache: processors see from fewer which come next.
-const PREFETCHED_BYTES: usize = 256;
-
 /// A UDP payload that lies somewhere in a slot, as the kernel put it there.
 ///
 /// Unique like its slot: payload may be changed in place, and dropping it frees the slot.
@@ -48,12 +45,11 @@ impl Datagram {
         &mut self.slot[start..start + usize::from(self.len)]
     }
 
-    /// Asks for the start of the payload: what the kernel wrote may be far away by the time it is read.
-    /// Further lines follow by themselves once some in a row are read.
+    /// Asks for the payload, to the last line: what the kernel wrote may be far away by the time it is
+    /// read.
     #[inline]
     pub fn prefetch(&self) {
-        let payload = self.payload();
-        prefetch_bytes(&payload[..payload.len().min(PREFETCHED_BYTES)]);
+        prefetch_bytes(self.payload());
     }
 
     /// Bytes of payload.

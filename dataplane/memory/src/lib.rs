@@ -38,6 +38,6 @@ mod time;
 pub use datagram::Datagram;
 pub use error::Error;
 pub use heap::gather_heap;
-pub use prefetch::{prefetch, prefetch_start};
+pub use prefetch::{Places, prefetch, prefetch_part, prefetch_start};
 pub use slab::{SLOT_BYTES, Slab, Slot};
 pub use time::Time;

@@ -84,12 +84,6 @@ pub(crate) fn prefetch(words: &[AtomicU64]) {
     lines::prefetch(words);
 }
 
-/// As [`prefetch`] for a place in the program's own memory, which need not hold anything.
-#[inline]
-pub(crate) fn prefetch_at<T>(place: *const T) {
-    lines::prefetch_at(place.cast());
-}
-
 /// How many words lie before the first whole line.
 #[inline]
 fn words_to_line(words: &[AtomicU64]) -> usize {
@@ -325,11 +319,7 @@ mod lines {
 
     #[inline]
     pub(super) fn prefetch(words: &[AtomicU64]) {
-        prefetch_at(words.as_ptr().cast());
-    }
-
-    #[inline]
-    pub(super) fn prefetch_at(place: *const u8) {
+        let place = words.as_ptr();
         // JUSTIFICATION: there is no safe way to say it.
         // SAFETY: the instruction reads and writes nothing that a program can see and never faults,
         // whatever the address.
@@ -360,8 +350,6 @@ mod lines {
     pub(super) const fn settle() {}
 
     pub(super) const fn prefetch(_: &[AtomicU64]) {}
-
-    pub(super) const fn prefetch_at(_: *const u8) {}
 }
 
 #[cfg(all(test, not(loom)))]

@@ -18,6 +18,8 @@ use crate::network::Network;
 
 /// Datagrams that are taken at once.
 const DATAGRAMS: usize = 16;
+/// Room for the places that a step asks for: one of a run, nine of a session.
+pub(super) const PLACES: usize = 10 * DATAGRAMS;
 /// Timers that are. Most show their session's figures, which are many lines.
 pub(super) const TIMERS: usize = 8;
 /// So many sessions of RTP are settled together, in the midst of a cycle: at its end, thousands of
@@ -81,8 +83,9 @@ impl<N: Network> Worker<N> {
         std::mem::swap(&mut self.next, &mut self.near);
         std::mem::swap(&mut self.near, &mut self.coming);
         self.busy(&self.batch).for_each(RtpSession::prefetch_far_behind);
-        self.busy(&self.next).for_each(RtpSession::prefetch_behind);
         self.look_at_near();
+        self.ask_for_places();
+        self.busy(&self.next).for_each(RtpSession::prefetch_behind);
         self.busy(&self.near).for_each(RtpSession::prefetch);
         self.take_coming();
         let all = [&self.batch, &self.next, &self.near, &self.coming];
@@ -104,19 +107,32 @@ impl<N: Network> Worker<N> {
         }
     }
 
-    /// Finds out of which sessions there is more to do, and asks for where the runs of the others go on.
+    /// Finds out of which sessions there is more to do.
     fn look_at_near(&mut self) {
         let mut busy = std::mem::take(&mut self.near.busy);
         for row in self.near.rows() {
             let Some(at) = self.session_of(row) else { continue };
             // Of one socket some dozens may come in a row.
             let before = row.first().map_or(0, |first| self.before_near(first.socket));
-            self.runs[at].prefetch_behind();
             if !self.runs[at].expects(before, row) {
                 busy.push(at);
             }
         }
         self.near.busy = busy;
+    }
+
+    /// Asks for where the runs of those that are near go on, and for where the sessions of the next ones
+    /// write.
+    fn ask_for_places(&mut self) {
+        let mut places = std::mem::take(&mut self.places);
+        let near = self.near.rows().filter_map(|row| self.runs.get(self.session_of(row)?));
+        near.for_each(|run| run.places(&mut places));
+        for at in &self.next.busy {
+            let session = self.parts.rtp_sessions.get(*at).zip(self.runs.get(*at));
+            session.into_iter().for_each(|(session, run)| session.places(run, &mut places));
+        }
+        places.ask();
+        self.places = places;
     }
 
     /// How many came at that socket right before those that are near, and are not worked on yet.

@@ -30,7 +30,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use memory::spsc::{Consumer, Producer};
-use memory::{Datagram, Slab, Time};
+use memory::{Datagram, Places, Slab, Time};
 use shm::counters::WorkerCounter;
 use shm::{EndReason, WorkerBlock};
 use srt::{ConnectRequest, Listener, ListenerEvent};
@@ -122,6 +122,7 @@ pub(crate) struct Worker<N> {
     next: Batch,
     near: Batch,
     coming: Batch,
+    places: Places,
     /// Sessions whose timers are handled together, for the same reason.
     due: Vec<u16>,
     attempts: Attempts,
@@ -167,6 +168,7 @@ impl<N: Network> Worker<N> {
             next: Batch::new(),
             near: Batch::new(),
             coming: Batch::new(),
+            places: Places::new(batch::PLACES),
             due: Vec::with_capacity(batch::TIMERS),
             attempts: Attempts::new(),
             shared,

@@ -6,15 +6,27 @@ use super::TRACKS_MAX;
 use crate::format::{Encoding, Format};
 use crate::output::Output;
 
-/// See the module.
-#[derive(Debug, Clone, Copy, Default)]
+/// See the module. Each unit asks whether it was told, and nothing else: the rest lies elsewhere.
+#[derive(Debug)]
 pub(super) struct Listing {
-    formats: [Option<Format>; TRACKS_MAX],
+    formats: Box<[Option<Format>; TRACKS_MAX]>,
     len: usize,
-    pub(super) told: bool,
+    told: bool,
 }
 
 impl Listing {
+    /// Bytes of one beside its own size.
+    pub(super) const BYTES: usize = size_of::<[Option<Format>; TRACKS_MAX]>();
+
+    pub(super) fn new() -> Self {
+        Self { formats: Box::new([None; TRACKS_MAX]), len: 0, told: false }
+    }
+
+    /// A session begins.
+    pub(super) const fn reset(&mut self) {
+        (self.len, self.told) = (0, false);
+    }
+
     pub(super) fn push(&mut self, format: Option<Format>) {
         if let Some(place) = self.formats.get_mut(self.len) {
             *place = format;

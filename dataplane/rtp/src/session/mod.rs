@@ -27,7 +27,7 @@ use std::mem::offset_of;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use memory::{Datagram, Slab, Time, prefetch, prefetch_start};
+use memory::{Datagram, Places, Slab, Time, prefetch_part, prefetch_start};
 
 use self::early::EarlyReports;
 use self::limit::RateLimit;
@@ -75,7 +75,7 @@ impl Default for Room {
 impl Room {
     /// Bytes of a session with this room beside its own size, for the memory sum.
     pub fn bytes(&self) -> usize {
-        self.tracks.clamp(1, TRACKS_MAX) * Track::bytes(self)
+        self.tracks.clamp(1, TRACKS_MAX) * Track::bytes(self) + Listing::BYTES
     }
 }
 
@@ -90,10 +90,25 @@ pub struct Feedback {
     pub fir: bool,
 }
 
-/// What a session is granted. What each packet is looked at by comes first.
+/// What a session is granted. What each packet is looked at by comes last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct SessionConfig {
+    /// Its tracks. The format of a single one is detected when it is not given; of several, those
+    /// without a format are left out.
+    pub tracks: [Option<TrackSetup>; TRACKS_MAX],
+    /// Packets of tracks come on two legs (SMPTE 2022-7).
+    pub redundant: bool,
+    /// How long missing packets are waited for.
+    pub window: Window,
+    /// Least interval of reports (RFC 3550, 6.2).
+    pub report_interval: Duration,
+    /// Our SSRC in reports.
+    pub ssrc: u32,
+    /// Our canonical name and its length.
+    pub cname: ([u8; CNAME_BYTES_MAX], u8),
+    /// Of the spread of report intervals.
+    pub seed: u64,
     /// Most packets of a track that wait.
     pub slots_max: u32,
     /// What may be asked of the sender.
@@ -104,25 +119,10 @@ pub struct SessionConfig {
     pub timeout: Duration,
     /// Another address may take a track over after so long a silence.
     pub relatch_after: Duration,
-    /// What frames may not exceed.
-    pub limits: Limits,
-    /// Its tracks. The format of a single one is detected when it is not given; of several, those
-    /// without a format are left out.
-    pub tracks: [Option<TrackSetup>; TRACKS_MAX],
-    /// Packets of tracks come on two legs (SMPTE 2022-7).
-    pub redundant: bool,
-    /// How long missing packets are waited for.
-    pub window: Window,
     /// Most bits a second, `None` for any.
     pub rate_limit_bps: Option<u64>,
-    /// Least interval of reports (RFC 3550, 6.2).
-    pub report_interval: Duration,
-    /// Our SSRC in reports.
-    pub ssrc: u32,
-    /// Our canonical name and its length.
-    pub cname: ([u8; CNAME_BYTES_MAX], u8),
-    /// Of the spread of report intervals.
-    pub seed: u64,
+    /// What frames may not exceed.
+    pub limits: Limits,
 }
 
 impl Default for SessionConfig {
@@ -179,11 +179,18 @@ pub enum EndReason {
 /// A session. Made once with its memory, opened anew for each sender; nothing is allocated after
 /// [`new`](Self::new).
 ///
-/// Fields lie in the order in which packets need them, so that those of every packet share few lines
-/// of the cache: see [`prefetch`](Self::prefetch).
+/// Fields lie so that those of every packet share few lines of the cache, at the end of the session and
+/// close to what follows it: see [`prefetch`](Self::prefetch).
 #[derive(Debug)]
 #[repr(C)]
 pub struct Session {
+    early: EarlyReports,
+    interval: Interval,
+    reported: (Time, u64),
+    keys_seen: u64,
+    config: SessionConfig,
+    limit: RateLimit,
+    listing: Listing,
     tracks: Box<[Track]>,
     tracks_len: usize,
     heard_at: Time,
@@ -197,13 +204,6 @@ pub struct Session {
     key_requests: u32,
     clocks: [TrackClock; TRACKS_MAX],
     stats: Stats,
-    limit: RateLimit,
-    config: SessionConfig,
-    listing: Listing,
-    interval: Interval,
-    reported: (Time, u64),
-    keys_seen: u64,
-    early: EarlyReports,
 }
 
 impl Session {
@@ -231,7 +231,7 @@ impl Session {
             due: Time::ZERO,
             media_at: None,
             early: EarlyReports::default(),
-            listing: Listing::default(),
+            listing: Listing::new(),
             stats: Stats::default(),
         }
     }
@@ -241,7 +241,7 @@ impl Session {
         self.config = *config;
         self.ended = None;
         self.tracks_len = 0;
-        self.listing = Listing::default();
+        self.listing.reset();
         let alone = config.tracks.iter().flatten().count() == 1;
         let setups = config.tracks.iter().flatten();
         let setups = setups.filter(|setup| alone || setup.format.is_some());
@@ -271,13 +271,16 @@ impl Session {
 
     /// Asks for the memory of the session itself that a packet will need.
     pub fn prefetch(&self) {
-        prefetch_start(self, offset_of!(Self, clocks) + size_of::<TrackClock>());
+        let first = offset_of!(Self, config) + offset_of!(SessionConfig, slots_max);
+        prefetch_part(self, first..offset_of!(Self, clocks) + size_of::<TrackClock>());
         prefetch_start(&self.stats, Stats::OF_EACH_PACKET_BYTES);
-        prefetch_start(
-            &self.limit,
-            offset_of!(Self, config) + offset_of!(SessionConfig, tracks) - offset_of!(Self, limit),
-        );
-        prefetch(&self.listing.told);
+    }
+
+    /// Where what lies behind begins.
+    pub fn places(&self, places: &mut Places) {
+        if let Some(track) = self.tracks.first() {
+            places.add([std::ptr::from_ref(track).cast()]);
+        }
     }
 
     /// The same for what lies behind, once that is near. Of several tracks the first stands for all.

@@ -21,7 +21,7 @@
 
 use crate::primitive::{Ordering, fence};
 use crate::segment::Words;
-use crate::store::{prefetch, settle};
+use crate::store::settle;
 
 /// Words of the cursors.
 pub(crate) const WORDS: usize = 8;
@@ -66,9 +66,9 @@ impl Index {
         settle();
     }
 
-    /// Writer: asks for the memory that publishing needs.
-    pub(crate) fn prefetch(&self) {
-        prefetch(self.words.run(HEAD, 1).0);
+    /// Writer: what publishing writes to.
+    pub(crate) fn place(&self) -> *const u8 {
+        self.words.run(HEAD, 1).0.as_ptr().cast()
     }
 
     /// Writer: the frame below `head`, whose descriptor and bytes are stored, becomes visible.

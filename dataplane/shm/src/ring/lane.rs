@@ -19,7 +19,7 @@ use std::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
 use crate::layout::WORD;
 use crate::segment::Words;
-use crate::store::{prefetch, store_all};
+use crate::store::store_all;
 
 #[derive(Debug)]
 pub(crate) struct Lane {
@@ -96,10 +96,9 @@ impl Lane {
         self.room = usize::try_from(room).expect("at most the lane's size");
     }
 
-    /// Asks for the line that the next bytes begin in: the words of it that are there stay.
-    pub(crate) fn prefetch(&self) {
-        let (next, _) = self.words.run(self.open_word + self.open_len / WORD, 1);
-        prefetch(next);
+    /// The line that the next bytes begin in: the words of it that are there stay.
+    pub(crate) fn place(&self) -> *const u8 {
+        self.words.run(self.open_word + self.open_len / WORD, 1).0.as_ptr().cast()
     }
 
     /// Appends to the open frame. The caller has seen to the room.

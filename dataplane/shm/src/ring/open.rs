@@ -15,9 +15,7 @@
 use super::lane::Lane;
 use crate::layout::WORD;
 use crate::segment::Words;
-use crate::store::{
-    LINE_WORDS, holds_code, holds_zero_pair, prefetch, settle, store_lines, store_values,
-};
+use crate::store::{LINE_WORDS, holds_code, holds_zero_pair, settle, store_lines, store_values};
 
 /// A line of the cache, in bytes.
 const LINE: usize = LINE_WORDS * WORD;
@@ -69,9 +67,9 @@ impl OpenFrame {
         self.keep(&line_at(&words, self.fill));
     }
 
-    /// Asks for the page that the next line will be stored in.
-    pub fn prefetch(&self) {
-        prefetch(self.words.run(self.at, 1).0);
+    /// Where the next line will be stored.
+    pub fn place(&self) -> *const u8 {
+        self.words.run(self.at, 1).0.as_ptr().cast()
     }
 
     /// Bytes that it may have more.

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use super::{FrameMeta, faulted_in};
-use crate::store::prefetch_at;
 
 /// A finished frame that is not yet visible.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,12 +29,11 @@ impl Pending {
         Self { frames: faulted_in(max), max, latest_due_ns: [0; 2] }
     }
 
-    /// Asks for the memory of the next frame's place, where none waits.
-    pub(crate) fn prefetch(&self) {
+    /// The first and the last byte of the next frame's place, where none waits: it fills two lines of
+    /// the cache.
+    pub(crate) fn places(&self) -> [*const u8; 2] {
         let place = self.frames.as_slices().0.as_ptr();
-        // Its first and its last byte: it fills two lines of the cache.
-        prefetch_at(place);
-        prefetch_at(place.wrapping_add(1).wrapping_byte_sub(1));
+        [place.cast(), place.wrapping_add(1).cast::<u8>().wrapping_sub(1)]
     }
 
     pub(crate) fn is_full(&self) -> bool {

@@ -15,7 +15,6 @@ use super::{
 };
 use crate::layout::{Descriptor, WORD};
 use crate::segment::{Mapping, Words};
-use crate::store::{prefetch, prefetch_at};
 use crate::{Error, RingId};
 
 /// Makes rings.
@@ -172,15 +171,19 @@ impl GopWriter {
         self.evict_at_ns = 0;
     }
 
-    /// Asks for the memory that the next bytes of video will be written to, and that the end of their
-    /// frame needs.
-    pub fn prefetch(&self) {
-        self.lanes[LANE_VIDEO].prefetch();
-        self.pending.prefetch();
-        self.index.prefetch();
-        prefetch(self.descriptors.run(self.slot() * Descriptor::WORDS, 1).0);
-        let (oldest, newest) = (self.kept.front(), self.kept.back());
-        oldest.into_iter().chain(newest).for_each(|kept| prefetch_at(kept));
+    /// Where the next bytes of video will be written, unless they go to a frame that was lent out: a
+    /// place to be asked for, as those below are.
+    pub fn place(&self) -> *const u8 {
+        self.lanes[LANE_VIDEO].place()
+    }
+
+    /// What the end of a frame of video writes to.
+    pub fn end_places(&self) -> [*const u8; 6] {
+        let descriptor = self.descriptors.run(self.slot() * Descriptor::WORDS, 1).0.as_ptr().cast();
+        let [first, last] = self.pending.places();
+        let kept = |kept: Option<&Kept>| kept.map_or(first, |kept| std::ptr::from_ref(kept).cast());
+        let (oldest, newest) = (kept(self.kept.front()), kept(self.kept.back()));
+        [self.index.place(), descriptor, first, last, oldest, newest]
     }
 
     /// Appends to the open frame of the video lane. On `Full` nothing was appended.

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use memory::{Time, prefetch};
+use memory::{Places, Time, prefetch};
 use uring::Received;
 
 /// The run of a session's place. While it is on, the session does not know of its packets: it
@@ -51,8 +51,8 @@ impl RtpRun {
         prefetch(self);
     }
 
-    /// The same for where the next bytes go, once that is near.
-    pub(crate) fn prefetch_behind(&self) {
-        self.media.prefetch_behind();
+    /// Where the next bytes go, once that is near.
+    pub(crate) fn places(&self, places: &mut Places) {
+        self.media.places(places);
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use codec::sink::{Sink, Timestamps, TrackConfig};
-use memory::{Time, prefetch_start};
+use memory::{Places, Time, prefetch_part};
 use mpegts::Demuxer;
 use rtp::detect::Detector;
 use rtp::packet::Packet;
@@ -41,10 +41,11 @@ pub(crate) struct RtpSizes {
 }
 
 /// A place for a session of RTP. Its memory is taken once and used by one sender after the other. What
-/// each packet needs comes first.
+/// each packet needs lies together: at the end of the one, here, and at the start of the other.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct RtpSession {
+    session: Session,
     tenancy: Option<Box<RtpTenancy>>,
     /// Bytes of elementary streams or transport streams handed on.
     media_bytes: u64,
@@ -66,7 +67,6 @@ pub(crate) struct RtpSession {
     shown: Option<SocketAddr>,
     /// What comes without RTP.
     raw: Raw,
-    session: Session,
     publication: Publication,
 }
 
@@ -240,7 +240,7 @@ impl RtpSession {
 
     /// Asks for the memory of the session itself that a packet will need.
     pub(crate) fn prefetch(&self) {
-        prefetch_start(self, offset_of!(Self, raw) + 1);
+        prefetch_part(self, offset_of!(Self, tenancy)..offset_of!(Self, raw) + 1);
         self.session.prefetch();
         self.publication.prefetch();
     }
@@ -249,6 +249,12 @@ impl RtpSession {
     pub(crate) fn prefetch_behind(&self) {
         self.session.prefetch_track();
         self.publication.stream.prefetch_video();
+    }
+
+    /// Where what lies behind begins and where it writes, once the session itself is near.
+    pub(crate) fn places(&self, run: &RtpRun, places: &mut Places) {
+        self.session.places(places);
+        self.publication.stream.places(run.packets.is_empty(), places);
     }
 
     /// And for what lies behind that.
