@@ -50,7 +50,7 @@ impl Batch {
 impl<N: Network> Worker<N> {
     /// Works on what came with the last wait.
     pub(super) fn datagrams(&mut self, now: Time) {
-        while self.gather() {
+        while self.gather(now) {
             let mut batch = std::mem::take(&mut self.batch.datagrams);
             let mut received = batch.drain(..).peekable();
             while let Some(this) = received.next() {
@@ -72,20 +72,20 @@ impl<N: Network> Worker<N> {
     ///
     /// Where something lies is often known only from what was asked for before, so it is asked for in
     /// steps, and those of the next datagrams are taken while others are worked on.
-    fn gather(&mut self) -> bool {
-        while self.ahead() && self.batch.datagrams.is_empty() {}
+    fn gather(&mut self, now: Time) -> bool {
+        while self.ahead(now) && self.batch.datagrams.is_empty() {}
         !self.batch.datagrams.is_empty()
     }
 
     /// All take a step. False when there is none left.
-    fn ahead(&mut self) -> bool {
+    fn ahead(&mut self, now: Time) -> bool {
         std::mem::swap(&mut self.batch, &mut self.next);
         std::mem::swap(&mut self.next, &mut self.near);
         std::mem::swap(&mut self.near, &mut self.coming);
-        self.busy(&self.batch).for_each(RtpSession::prefetch_far_behind);
+        self.busy(&self.batch).for_each(|session| session.prefetch_far_behind(now));
         self.look_at_near();
         self.ask_for_places();
-        self.busy(&self.next).for_each(RtpSession::prefetch_behind);
+        self.busy(&self.next).for_each(|session| session.prefetch_behind(now));
         self.busy(&self.near).for_each(RtpSession::prefetch);
         self.take_coming();
         let all = [&self.batch, &self.next, &self.near, &self.coming];
@@ -163,7 +163,7 @@ impl<N: Network> Worker<N> {
         let rtp = self.due.iter().filter_map(|place| usize::from(*place).checked_sub(first));
         let rtp = rtp.filter_map(|at| self.parts.rtp_sessions.get(at));
         rtp.clone().for_each(RtpSession::prefetch);
-        rtp.clone().for_each(RtpSession::prefetch_behind);
+        rtp.clone().for_each(|session| session.prefetch_behind(now));
         rtp.for_each(RtpSession::prefetch_figures);
         !self.due.is_empty()
     }

@@ -27,7 +27,7 @@ use uring::SocketIndex;
 
 use self::rooms::{ROOMS, Rooms};
 use self::run::RtpRun;
-use self::session::RtpSession;
+use self::session::{FLUSH_AHEAD, RtpSession};
 use super::handover::Handover;
 use super::session::Wire;
 use super::{Parts, Worker};
@@ -380,8 +380,9 @@ impl<N: Network> Worker<N> {
             Some(reason) => self.finish_rtp(place, reason, now),
             None => {
                 // One that is put off is found out about when it comes: most are, packet by packet.
-                let next = session.next_timeout();
-                if next < self.wheel.deadline(place.into()) {
+                let (next, set) = (session.next_timeout(), self.wheel.deadline(place.into()));
+                let soon = now + FLUSH_AHEAD;
+                if next < set || (set <= soon && next > soon) {
                     self.wheel.set(place.into(), next);
                 }
             }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use codec::sink::{Sink, Timestamps, TrackConfig};
-use memory::{Places, Time, prefetch_part};
+use memory::{Places, Time, prefetch, prefetch_part};
 use mpegts::Demuxer;
 use rtp::detect::Detector;
 use rtp::packet::Packet;
@@ -29,6 +29,8 @@ use crate::worker::session::Wire;
 /// How often the figures of a session are shown that hears something. There may be thousands of
 /// sessions, and a showing takes as much as several packets.
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
+/// So much earlier they are shown when something has come just now.
+pub(super) const FLUSH_AHEAD: Duration = Duration::from_millis(50);
 /// How often those of one are shown that hears nothing.
 const FLUSH_QUIET_EVERY: Duration = Duration::from_secs(1);
 
@@ -246,9 +248,12 @@ impl RtpSession {
     }
 
     /// The same for what lies behind, once that is near.
-    pub(crate) fn prefetch_behind(&self) {
+    pub(crate) fn prefetch_behind(&self, now: Time) {
         self.session.prefetch_track();
         self.publication.stream.prefetch_video();
+        if let Some(tenancy) = self.tenancy.as_ref().filter(|_| self.shows_soon(now)) {
+            prefetch(&tenancy.berth.slot);
+        }
     }
 
     /// Where what lies behind begins and where it writes, once the session itself is near.
@@ -258,8 +263,11 @@ impl RtpSession {
     }
 
     /// And for what lies behind that.
-    pub(crate) fn prefetch_far_behind(&self) {
+    pub(crate) fn prefetch_far_behind(&self, now: Time) {
         self.publication.stream.prefetch_behind_video();
+        if self.shows_soon(now) {
+            self.prefetch_figures();
+        }
     }
 
     /// What showing the figures needs.
@@ -496,7 +504,7 @@ impl RtpSession {
     ) {
         let Some(tenancy) = &mut self.tenancy else { return };
         self.publication.publish(&mut tenancy.berth, now, wire.latency);
-        if now >= self.flush_at() {
+        if now >= self.flush_at() || self.shows_soon(now) {
             let origin = run.packets.origin().filter(|_| !run.packets.is_empty());
             self.end_run(run);
             if !self.raw.is_used {
@@ -510,6 +518,12 @@ impl RtpSession {
                 self.unshown = true;
             }
         }
+    }
+
+    /// Whether the figures are shown as soon as something comes: before the timer, which would have to
+    /// bring all of the session near once more.
+    fn shows_soon(&self, now: Time) -> bool {
+        self.unshown && now + FLUSH_AHEAD >= self.publication.flushed() + FLUSH_EVERY
     }
 
     fn flush_at(&self) -> Time {
