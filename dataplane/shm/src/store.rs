@@ -60,8 +60,8 @@ pub(crate) fn holds_zero_pair(bytes: &[u8]) -> bool {
 }
 
 /// Whether two zeros in a row are among these bytes that may belong to a start code of a byte stream:
-/// what follows them is below 3 (H.264 and H.265, 7.4.1: nothing within a NAL unit is so), or is not
-/// there to be seen.
+/// what follows them is below 3 (nothing within a NAL unit is so: H.264, 7.4.1; H.265, 7.4.2), or is
+/// not there to be seen.
 #[cold]
 pub(crate) fn holds_code(bytes: &[u8]) -> bool {
     let from = |start: usize| bytes.get(start..).unwrap_or_default();

@@ -4,8 +4,8 @@
 //! ```text
 //!            coming          near                    next                    batch
 //!  ring ──▶ 16 datagrams ─▶ 16 ───────────────────▶ 16 ───────────────────▶ 16 ──────────▶ worked on
-//!            their runs      where the runs store;    what those point to     and what that
-//!                            sessions that do more                            points to
+//!            their runs      where the runs store;    where those store,      and what that
+//!                            sessions that do more    what they point to      points to
 //! ```
 
 use memory::Time;
@@ -18,10 +18,10 @@ use crate::network::Network;
 
 /// Datagrams that are taken at once.
 const DATAGRAMS: usize = 16;
+/// Timers that are. Some show their session's figures, which are many lines.
+pub(super) const TIMERS: usize = 8;
 /// Room for the places that a step asks for: one of a run, nine of a session.
 pub(super) const PLACES: usize = 10 * DATAGRAMS;
-/// Timers that are. Most show their session's figures, which are many lines.
-pub(super) const TIMERS: usize = 8;
 /// So many sessions of RTP are settled together, in the midst of a cycle: at its end, thousands of
 /// datagrams later perhaps, what that needs would have to be fetched once more, and their pictures would
 /// have waited.

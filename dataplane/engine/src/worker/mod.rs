@@ -122,6 +122,7 @@ pub(crate) struct Worker<N> {
     next: Batch,
     near: Batch,
     coming: Batch,
+    /// What a step asks for; empty between two.
     places: Places,
     /// Sessions whose timers are handled together, for the same reason.
     due: Vec<u16>,

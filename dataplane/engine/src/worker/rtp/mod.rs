@@ -379,7 +379,8 @@ impl<N: Network> Worker<N> {
         match session.over(now) {
             Some(reason) => self.finish_rtp(place, reason, now),
             None => {
-                // One that is put off is found out about when it comes: most are, packet by packet.
+                // One that is put off is found out about when it comes: most are, packet by packet. But
+                // one that would come soon for nothing is put off while its session is near.
                 let (next, set) = (session.next_timeout(), self.wheel.deadline(place.into()));
                 let soon = now + FLUSH_AHEAD;
                 if next < set || (set <= soon && next > soon) {
