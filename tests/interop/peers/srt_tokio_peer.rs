@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use futures_util::SinkExt;
 use srt_tokio::SrtSocket;
-use srt_tokio::options::{KeyMaterialRefresh, PacketCount, SocketOptions};
+use srt_tokio::options::{ByteCount, KeyMaterialRefresh, PacketCount, SocketOptions};
 
 /// Payload of a live packet: seven transport-stream packets.
 const PAYLOAD_BYTES: usize = 1_316;
+/// Seconds of a stream. By default it is 31 packets: the oldest is dropped, acknowledged or not, for
+/// the next one that is to be sent, which on a busy machine comes before its retransmission.
+const SEND_BUFFER: ByteCount = ByteCount(8 << 20);
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -64,6 +67,7 @@ fn configure(socket: &mut SocketOptions, options: &[String]) -> Result<()> {
 
 async fn send(calls: bool, address: SocketAddr, options: &[String]) -> Result<()> {
     let mut settings = SocketOptions::default();
+    settings.sender.buffer_size = SEND_BUFFER;
     configure(&mut settings, options)?;
     let builder = SrtSocket::builder().set(|socket| *socket = settings);
     let mut socket = if calls {
