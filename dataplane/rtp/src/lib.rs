@@ -11,7 +11,7 @@
 //!
 //! | module | what | clause |
 //! |---|---|---|
-//! | [`packet`], [`source`], [`reorder`] | headers, sequences, the window over slots | RFC 3550, 5.1, A.1, A.3, A.8 |
+//! | [`packet`], [`probation`], [`source`], [`reorder`] | headers, sequences, the window over slots | RFC 3550, 5.1, A.1, A.3, A.8 |
 //! | [`rtcp`], [`rtx`] | reports, feedback, retransmissions | RFC 3550, 6; RFC 4585; RFC 4588 |
 //! | [`clock`] | one 90 kHz line for all tracks | RFC 3550, 6.4.1 |
 //! | [`session`], [`table`] | a stream's tracks; whose packet it is | |
@@ -113,6 +113,7 @@ pub mod fuzz;
 mod output;
 pub mod packet;
 pub mod payload;
+pub mod probation;
 pub mod redundancy;
 pub mod reorder;
 pub mod rtcp;

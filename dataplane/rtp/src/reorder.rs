@@ -57,6 +57,11 @@ pub enum Inserted {
     },
     /// Nowhere: it was here before.
     Duplicate,
+    /// Before all others, of which none has left: found missing are so many, of which this is one.
+    First {
+        /// From its number to that of the first so far.
+        missing: u64,
+    },
     /// Nowhere: its place was given up.
     Late,
 }
@@ -81,11 +86,15 @@ pub struct Reorder {
     held: u32,
     /// Nothing leaves: its payload format is not known yet.
     stopped: bool,
+    /// So many packets, and nothing has left so far: what was sent before them may still come.
+    opening: Option<u32>,
     /// The word of the history that `base` lies in, as far as `base`; the others are far away.
     recent: u64,
     places: Box<[Option<Packet>]>,
     /// When the hole at `base` was found.
     hole_since: Option<Time>,
+    /// When what waits leaves that is [`opening`](Self::opening).
+    opens_at: Time,
     window: Window,
     /// A bit a place: held.
     held_bits: Box<[u64]>,
@@ -107,6 +116,8 @@ impl Reorder {
             end: 0,
             held: 0,
             hole_since: None,
+            opens_at: Time::NEVER,
+            opening: None,
             stopped: false,
             recent: 0,
         }
@@ -130,7 +141,16 @@ impl Reorder {
         self.end = base;
         self.held = 0;
         self.hole_since = None;
+        self.opening = None;
         discarded
+    }
+
+    /// What comes from now on waits until `opens_at` for such as was sent before it, or until there are
+    /// half as many as `slots_max` or the window.
+    pub fn open(&mut self, opens_at: Time, slots_max: u32) {
+        let capacity = u32::try_from(self.capacity()).unwrap_or(u32::MAX);
+        self.opening = Some(slots_max.min(capacity) / 2);
+        self.opens_at = opens_at;
     }
 
     /// Packets that wait.
@@ -150,7 +170,7 @@ impl Reorder {
 
     /// The number that would pass straight through, if one would: nothing waits or is awaited.
     pub const fn next_in_order(&self) -> Option<u64> {
-        let idle = self.held == 0 && !self.stopped && self.end == self.base;
+        let idle = self.held == 0 && self.is_flowing() && self.end == self.base;
         if idle { Some(self.base) } else { None }
     }
 
@@ -204,9 +224,9 @@ impl Reorder {
     /// Puts in the packet of extended number `number`.
     pub fn insert(&mut self, number: u64, packet: Packet, now: Time) -> Inserted {
         if number < self.base {
-            return if self.was_delivered(number) { Inserted::Duplicate } else { Inserted::Late };
+            return self.insert_before(number, packet);
         }
-        if number == self.base && self.held == 0 && !self.stopped {
+        if number == self.base && self.held == 0 && self.is_flowing() {
             self.advance(true);
             self.end = self.end.max(self.base);
             return Inserted::Next(packet);
@@ -221,8 +241,7 @@ impl Reorder {
             return Inserted::Duplicate;
         }
         *slot = Some(packet);
-        self.set_held(place, true);
-        self.held += 1;
+        self.now_held(place);
         let missing = number.saturating_sub(self.end);
         let recovered = number < self.end;
         self.end = self.end.max(number + 1);
@@ -253,7 +272,7 @@ impl Reorder {
 
     /// What comes next in order, if it is here, or given up by `now`.
     pub fn next(&mut self, now: Time) -> Option<Ready> {
-        if self.held == 0 || self.stopped {
+        if self.held == 0 || self.stopped || self.opening.is_some() && now < self.opens_at {
             return None;
         }
         if self.is_held(self.place(self.base)) || self.gives_up(now) {
@@ -273,6 +292,7 @@ impl Reorder {
             return Time::NEVER;
         }
         match self.hole_since {
+            _ if self.opening.is_some() => self.opens_at,
             Some(since) if self.behind() > u64::from(self.window.packets) => {
                 since + self.window.time.min(self.window.time_max)
             }
@@ -284,6 +304,37 @@ impl Reorder {
     /// The numbers missing between `base` and the highest, oldest first.
     pub fn missing(&self) -> impl Iterator<Item = u64> {
         (self.base..self.end).filter(|number| !self.is_held(self.place(*number)))
+    }
+
+    /// Nothing keeps a packet in order from passing through.
+    const fn is_flowing(&self) -> bool {
+        !self.stopped && self.opening.is_none()
+    }
+
+    /// A packet from before `base`: too late, unless nothing has left.
+    fn insert_before(&mut self, number: u64, packet: Packet) -> Inserted {
+        if self.was_delivered(number) {
+            return Inserted::Duplicate;
+        }
+        if self.opening.is_none() || self.end - number > self.capacity() {
+            return Inserted::Late;
+        }
+        let place = self.place(number);
+        if let Some(slot) = self.places.get_mut(place) {
+            *slot = Some(packet);
+        }
+        self.now_held(place);
+        let missing = self.base - number;
+        self.base = number;
+        Inserted::First { missing }
+    }
+
+    fn now_held(&mut self, place: usize) {
+        self.set_held(place, true);
+        self.held += 1;
+        if self.opening.is_some_and(|most| self.held >= most) {
+            self.opening = None;
+        }
     }
 
     fn insert_beyond(&mut self, number: u64, packet: Packet, now: Time) -> Inserted {
@@ -313,6 +364,7 @@ impl Reorder {
 
     /// The packet at `base`, or else the hole there.
     fn leave(&mut self) -> Option<Ready> {
+        self.opening = None;
         let place = self.place(self.base);
         if let Some(packet) = self.places.get_mut(place).and_then(Option::take) {
             self.set_held(place, false);
@@ -470,6 +522,10 @@ mod tests {
                 Inserted::Held { missing: 0, recovered: true } => "recovered",
                 Inserted::Held { missing: 0, .. } => "held",
                 Inserted::Held { .. } => "gap",
+                Inserted::First { missing } => {
+                    assert!(missing > 0);
+                    "first"
+                }
                 Inserted::Duplicate => "duplicate",
                 Inserted::Late => "late",
             };
@@ -538,6 +594,46 @@ mod tests {
         assert_eq!(bench.put(2), "recovered");
         assert_eq!(bench.out(), [Ok(2), Ok(3)]);
         assert_eq!(bench.reorder.next_timeout(), Time::NEVER);
+    }
+
+    #[test]
+    fn what_was_sent_before_the_first_packet_is_waited_for() {
+        let mut bench = Bench::new(4);
+        bench.reorder.reset(0x1_0000, bench.reorder.window());
+        bench.reorder.open(ms(100), 64);
+        let order = [2, 3, 0, 1, 5, 2, 0];
+        let is = ["held", "held", "first", "recovered", "gap", "duplicate", "duplicate"];
+        assert_eq!(order.map(|offset| bench.put(offset)), is);
+        assert_eq!((bench.out(), bench.reorder.next_in_order()), (vec![], None));
+        assert_eq!(bench.reorder.next_timeout(), ms(100));
+        bench.now = ms(100);
+        bench.run();
+        assert_eq!(bench.out(), [Ok(0), Ok(1), Ok(2), Ok(3)]);
+        assert_eq!((bench.put(4), bench.out()), ("recovered", vec![Ok(4), Ok(5)]));
+        assert_eq!(bench.put(6), "next");
+    }
+
+    #[test]
+    fn once_one_has_left_what_was_sent_before_is_late() {
+        let mut bench = Bench::new(4);
+        bench.reorder.reset(0x1_0000, bench.reorder.window());
+        bench.reorder.open(ms(100), 6);
+        assert_eq!([2, 4].map(|offset| bench.put(offset)), ["held", "gap"]);
+        assert_eq!(bench.out(), []);
+        assert_eq!(bench.put(1), "first", "half as many as may wait");
+        assert_eq!(bench.out(), [Ok(1), Ok(2)]);
+        assert_eq!(bench.put(0), "late");
+    }
+
+    #[test]
+    fn what_was_sent_a_window_before_the_last_is_late() {
+        let mut bench = Bench::new(4);
+        bench.reorder.reset(0x1_0000 + 60, bench.reorder.window());
+        bench.reorder.open(ms(100), 64);
+        assert_eq!([62, 63, 0].map(|offset| bench.put(offset)), ["held", "held", "first"]);
+        bench.reorder.reset(0x1_0000 + 60, bench.reorder.window());
+        bench.reorder.open(ms(100), 64);
+        assert_eq!([62, 64, 0].map(|offset| bench.put(offset)), ["held", "gap", "late"]);
     }
 
     #[test]

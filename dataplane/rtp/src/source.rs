@@ -2,10 +2,10 @@
 //! (A.3), how unevenly does it come (A.8).
 //!
 //! ```text
-//!                 two in a row            a step of up to DROPOUT_MAX
-//!  first packet ─────────────▶ sequence ◀──────────────────────────┐
-//!        ▲        else again      │ │ └────────────────────────────┘
-//!        └── probation            │ └─ back by up to MISORDER_MAX: late, perhaps twice
+//!                             a step of up to DROPOUT_MAX
+//!  proven (see `probation`) ──▶ sequence ◀───────────────┐
+//!                                 │ │ └──────────────────┘
+//!                                 │ └─ back by up to MISORDER_MAX: late, perhaps twice
 //!                                 └─ elsewhere: refused, unless the next one follows it: restart
 //! ```
 //!
@@ -14,8 +14,6 @@
 
 use memory::Time;
 
-/// Packets in a row that prove a source (MIN_SEQUENTIAL).
-pub const SEQUENTIAL_MIN: u32 = 2;
 /// A larger step forward is no gap (MAX_DROPOUT).
 const DROPOUT_MAX: u16 = 3_000;
 /// A larger step back is no late packet (MAX_MISORDER).
@@ -30,8 +28,6 @@ pub enum Verdict {
     Valid(u64),
     /// As `Valid`, and everything before it is another sequence: the sender started over.
     Restarted(u64),
-    /// Not proven yet.
-    Probation,
     /// Far off; a restart if the next one follows it.
     Jump,
 }
@@ -85,9 +81,8 @@ impl Jitter {
 pub struct Source {
     /// Extended number of the highest; the low 16 bits are those of the wire.
     highest: u64,
-    /// Extended number of the first since the last restart.
+    /// Extended number of the first since the last restart, by their order.
     base: u64,
-    probation: u32,
     jump_next: Option<u16>,
     received: u64,
     expected_prior: u64,
@@ -96,29 +91,17 @@ pub struct Source {
 }
 
 impl Source {
-    /// A source whose first packet is `sequence`, not proven by it.
+    /// A source whose first packet is `sequence`. That, too, is for [`update`](Self::update).
     pub const fn new(sequence: u16) -> Self {
         Self {
-            // The next lower number: the packet itself is put in with `update`.
             highest: ORIGIN + sequence as u64 - 1,
             base: ORIGIN + sequence as u64,
-            probation: SEQUENTIAL_MIN,
             jump_next: None,
             received: 0,
             expected_prior: 0,
             received_prior: 0,
             jitter: Jitter { transit: None, sixteenths: 0 },
         }
-    }
-
-    /// A source that is proven by other means, such as a configuration that names it.
-    pub const fn proven(sequence: u16) -> Self {
-        Self { probation: 0, ..Self::new(sequence) }
-    }
-
-    /// Whether enough packets in a row have come.
-    pub const fn is_proven(&self) -> bool {
-        self.probation == 0
     }
 
     /// Highest extended sequence number.
@@ -129,9 +112,6 @@ impl Source {
     /// The packet `sequence` has come.
     pub fn update(&mut self, sequence: u16) -> Verdict {
         let step = sequence.wrapping_sub(self.wire());
-        if self.probation > 0 {
-            return self.prove(sequence, step);
-        }
         if step < DROPOUT_MAX {
             // In order, with a gap perhaps. A repeat of the highest is a step of 0.
             self.highest += u64::from(step);
@@ -140,7 +120,10 @@ impl Source {
         }
         self.jump_next = None;
         self.received += 1;
-        Verdict::Valid(self.extend(sequence))
+        let number = self.extend(sequence);
+        // It was sent before the first that came.
+        self.base = self.base.min(number);
+        Verdict::Valid(number)
     }
 
     /// The extended number of `sequence`: the one nearest to the highest.
@@ -192,23 +175,6 @@ impl Source {
         }
     }
 
-    fn prove(&mut self, sequence: u16, step: u16) -> Verdict {
-        if step == 1 {
-            self.probation -= 1;
-            self.highest += 1;
-            self.received += 1;
-            if self.probation == 0 {
-                return Verdict::Valid(self.highest);
-            }
-        } else {
-            *self = Self::new(sequence);
-            self.probation -= 1;
-            self.highest += 1;
-            self.received = 1;
-        }
-        Verdict::Probation
-    }
-
     fn jump(&mut self, sequence: u16) -> Verdict {
         if self.jump_next != Some(sequence) {
             self.jump_next = Some(sequence.wrapping_add(1));
@@ -241,9 +207,8 @@ mod tests {
 
     fn proven_at(sequence: u16) -> Source {
         let mut source = Source::new(sequence);
-        assert_eq!(source.update(sequence), Verdict::Probation);
-        let next = source.update(sequence.wrapping_add(1));
-        assert!(matches!(next, Verdict::Valid(_)));
+        valid(&mut source, sequence);
+        valid(&mut source, sequence.wrapping_add(1));
         source
     }
 
@@ -255,13 +220,11 @@ mod tests {
     }
 
     #[test]
-    fn two_packets_in_a_row_prove_a_source() {
-        let mut source = Source::new(7);
-        for sequence in [7, 9, 4, 900] {
-            assert_eq!(source.update(sequence), Verdict::Probation);
-        }
-        assert!(matches!(source.update(901), Verdict::Valid(_)));
-        assert_eq!(source.lost(), 0);
+    fn what_was_sent_before_the_first_that_came_is_of_the_sequence() {
+        let mut source = proven_at(7);
+        let at = source.highest();
+        assert_eq!(valid(&mut source, 4), at - 4);
+        assert_eq!(source.lost(), 2, "5 and 6");
     }
 
     #[test]

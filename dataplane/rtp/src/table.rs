@@ -3,12 +3,12 @@
 //! ```text
 //!  packet ─▶ known (SSRC, address)? ──yes──▶ Known(session)
 //!              └─no─▶ candidates: 4 a bucket; of the host that has most there, the oldest gives way
-//!                       second packet in a row ──▶ Proven: admission's turn, with both packets
+//!                       two numbers in a row ──▶ Proven: admission's turn, with the packets that wait
 //! ```
 //!
 //! Nothing is made for a source before it is proven, and only what is not proven is ever evicted. The
 //! work for a packet does not grow with sessions or sources. A flood of SSRCs from one host evicts its
-//! own: another host's source keeps its place until its second packet comes.
+//! own: another host's source keeps its place until its next packets come.
 
 use std::cmp::Reverse;
 use std::hash::Hasher;
@@ -17,36 +17,42 @@ use std::net::{IpAddr, SocketAddr};
 use memory::Time;
 
 use crate::packet::Packet;
-use crate::source::{Source, Verdict};
+use crate::probation::Probation;
 
 /// Candidates that share a bucket.
 const WAYS: usize = 4;
 
 /// What a packet is to the table.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a box would be allocated for any sender's packet")]
 pub enum Arrival {
     /// Of this session.
     Known(u32, Packet),
-    /// Of a source that is not proven: its packet waits. So many waiting packets of others gave way.
+    /// Of a source that is not proven: its packet waits.
     Waiting {
-        /// Packets evicted or out of sequence.
+        /// Packets that gave way or are of no use.
         dropped: u32,
     },
-    /// The second in a row of its source: whether it becomes a session is for the caller to say.
+    /// It proves its source: whether that becomes a session is for the caller to say.
     Proven {
-        /// The one before.
-        first: Packet,
-        /// This one.
-        second: Packet,
+        /// This one and those that waited.
+        packets: Probation,
+        /// Packets that are of no use.
+        dropped: u32,
     },
 }
 
 #[derive(Debug)]
 struct Candidate {
     key: (u32, SocketAddr),
-    source: Source,
-    packet: Packet,
+    packets: Probation,
     since: Time,
+}
+
+impl Candidate {
+    fn waiting(&self) -> u32 {
+        u32::try_from(self.packets.len()).unwrap_or(u32::MAX)
+    }
 }
 
 /// A place of the sessions' table: empty, or who is there.
@@ -89,7 +95,7 @@ impl Table {
 
     /// Packets that wait for their source's proof.
     pub fn waiting(&self) -> usize {
-        self.candidates.iter().flatten().count()
+        self.candidates.iter().flatten().map(|candidate| candidate.packets.len()).sum()
     }
 
     /// Where a packet belongs.
@@ -108,10 +114,8 @@ impl Table {
         }
         let at = giving_way(ways, source.ip());
         let Some(way) = ways.get_mut(at) else { return Arrival::Waiting { dropped: 1 } };
-        let mut source = Source::new(packet.header.sequence);
-        source.update(packet.header.sequence);
-        let evicted = way.replace(Candidate { key, source, packet, since: now });
-        Arrival::Waiting { dropped: u32::from(evicted.is_some()) }
+        let evicted = way.replace(Candidate { key, packets: Probation::new(packet), since: now });
+        Arrival::Waiting { dropped: evicted.map_or(0, |candidate| candidate.waiting()) }
     }
 
     /// The session of an SSRC and address.
@@ -168,13 +172,12 @@ impl Table {
         Some(session)
     }
 
-    /// Drops the candidates that wait since before `time`; how many.
+    /// Drops the candidates of which nothing came since `time`; how many packets.
     pub fn expire(&mut self, time: Time) -> u32 {
         let mut dropped = 0;
         for way in &mut self.candidates {
-            if way.take_if(|one| one.since < time).is_some() {
-                dropped += 1;
-            }
+            let expired = way.take_if(|one| one.since < time);
+            dropped += expired.map_or(0, |candidate| candidate.waiting());
         }
         dropped
     }
@@ -242,15 +245,13 @@ fn part_of(host: IpAddr) -> u128 {
 
 fn prove(way: &mut Option<Candidate>, packet: Packet, now: Time) -> Arrival {
     let Some(mut candidate) = way.take() else { return Arrival::Waiting { dropped: 0 } };
-    match candidate.source.update(packet.header.sequence) {
-        Verdict::Valid(_) => Arrival::Proven { first: candidate.packet, second: packet },
-        _ => {
-            candidate.packet = packet;
-            candidate.since = now;
-            *way = Some(candidate);
-            Arrival::Waiting { dropped: 1 }
-        }
+    let (is_proven, dropped) = candidate.packets.arrive(packet);
+    if is_proven {
+        return Arrival::Proven { packets: candidate.packets, dropped };
     }
+    candidate.since = now;
+    *way = Some(candidate);
+    Arrival::Waiting { dropped }
 }
 
 #[cfg(test)]
@@ -270,16 +271,17 @@ mod tests {
     }
 
     #[test]
-    fn the_second_packet_in_a_row_proves_a_source() {
+    fn two_packets_in_a_row_prove_a_source() {
         let slab = Slab::new(8).unwrap();
         let mut table = Table::new(4, 16, [1, 2]);
         let mut arrive =
             |ssrc, sequence| table.arrive(peer(1), packet(&slab, ssrc, sequence), Time::ZERO);
         assert!(matches!(arrive(7, 1), Arrival::Waiting { dropped: 0 }));
-        assert!(matches!(arrive(7, 5), Arrival::Waiting { dropped: 1 }));
-        let Arrival::Proven { first, second } = arrive(7, 6) else { panic!() };
-        assert_eq!((first.header.sequence, second.header.sequence), (5, 6));
-        assert_eq!(slab.free(), 6);
+        assert!(matches!(arrive(7, 5), Arrival::Waiting { dropped: 0 }));
+        let Arrival::Proven { packets, dropped: 0 } = arrive(7, 6) else { panic!() };
+        let sequences = packets.into_packets().map(|packet| packet.header.sequence);
+        assert_eq!(sequences.collect::<Vec<_>>(), [1, 5, 6]);
+        assert_eq!((table.waiting(), slab.free()), (0, 8));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rtp::session::{Room, SessionConfig, Terms};
+use rtp::probation::WAITING_MAX;
+use rtp::session::{LEGS_MAX, Room, SessionConfig, Terms};
 use serde_json::Value;
 use uring::socket::Membership;
 
@@ -190,11 +191,13 @@ impl RtpConfig {
     }
 
     /// Packet slots that a session of so many tracks may hold: its windows', and for each track
-    /// those of one unit whose length or order is not known yet.
+    /// those of one unit whose length or order is not known yet and of who may come next.
     pub(crate) fn slots(&self, tracks: usize) -> u32 {
         let pieces = u32::try_from(self.room.pieces).unwrap_or(u32::MAX);
         let tracks = u32::try_from(tracks).unwrap_or(u32::MAX);
-        self.session.slots_max.saturating_add(pieces).saturating_mul(tracks)
+        let probation = u32::try_from(LEGS_MAX).unwrap_or(u32::MAX).saturating_mul(WAITING_MAX);
+        let of_track = self.session.slots_max.saturating_add(pieces).saturating_add(probation);
+        of_track.saturating_mul(tracks)
     }
 
     /// Packet slots that sessions of several tracks may hold beside those of their places.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use memory::Time;
 
-use super::track::{LEGS_MAX, Track};
+use super::leg::LEGS_MAX;
+use super::track::Track;
 use super::{PAUSED_AFTER, Session, SessionConfig};
 use crate::clock::TrackClock;
 use crate::output::Output;

@@ -16,6 +16,7 @@
 
 mod early;
 mod feedback;
+mod leg;
 mod limit;
 mod listing;
 mod run;
@@ -30,13 +31,15 @@ use std::time::Duration;
 use memory::{Datagram, Places, Slab, Time, prefetch_part, prefetch_start};
 
 use self::early::EarlyReports;
+pub use self::leg::LEGS_MAX;
+use self::leg::Leg;
 use self::limit::RateLimit;
 use self::listing::Listing;
 pub use self::run::Run;
 pub use self::stats::{LegStats, Stats, TrackStats};
 pub use self::terms::Terms;
-use self::track::{Context, Leg, Rank, Track};
-pub use self::track::{LEGS_MAX, TrackSetup};
+pub use self::track::TrackSetup;
+use self::track::{Context, Rank, Track};
 use crate::clock::{Line, TrackClock};
 use crate::detect::Detector;
 use crate::output::Output;
@@ -101,6 +104,8 @@ pub struct SessionConfig {
     pub redundant: bool,
     /// How long missing packets are waited for.
     pub window: Window,
+    /// A source's first packets wait as long for such as were sent before them.
+    pub first_wait: bool,
     /// Least interval of reports (RFC 3550, 6.2).
     pub report_interval: Duration,
     /// Our SSRC in reports.
@@ -135,6 +140,7 @@ impl Default for SessionConfig {
             tracks,
             redundant: false,
             window: Window::default(),
+            first_wait: false,
             slots_max: 1_024,
             limits: Limits::default(),
             timeout: Duration::from_secs(30),
@@ -524,6 +530,7 @@ impl Session {
             now,
             due: &mut self.due,
             slots_max: self.config.slots_max,
+            first_wait: self.config.first_wait,
             asks: self.config.feedback.nack,
             listing: &mut self.listing,
             early: &mut self.early,

@@ -165,6 +165,37 @@ fn packets_out_of_order_within_the_window_lose_nothing() {
 }
 
 #[test]
+fn the_first_packets_of_a_source_wait_for_those_sent_before_them() {
+    let mut bench = Bench::new(&SessionConfig { first_wait: true, ..setup(Some(h264())) });
+    bench.send([3, 65_534, 4, 1, 65_535, 0, 5]);
+    bench.pass(99);
+    assert_eq!((bench.pictures(), bench.session.stats().packets_held), (vec![], 7));
+    bench.pass(1);
+    assert_eq!(bench.pictures(), [65_534, 65_535, 0, 1], "2 is waited for as ever");
+    bench.send([2, 6]);
+    bench.close();
+    assert_eq!(bench.pictures(), [65_534, 65_535, 0, 1, 2, 3, 4, 5, 6]);
+    let stats = bench.session.stats();
+    assert_eq!(
+        (stats.packets_lost, stats.packets_late, stats.packets_dropped_probation),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn another_source_of_the_track_is_waited_for_as_the_first() {
+    let mut bench = Bench::new(&SessionConfig { first_wait: true, ..setup(Some(h264())) });
+    bench.send([1, 2]);
+    bench.pass(100);
+    bench.ssrc = 9;
+    bench.send([72, 73, 71, 70]);
+    bench.pass(100);
+    bench.close();
+    assert_eq!(bench.pictures(), [1, 2, 70, 71, 72, 73]);
+    assert_eq!(bench.session.stats().ssrc_changes, 1);
+}
+
+#[test]
 fn late_duplicate_and_lost_are_counted_apart() {
     let mut bench = Bench::new(&setup(Some(h264())));
     bench.send([1, 2, 2, 4]);

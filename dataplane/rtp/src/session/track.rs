@@ -9,15 +9,17 @@ use memory::{Time, prefetch, prefetch_start};
 
 use super::SessionConfig;
 use super::early::EarlyReports;
+use super::leg::{Candidate, LEGS_MAX, Leg};
 use super::listing::Listing;
 use super::run::Run;
-use super::stats::{LegStats, Stats, TrackStats};
+use super::stats::{Stats, TrackStats};
 use crate::clock::{Line, TrackClock};
 use crate::detect::{Detector, Verdict};
 use crate::format::Format;
 use crate::output::Output;
 use crate::packet::{Header, Packet};
 use crate::payload::{Counters, Depacketizer, Expected, Held, Limits, Outlet};
+use crate::probation::Probation;
 use crate::redundancy::fec::Fec;
 use crate::reorder::{Inserted, Ready, Reorder, Window};
 use crate::rtcp::SenderInfo;
@@ -27,8 +29,6 @@ use crate::source::{self, Source};
 
 /// A goodbye holds once its source has been silent for so long after it.
 const GOODBYE_WAIT: Duration = Duration::from_millis(250);
-/// Legs of a track: two with SMPTE 2022-7.
-pub const LEGS_MAX: usize = 2;
 /// A leg may be this far from the other without being another sequence.
 const LEG_DISTANCE_MAX: i64 = 3_000;
 
@@ -43,34 +43,6 @@ pub struct TrackSetup {
     pub rtx: Option<Association>,
     /// Retransmissions come with the low bit of the SSRC set (RIST simple profile).
     pub rist: bool,
-}
-
-/// One path of the track's packets.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(C)]
-pub(super) struct Leg {
-    pub(super) address: Option<SocketAddr>,
-    pub(super) heard_at: Time,
-    pub(super) source: Option<Source>,
-    pub(super) stats: LegStats,
-    /// Where RTCP of its sender came from.
-    pub(super) rtcp: Option<SocketAddr>,
-}
-
-impl Leg {
-    /// Whether another address may have it.
-    pub(super) fn is_free(&self, now: Time, relatch_after: Duration) -> bool {
-        self.address.is_none() || now.since(self.heard_at) >= relatch_after
-    }
-}
-
-/// A source that has not proven itself.
-#[derive(Debug)]
-struct Candidate {
-    ssrc: u32,
-    source: Source,
-    address: SocketAddr,
-    packet: Option<Packet>,
 }
 
 /// Arrival of the last packets, by their number, for the skew of the legs.
@@ -128,6 +100,8 @@ pub(super) struct Context<'a, O> {
     /// before was given up. Does not go back.
     pub(super) due: &'a mut Time,
     pub(super) slots_max: u32,
+    /// A source's first packets wait for such as were sent before them.
+    pub(super) first_wait: bool,
     /// Missing packets are asked for.
     pub(super) asks: bool,
     pub(super) listing: &'a mut Listing,
@@ -240,8 +214,7 @@ impl Track {
     /// Packets that wait, those on probation included.
     pub(super) fn waiting(&self) -> u64 {
         let candidates = self.candidates.iter().flatten();
-        let probation = candidates.filter(|other| other.packet.is_some()).count();
-        u64::from(self.reorder.held()) + crate::bytes::count(probation)
+        u64::from(self.reorder.held()) + candidates.map(Candidate::waiting).sum::<u64>()
     }
 
     /// Whether a packet of this payload type is the track's.
@@ -324,7 +297,7 @@ impl Track {
         let Some(path) = self.legs.get_mut(leg) else { return };
         path.stats.packets_received += 1;
         path.heard_at = cx.now;
-        let source = path.source.get_or_insert_with(|| Source::proven(sequence));
+        let source = path.source.get_or_insert_with(|| Source::new(sequence));
         let verdict = source.update(sequence);
         let nearest = near(highest, sequence);
         let distance = nearest.cast_signed() - highest.cast_signed();
@@ -336,7 +309,7 @@ impl Track {
                 return self.restart(packet, sequence, leg, cx);
             }
             source::Verdict::Restarted(_) => {}
-            source::Verdict::Jump | source::Verdict::Probation => {
+            source::Verdict::Jump => {
                 cx.stats.packets_dropped_jump += 1;
                 return;
             }
@@ -356,7 +329,7 @@ impl Track {
         let expected = self.depacketizer.as_ref()?.expects(limits)?;
         let next = self.reorder.next_in_order()?;
         let path = self.legs.get(leg).filter(|path| path.address == Some(peer))?;
-        let source = path.source.filter(Source::is_proven)?;
+        let source = path.source?;
         let in_step = self.highest + 1 == next && low(source.highest() + 1) == low(next);
         // What else looks at packets one by one.
         let alone = !self.redundant && self.fec.is_none() && self.goodbye_at.is_none();
@@ -385,7 +358,7 @@ impl Track {
         }
     }
 
-    /// A packet of another source: it proves itself with a second one in a row. Whether it has.
+    /// A packet of another source, which has to prove itself. Whether it has.
     pub(super) fn consider<O: Output>(
         &mut self,
         packet: Packet,
@@ -393,32 +366,25 @@ impl Track {
         address: SocketAddr,
         cx: &mut Context<'_, O>,
     ) -> bool {
-        let (ssrc, sequence) = (packet.header.ssrc, packet.header.sequence);
+        let ssrc = packet.header.ssrc;
         let same = |other: &Candidate| other.ssrc == ssrc && other.address == address;
         let Some(place) = self.candidates.get_mut(leg) else { return false };
         let Some(mut candidate) = place.take_if(|other| same(other)) else {
-            let mut source = Source::new(sequence);
-            source.update(sequence);
-            let new = Candidate { ssrc, source, address, packet: Some(packet) };
-            let before = place.replace(new).and_then(|other| other.packet);
-            cx.stats.packets_dropped_probation += u64::from(before.is_some());
+            let new = Candidate { ssrc, address, packets: Probation::new(packet) };
+            cx.stats.packets_dropped_probation +=
+                place.replace(new).map_or(0, |other| other.waiting());
             return false;
         };
-        let source::Verdict::Valid(number) = candidate.source.update(sequence) else {
-            cx.stats.packets_dropped_probation += u64::from(candidate.packet.is_some());
-            candidate.packet = Some(packet);
+        let (is_proven, dropped) = candidate.packets.arrive(packet);
+        cx.stats.packets_dropped_probation += u64::from(dropped);
+        if !is_proven {
             *place = Some(candidate);
             return false;
-        };
-        let first = candidate.packet.take();
+        }
         if self.is_other_leg(ssrc, leg) {
-            return self.join(candidate, first, packet, leg, cx);
+            return self.join(candidate, leg, cx);
         }
-        self.adopt(ssrc, candidate.source, number, leg, address, cx);
-        if let Some(first) = first {
-            self.put(number - 1, first, leg, cx);
-        }
-        self.put(number, packet, leg, cx);
+        self.adopt(candidate, leg, cx);
         true
     }
 
@@ -432,26 +398,22 @@ impl Track {
     fn join<O: Output>(
         &mut self,
         candidate: Candidate,
-        first: Option<Packet>,
-        second: Packet,
         leg: usize,
         cx: &mut Context<'_, O>,
     ) -> bool {
-        let nearest = near(self.highest, second.header.sequence);
-        let distance = nearest.cast_signed() - self.highest.cast_signed();
-        if distance.abs() > LEG_DISTANCE_MAX {
-            cx.stats.packets_dropped_jump += 1 + u64::from(first.is_some());
+        let Candidate { address, packets, .. } = candidate;
+        let distance = packets.sequences().map(|sequence| {
+            near(self.highest, sequence).cast_signed() - self.highest.cast_signed()
+        });
+        if distance.max().is_none_or(|distance| distance.abs() > LEG_DISTANCE_MAX) {
+            cx.stats.packets_dropped_jump += crate::bytes::count(packets.len());
             return false;
         }
         let Some(path) = self.legs.get_mut(leg) else { return false };
-        path.address = Some(candidate.address);
-        path.heard_at = cx.now;
-        path.source = Some(candidate.source);
-        path.stats.packets_received += 2;
-        if let Some(first) = first {
-            self.put(nearest.saturating_sub(1), first, leg, cx);
+        path.begin(address, &packets, cx.now);
+        for packet in packets.into_packets() {
+            self.put(near(self.highest, packet.header.sequence), packet, leg, cx);
         }
-        self.put(nearest, second, leg, cx);
         true
     }
 
@@ -501,9 +463,7 @@ impl Track {
 
     pub(super) fn drop_candidates(&mut self, stats: &mut Stats) {
         for candidate in &mut self.candidates {
-            if candidate.take().is_some_and(|other| other.packet.is_some()) {
-                stats.packets_dropped_probation += 1;
-            }
+            stats.packets_dropped_probation += candidate.take().map_or(0, |other| other.waiting());
         }
     }
 
@@ -527,15 +487,8 @@ impl Track {
     }
 
     /// The track follows another source from now on.
-    fn adopt<O: Output>(
-        &mut self,
-        ssrc: u32,
-        source: Source,
-        number: u64,
-        leg: usize,
-        address: SocketAddr,
-        cx: &mut Context<'_, O>,
-    ) {
+    fn adopt<O: Output>(&mut self, candidate: Candidate, leg: usize, cx: &mut Context<'_, O>) {
+        let Candidate { ssrc, address, packets } = candidate;
         if self.ssrc.is_some() {
             cx.stats.ssrc_changes += u64::from(self.ssrc != Some(ssrc));
             self.end_source(cx);
@@ -553,21 +506,23 @@ impl Track {
         }
         for (index, path) in self.legs.iter_mut().enumerate() {
             if index == leg {
-                let moved = path.address.is_some_and(|before| before != address);
-                cx.stats.relatches += u64::from(moved);
-                path.address = Some(address);
-                path.rtcp = path.rtcp.filter(|_| !moved);
-                path.heard_at = cx.now;
-                path.source = Some(source);
-                path.stats.packets_received += 2;
+                cx.stats.relatches += u64::from(path.begin(address, &packets, cx.now));
             } else {
                 path.source = None;
             }
         }
-        self.highest = number;
-        self.reorder.reset(number - 1, self.reorder.window());
+        let (source, first) = packets.source();
+        self.highest = source.highest();
+        let window = self.reorder.window();
+        self.reorder.reset(first, window);
+        if cx.first_wait {
+            self.reorder.open(cx.now + window.time.min(window.time_max), cx.slots_max);
+        }
         if let Some(fec) = &mut self.fec {
             fec.reset();
+        }
+        for packet in packets.into_packets() {
+            self.put(source.extend(packet.header.sequence), packet, leg, cx);
         }
     }
 
@@ -675,6 +630,11 @@ impl Track {
                     self.nacks.found(number, cx.now);
                 }
                 recovered
+            }
+            // What is missing behind it is on its way, most likely: nobody is asked for that.
+            Inserted::First { missing } => {
+                cx.stats.packets_missing += missing;
+                true
             }
             Inserted::Duplicate => {
                 cx.stats.packets_duplicate += 1;

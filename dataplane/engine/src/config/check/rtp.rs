@@ -60,6 +60,7 @@ pub(super) fn rtp(
         over_bandwidth: rtp.over_bandwidth.unwrap_or_default(),
         session: SessionConfig {
             window,
+            first_wait: true,
             slots_max: slots,
             limits: Limits { frame_bytes_max: frame_bytes_max as usize, ..Limits::default() },
             timeout: timeout(rtp, ingestion.stream_timeout)?,

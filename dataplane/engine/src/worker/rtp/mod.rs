@@ -3,7 +3,7 @@
 //! ```text
 //!  packet ─▶ table ─┬─ a session's ──────────────────────────────▶ RtpSession
 //!                   ├─ of a sender that waits ──▶ room ─┐              ▲
-//!                   └─ second in a row of a new one ────┤ Proven       │ InstallRtp: what waited
+//!                   └─ proof of a new one ──────────────┤ Proven       │ InstallRtp: what waited
 //!                                                       ▼              │ comes first
 //!                                                   conductor ─────────┘
 //! ```
@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use memory::{Datagram, Time};
 use rtp::packet::{Kind, Packet};
+use rtp::probation::{Probation, WAITING_MAX};
 use rtp::table::{Arrival, Table};
 use shm::EndReason;
 use shm::counters::WorkerCounter;
@@ -34,7 +35,7 @@ use super::{Parts, Worker};
 use crate::messages::{Admission, Report, Role, Room, RtpTenancy, Sender};
 use crate::network::Network;
 
-/// Sources that are known by their first packet only.
+/// Sources that have not proven themselves.
 const CANDIDATES: u16 = 256;
 /// For so long.
 const CANDIDATE_LIFE: Duration = Duration::from_secs(10);
@@ -44,7 +45,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const IN_ROOM: u32 = 1 << 31;
 
 /// Packet slots that wait at the shared port of one worker beside those of sessions.
-pub(crate) const SHARED_SLOTS: u32 = (CANDIDATES as u32) + rooms::PACKETS_MAX;
+pub(crate) const SHARED_SLOTS: u32 = (CANDIDATES as u32) * WAITING_MAX + rooms::PACKETS_MAX;
 
 /// What a worker has for the shared port of RTP.
 #[derive(Debug)]
@@ -178,7 +179,10 @@ impl<N: Network> Worker<N> {
             Arrival::Waiting { dropped } => {
                 self.parts.block.add(WorkerCounter::DroppedUnproven, dropped.into());
             }
-            Arrival::Proven { first, second } => self.proven(peer, first, second),
+            Arrival::Proven { packets, dropped } => {
+                self.parts.block.add(WorkerCounter::DroppedUnproven, dropped.into());
+                self.proven(peer, packets);
+            }
         }
     }
 
@@ -226,15 +230,15 @@ impl<N: Network> Worker<N> {
     }
 
     /// A sender proved itself: the conductor decides, its packets wait.
-    fn proven(&mut self, peer: SocketAddr, first: Packet, second: Packet) {
+    fn proven(&mut self, peer: SocketAddr, packets: Probation) {
         self.count(WorkerCounter::SendersProven);
-        let (ssrc, payload_type) = (second.header.ssrc, second.header.payload_type);
+        let (ssrc, payload_type) = packets.origin();
         let room = self.has_room_to_report().then(|| self.take_room((ssrc, peer))).flatten();
         let Some(room) = room else {
-            // The next two packets ask again.
-            return self.parts.block.add(WorkerCounter::DroppedWaiting, 2);
+            // The next ones ask again.
+            return self.parts.block.add(WorkerCounter::DroppedWaiting, packets.len() as u64);
         };
-        for packet in [first, second] {
+        for packet in packets.into_packets() {
             self.hold(room.index.into(), packet);
         }
         self.report(Report::Proven(Sender { room, ssrc, payload_type, peer }));
