@@ -4,7 +4,7 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, Uri, header};
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::ApiError;
 
@@ -62,16 +62,15 @@ pub(super) fn json(body: &[u8]) -> Result<Value, ApiError> {
 }
 
 /// A body that is an object and is said to be JSON.
-pub(super) fn object(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
+pub(super) fn object(headers: &HeaderMap, body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     if !is_of_type(headers, "application/json") {
         let message = "the body is to be sent with content-type: application/json";
         return Err(ApiError::invalid_parameter("content-type", message));
     }
-    let value = json(body)?;
-    if !value.is_object() {
-        return Err(ApiError::invalid_parameter("body", "not an object, as {\"id\": \"cam\", …}"));
+    match json(body)? {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(ApiError::invalid_parameter("body", "not an object, as {\"id\": \"cam\", …}")),
     }
-    Ok(value)
 }
 
 #[cfg(test)]

@@ -135,7 +135,7 @@ fn session(uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiErro
             return Err(ApiError::invalid_parameter("content-type", message));
         }
         query(uri, &[])?;
-        return object(headers, body);
+        return object(headers, body).map(Value::Object);
     }
     let names = QUERY.map(|(name, _)| name);
     let mut session = Map::new();

@@ -45,7 +45,7 @@ pub(super) async fn add(
     body: Bytes,
 ) -> Result<(StatusCode, Json<SourceDone>), ApiError> {
     query(&uri, &[])?;
-    let source = object(&headers, &body)?;
+    let source = serde_json::Value::Object(object(&headers, &body)?);
     let id = source["id"].as_str().unwrap_or_default().to_owned();
     change(&state, not_found(&id), move |link| link.add_source(source)).await?;
     Ok((StatusCode::CREATED, done("Source added", id)))

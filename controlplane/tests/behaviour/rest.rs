@@ -581,7 +581,7 @@ fn backpressure_is_shown_and_an_operators_value_stays_until_it_is_reset() {
     ] {
         assert!(is(&idle["statistics"][field], "float"), "{field} in {idle}");
     }
-    let control = |body: &str| system.served.request_with("POST", &format!("{path}/control"), body);
+    let control = |body: &str| system.served.post(&format!("{path}/control"), body);
     let (status, done) = control(r#"{"action":"set_pressure","pressure":0.95}"#);
     assert_eq!((status, &done["action"]), (200, &json!("set_pressure")), "{done}");
     assert_eq!((&done["success"], &done["stream_id"]), (&json!(true), &json!("live/a")));
@@ -600,7 +600,7 @@ fn wrong_backpressure_requests_are_refused_with_their_cause() {
     system.publish(&["a"]);
     let control = |id: &str, body: &str| {
         let path = format!("/api/v1/streams/{id}/backpressure/control");
-        let (status, body) = system.served.request_with("POST", &path, body);
+        let (status, body) = system.served.post(&path, body);
         (status, body["code"].clone(), body["key"].clone())
     };
     for pressure in ["-0.1", "1.1", "null", "\"x\""] {
@@ -610,6 +610,10 @@ fn wrong_backpressure_requests_are_refused_with_their_cause() {
     }
     let (status, _, key) = control("a", "{\"action\":\"set_pressure\",\"pressure\":NaN}");
     assert_eq!((status, key), (400, json!("body")));
+    // A page of another origin may send this without asking.
+    let path = "/api/v1/streams/a/backpressure/control";
+    let (status, body) = system.served.post_as(path, "text/plain", "{\"action\":\"drop_gop\"}");
+    assert_eq!((status, &body["key"]), (400, &json!("content-type")));
     assert_eq!(control("none", "{\"action\":\"reset\"}").0, 404);
     system.dataplane.world().end("a", EndReason::Shutdown);
     let (status, code, _) = control("a", "{\"action\":\"reset\"}");
