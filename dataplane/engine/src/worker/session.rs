@@ -25,7 +25,7 @@ use crate::network::Network;
 
 /// How often a stream's counters are written to shared memory: with what comes, and by a timer of
 /// their own when nothing does.
-const FLUSH_EVERY: Duration = Duration::from_millis(200);
+const FLUSH_EVERY: Duration = Duration::from_millis(50);
 /// How often a session looks what memory allows: a sender is to hear of it with its next
 /// acknowledgement.
 const PRESS_EVERY: Duration = Duration::from_millis(10);
