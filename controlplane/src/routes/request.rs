@@ -92,8 +92,9 @@ mod tests {
         let kind = header::HeaderValue::from_static("application/json; charset=utf-8");
         headers.insert(header::CONTENT_TYPE, kind);
         assert!(object(&headers, b"{\"id\": \"cam\"}").is_ok());
-        for wrong in [&b"[]"[..], b"{", b"", b"5"] {
-            assert!(object(&headers, wrong).is_err());
+        for wrong in [&b"[]"[..], b"{", b"", b"5", b"{\"x\": NaN}", b"{\"x\": 1e400}"] {
+            let error = object(&headers, wrong).unwrap_err();
+            assert_eq!(error.key(), Some("body"), "{}", error.message());
         }
     }
 }

@@ -473,7 +473,7 @@ pub fn table(data: &[u8]) {
                         let sequences: Vec<u16> = packets.sequences().collect();
                         assert!(sequences.windows(2).all(|pair| order(pair[0], pair[1]) < 1 << 15));
                         assert!(sequences.windows(2).any(|pair| order(pair[0], pair[1]) == 1));
-                        dropped + u32::try_from(packets.len()).unwrap()
+                        dropped + u32::try_from(packets.waiting()).unwrap()
                     }
                 };
             }

@@ -3,14 +3,12 @@
 //! its first packets, which carry the key picture.
 
 use crate::packet::Packet;
-use crate::source::Source;
+use crate::source::{MISORDER_MAX, Source};
 
 /// Packets of a source that wait for their neighbour.
 pub const WAITING_MAX: u32 = 4;
 /// And a place for the one that proves the source.
 const PLACES: usize = WAITING_MAX as usize + 1;
-/// What is further from the two that prove the source is not of their sequence (MAX_MISORDER).
-const MISORDER_MAX: u16 = 100;
 
 /// The packets of one source that is not proven.
 #[derive(Debug)]
@@ -32,9 +30,10 @@ impl Probation {
     /// Another packet of the source came: whether it proves it, and how many packets are no longer kept.
     pub fn arrive(&mut self, packet: Packet) -> (bool, u32) {
         let sequence = packet.header.sequence;
-        let before = self.len();
+        let before = self.waiting();
         let is_proven = self.sequences().any(|other| distance(other, sequence) == 1);
         if is_proven {
+            // Not of the sequence that the two prove.
             let far = |other: &mut Packet| distance(other.header.sequence, sequence) > MISORDER_MAX;
             self.packets.iter_mut().for_each(|place| drop(place.take_if(far)));
         } else if self.sequences().any(|other| other == sequence) {
@@ -45,7 +44,7 @@ impl Probation {
             *oldest = None;
             self.packets.rotate_left(1);
         }
-        let dropped = before - self.len();
+        let dropped = before - self.waiting();
         if let Some(place) = self.packets.iter_mut().find(|place| place.is_none()) {
             *place = Some(packet);
         }
@@ -56,13 +55,8 @@ impl Probation {
     }
 
     /// Packets that wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.packets.iter().flatten().count()
-    }
-
-    /// Never: it begins with one.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Their numbers, of a source that was proven in order.
@@ -129,7 +123,7 @@ mod tests {
                 let left = probation.into_packets().map(|it| it.header.sequence);
                 return Some((dropped, left.collect()));
             }
-            assert!(probation.len() < PLACES);
+            assert!(probation.waiting() < PLACES);
         }
         None
     }

@@ -17,7 +17,7 @@ use memory::Time;
 /// A larger step forward is no gap (MAX_DROPOUT).
 const DROPOUT_MAX: u16 = 3_000;
 /// A larger step back is no late packet (MAX_MISORDER).
-const MISORDER_MAX: u16 = 100;
+pub(crate) const MISORDER_MAX: u16 = 100;
 /// First extended number: packets may come late from before the first.
 const ORIGIN: u64 = 1 << 16;
 
@@ -107,6 +107,11 @@ impl Source {
     /// Highest extended sequence number.
     pub const fn highest(&self) -> u64 {
         self.highest
+    }
+
+    /// Packets that came since the last restart.
+    pub const fn received(&self) -> u64 {
+        self.received
     }
 
     /// The packet `sequence` has come.

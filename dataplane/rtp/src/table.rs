@@ -51,7 +51,7 @@ struct Candidate {
 
 impl Candidate {
     fn waiting(&self) -> u32 {
-        u32::try_from(self.packets.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.packets.waiting()).unwrap_or(u32::MAX)
     }
 }
 
@@ -95,7 +95,7 @@ impl Table {
 
     /// Packets that wait for their source's proof.
     pub fn waiting(&self) -> usize {
-        self.candidates.iter().flatten().map(|candidate| candidate.packets.len()).sum()
+        self.candidates.iter().flatten().map(|candidate| candidate.packets.waiting()).sum()
     }
 
     /// Where a packet belongs.

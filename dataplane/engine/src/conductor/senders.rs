@@ -1,7 +1,7 @@
 //! Senders at the shared port of RTP: who may become a stream, under which id.
 //!
 //! ```text
-//!  worker ── Proven ───────▶ conductor     two packets in a row; the sender's packets wait there
+//!  worker ── Proven ───────▶ conductor     two numbers in a row; the sender's packets wait there
 //!  worker ◀─ InstallRtp ──── conductor     place, berth and terms: what waited comes first
 //!  worker ── RtpInstalled ─▶ conductor
 //!     …                                    or ◀─ RefuseSender ──

@@ -31,12 +31,12 @@ impl Leg {
     }
 
     /// A sender that proved itself has it from now on. Whether it had another before.
-    pub(super) fn begin(&mut self, address: SocketAddr, packets: &Probation, now: Time) -> bool {
+    pub(super) fn begin(&mut self, address: SocketAddr, source: Source, now: Time) -> bool {
         let moved = self.address.is_some_and(|before| before != address);
         self.rtcp = self.rtcp.filter(|_| !moved);
         (self.address, self.heard_at) = (Some(address), now);
-        self.source = Some(packets.source().0);
-        self.stats.packets_received += crate::bytes::count(packets.len());
+        self.source = Some(source);
+        self.stats.packets_received += source.received();
         moved
     }
 }
@@ -52,6 +52,6 @@ pub(super) struct Candidate {
 impl Candidate {
     /// Its packets.
     pub(super) fn waiting(&self) -> u64 {
-        crate::bytes::count(self.packets.len())
+        crate::bytes::count(self.packets.waiting())
     }
 }

@@ -406,11 +406,11 @@ impl Track {
             near(self.highest, sequence).cast_signed() - self.highest.cast_signed()
         });
         if distance.max().is_none_or(|distance| distance.abs() > LEG_DISTANCE_MAX) {
-            cx.stats.packets_dropped_jump += crate::bytes::count(packets.len());
+            cx.stats.packets_dropped_jump += crate::bytes::count(packets.waiting());
             return false;
         }
         let Some(path) = self.legs.get_mut(leg) else { return false };
-        path.begin(address, &packets, cx.now);
+        path.begin(address, packets.source().0, cx.now);
         for packet in packets.into_packets() {
             self.put(near(self.highest, packet.header.sequence), packet, leg, cx);
         }
@@ -504,14 +504,14 @@ impl Track {
             // What came before the first packet places it in time.
             self.use_report(&info, at, cx);
         }
+        let (source, first) = packets.source();
         for (index, path) in self.legs.iter_mut().enumerate() {
             if index == leg {
-                cx.stats.relatches += u64::from(path.begin(address, &packets, cx.now));
+                cx.stats.relatches += u64::from(path.begin(address, source, cx.now));
             } else {
                 path.source = None;
             }
         }
-        let (source, first) = packets.source();
         self.highest = source.highest();
         let window = self.reorder.window();
         self.reorder.reset(first, window);

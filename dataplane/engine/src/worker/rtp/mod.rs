@@ -236,7 +236,7 @@ impl<N: Network> Worker<N> {
         let room = self.has_room_to_report().then(|| self.take_room((ssrc, peer))).flatten();
         let Some(room) = room else {
             // The next ones ask again.
-            return self.parts.block.add(WorkerCounter::DroppedWaiting, packets.len() as u64);
+            return self.parts.block.add(WorkerCounter::DroppedWaiting, packets.waiting() as u64);
         };
         for packet in packets.into_packets() {
             self.hold(room.index.into(), packet);
