@@ -6,8 +6,12 @@ pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// Lets the other side go on: a pause at first, the rest of the time slice when it takes longer
-/// (a writer that was put to sleep in the middle of a write).
+/// Fifty of them are some milliseconds.
+#[cfg(not(loom))]
+const NAP: std::time::Duration = std::time::Duration::from_micros(200);
+
+/// Lets the other side go on: a pause at first, a nap when it takes longer. On a busy machine a writer
+/// may be put to sleep in the middle of a write, and then it takes a few time slices.
 pub(crate) fn relax(attempt: u32) {
     #[cfg(loom)]
     {
@@ -18,6 +22,6 @@ pub(crate) fn relax(attempt: u32) {
     if attempt < 50 {
         std::hint::spin_loop();
     } else {
-        std::thread::yield_now();
+        std::thread::sleep(NAP);
     }
 }

@@ -15,7 +15,7 @@
 use crate::primitive::{AtomicU64, Ordering, fence, relax};
 
 /// How often a reader tries before it calls the record torn. A write takes about a microsecond;
-/// the later half of the tries gives the time slice away.
+/// the later half of the tries are naps apart.
 pub(crate) const TRIES_MAX: u32 = 100;
 
 /// Runs `body`, which stores the words, between the two marks. A former write that never came to
