@@ -6,9 +6,10 @@ use std::process::Command;
 use anyhow::Result;
 use penstock_tests::clip::Clip;
 use penstock_tests::generate::clips::{self, AAC, H264};
+use penstock_tests::peers::{Keys, Peer, Side, Way};
 use penstock_tests::process::Process;
 use penstock_tests::publisher::{PAYLOAD_BYTES, Publisher};
-use penstock_tests::senders::{self, SrtLiveTransmit};
+use penstock_tests::senders::SrtLiveTransmit;
 use penstock_tests::system::{PATIENCE, Penstock};
 
 use super::{BITS_PER_SECOND, Expected, Tap, options};
@@ -22,11 +23,7 @@ fn frames_of_srt_live_transmit() -> Result<()> {
         SrtLiveTransmit::start(&system.srt_url("libsrt"), &system.path("srt-live-transmit.log"))?;
     system.wait_stream("libsrt", "connected", |_| true)?;
     sender.feed(&clip)?;
-    let packets = clip.bytes.chunks(PAYLOAD_BYTES).count() as u64;
-    system.wait_stream("libsrt", "everything", |stream| {
-        // It sends more than the clip: what pushes the clip's end out of its buffers.
-        stream["counters"]["packets_delivered"].as_u64() >= Some(packets)
-    })?;
+    wait_delivered(&system, "libsrt", &clip)?;
     sender.end()?;
     Expected::clip(&clip.path).check(&tap.frames()?)?;
     system.stop()
@@ -37,11 +34,32 @@ fn frames_of_gstreamer() -> Result<()> {
     let clip = Clip::in_folder(env!("CARGO_TARGET_TMPDIR"))?;
     let system = Penstock::start(&options())?;
     let tap = Tap::start(&system, "gstreamer", "frames")?;
-    let uri = format!("uri=srt://127.0.0.1:{}?mode=caller", system.srt_port);
-    let properties = [&uri, "latency=300", "streamid=gstreamer"];
-    senders::gstreamer(&system, &clip.path, &properties)?.succeed(PATIENCE)?;
+    let way = Way {
+        side: Side::Caller,
+        address: system.srt_address(),
+        stream_id: "gstreamer",
+        passphrase: None,
+        keys: Keys::CLEAR,
+        latency_ms: 300,
+    };
+    // What it has not sent when its input ends it throws away.
+    let mut sender = Peer::Gstreamer.start(&way, &clip, &system.path("gstreamer.log"))?;
+    system.wait_stream("gstreamer", "connected", |_| true)?;
+    sender.feed(&clip)?;
+    wait_delivered(&system, "gstreamer", &clip)?;
+    sender.end()?;
     Expected::clip(&clip.path).check(&tap.frames()?)?;
     system.stop()
+}
+
+/// All of a clip is delivered. Its sender sends more than that: what pushes the clip's end out of its
+/// buffers.
+fn wait_delivered(system: &Penstock, id: &str, clip: &Clip) -> Result<()> {
+    let packets = clip.bytes.chunks(PAYLOAD_BYTES).count() as u64;
+    system.wait_stream(id, "everything", |stream| {
+        stream["counters"]["packets_delivered"].as_u64() >= Some(packets)
+    })?;
+    Ok(())
 }
 
 /// FFmpeg codes in real time and writes what it sends to a file also. Without `linger` it would
