@@ -75,6 +75,9 @@ pub(crate) struct Arguments {
     /// With arrival stamps and drop counts, as the engine receives
     #[arg(long)]
     stamps: bool,
+    /// The ring fills first what was freed last, as the engine's does; else each slot waits its turn
+    #[arg(long)]
+    warm_first: bool,
     /// The receiving CPU
     #[arg(long, default_value_t = 1)]
     cpu: usize,
@@ -154,7 +157,7 @@ impl Measured {
         let cpu_s = self.us_per_packet * self.packets as f64 / 1e6;
         Report {
             label: row.to_owned(),
-            receiver: format!("floor {:?}", self.work),
+            receiver: format!("floor {:?}{}", self.work, arguments.refinement()),
             round: arguments.round,
             connections: arguments.sockets().into(),
             sent_mbit: if window_s > 0.0 { megabits / window_s } else { 0.0 },
@@ -222,10 +225,19 @@ impl Arguments {
         option("sender-cpu", self.sender_cpu.to_string());
         option("sockets", self.sockets().to_string());
         words.push("--json".into());
-        if self.stamps {
-            words.push("--stamps".into());
-        }
+        let switches = [("--stamps", self.stamps), ("--warm-first", self.warm_first)];
+        words.extend(switches.iter().filter(|(_, on)| *on).map(|(name, _)| (*name).into()));
         words
+    }
+
+    /// What is not as in the floor's definition.
+    const fn refinement(&self) -> &'static str {
+        match (self.stamps, self.warm_first) {
+            (false, false) => "",
+            (true, false) => " with stamps",
+            (false, true) => " warm first",
+            (true, true) => " warm first, with stamps",
+        }
     }
 
     fn sockets(&self) -> u16 {
@@ -447,6 +459,7 @@ impl Source {
                     completion_entries: 32_768,
                     send_slots: 1,
                     sockets_max: count,
+                    warm_first: arguments.warm_first,
                 };
                 let mut ring = Ring::new(&config, slab)?;
                 for socket in sockets {

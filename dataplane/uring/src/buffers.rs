@@ -9,9 +9,19 @@
 //!                        written as a whole, only its three fields
 //! ```
 //!
-//! A completion names a buffer id. Its slot goes out as a handle, a fresh slot takes its place and
-//! the id goes back to the kernel; the tail is published once a batch. With the slab exhausted the
-//! id stays aside, *bare*, until a slot is free again: that is the backpressure signal.
+//! A completion names a buffer id. Its slot goes out as a handle and the id is *bare*; once a batch,
+//! bare ids get free slots and go back to the kernel. With the slab exhausted they stay bare until
+//! a slot is free again: that is the backpressure signal.
+//!
+//! The kernel fills the entries in turn, so a slot put behind the tail is filled when all the others
+//! have been: with thousands of them it has left the cache by then, and so has the next. Hence slots
+//! that were freed last go where the kernel goes on, and what lay there goes behind the tail:
+//!
+//! ```text
+//!            head                        tail                     head                tail
+//!   ··· taken │ a  b  c  d  ·········  z  │        ──▶    ··· taken │ X  Y  c  d ··· z  a  b │
+//!                                                                    warm
+//! ```
 
 use std::mem::offset_of;
 use std::ptr::NonNull;
@@ -47,21 +57,27 @@ pub(crate) struct BufferRing {
     pages: Pages,
     /// The number of entries, a power of two, less one.
     mask: u16,
+    /// The entry that the kernel fills next, as far as its completions have been seen.
+    head: u16,
     /// The tail as written, and as the kernel has been told.
     tail: u16,
     published: u16,
-    /// Ids the kernel holds, published or about to be.
-    offered: u16,
+    /// The id in each entry.
+    order: Box<[u16]>,
     table: Box<[u32]>,
     /// `bare[..bare_len]` are the ids without a slot.
     bare: Box<[u16]>,
     bare_len: u16,
+    /// Of them, those that were bare after the last refill.
+    starving: u16,
     starved: u64,
+    warm_first: bool,
 }
 
 impl BufferRing {
-    /// A full ring of `entries` (a power of two) slots of `slab`.
-    pub(crate) fn new(entries: u16, slab: Slab) -> Result<Self, Error> {
+    /// A full ring of `entries` (a power of two) slots of `slab`. `warm_first`: see
+    /// [`RingConfig`](crate::RingConfig).
+    pub(crate) fn new(entries: u16, slab: Slab, warm_first: bool) -> Result<Self, Error> {
         let need = u32::from(entries);
         if slab.free() < need {
             return Err(Error::SlabTooSmall { need, have: slab.free() });
@@ -70,15 +86,18 @@ impl BufferRing {
             pages: Pages::new(usize::from(entries) * size_of::<Entry>())?,
             slab,
             mask: entries - 1,
+            head: 0,
             tail: 0,
             published: 0,
-            offered: 0,
+            order: vec![0; usize::from(entries)].into(),
             table: vec![NO_SLOT; usize::from(entries)].into(),
             bare: (0..entries).rev().collect(),
             bare_len: entries,
+            starving: 0,
             starved: 0,
+            warm_first,
         };
-        ring.refill();
+        ring.refill(true);
         Ok(ring)
     }
 
@@ -94,7 +113,7 @@ impl BufferRing {
 
     /// Whether the kernel has a buffer for the next datagram.
     pub(crate) const fn has_buffers(&self) -> bool {
-        self.offered > 0
+        self.head != self.tail
     }
 
     /// Buffer ids that found no free slot.
@@ -109,50 +128,77 @@ impl BufferRing {
         self.slab.prefetch(raw, bytes);
     }
 
-    /// The slot that the kernel filled, as a completion says; a fresh one takes its place.
+    /// The slot that the kernel filled, as a completion says.
     pub(crate) fn take(&mut self, id: u16) -> Slot {
         let place = &mut self.table[usize::from(id)];
         let raw = std::mem::replace(place, NO_SLOT);
         assert!(raw != NO_SLOT, "the kernel completes only ids it was offered");
-        self.offered -= 1;
-        // SAFETY: `raw` came from `into_raw` in `offer` and left the table just now; the kernel has
+        // What is known of the head is known from the order: a kernel that keeps none gets its slots
+        // behind the tail.
+        self.warm_first &= self.order[usize::from(self.head & self.mask)] == id;
+        self.head = self.head.wrapping_add(1);
+        self.bare[usize::from(self.bare_len)] = id;
+        self.bare_len += 1;
+        // SAFETY: `raw` came from `into_raw` in `place` and left the table just now; the kernel has
         // completed the buffer, so it does not touch it again.
-        let filled = unsafe { self.slab.from_raw(raw) };
-        match self.slab.take() {
-            Some(fresh) => self.offer(id, fresh),
-            None => {
-                self.starved += 1;
-                self.bare[usize::from(self.bare_len)] = id;
-                self.bare_len += 1;
-            }
-        }
-        filled
+        unsafe { self.slab.from_raw(raw) }
     }
 
-    /// Puts slots behind bare ids, as far as there are free ones, and tells the kernel of all ids
-    /// offered since the last call. Once a batch.
-    pub(crate) fn refill(&mut self) {
+    /// Puts slots behind bare ids, as far as there are free ones, and tells the kernel of all that it
+    /// does not know. Once a batch, by the thread that enters the kernel. `all_seen`: [`take`](Self::take)
+    /// was called for each buffer that the kernel has filled.
+    pub(crate) fn refill(&mut self, all_seen: bool) {
+        let warm_first = self.warm_first && all_seen;
+        let mut at = self.head;
         while self.bare_len > 0
             && let Some(slot) = self.slab.take()
         {
             self.bare_len -= 1;
-            self.offer(self.bare[usize::from(self.bare_len)], slot);
+            let id = self.bare[usize::from(self.bare_len)];
+            if warm_first && at != self.tail {
+                self.displace(at);
+                self.place(at, id, slot);
+                at = at.wrapping_add(1);
+            } else {
+                self.place(self.tail, id, slot);
+                self.tail = self.tail.wrapping_add(1);
+            }
         }
+        self.starved += u64::from(self.bare_len.saturating_sub(self.starving));
+        self.starving = self.bare_len;
         if self.published != self.tail {
             self.published = self.tail;
             self.publish();
         }
     }
 
-    fn offer(&mut self, id: u16, slot: Slot) {
-        let raw = slot.into_raw();
-        self.table[usize::from(id)] = raw;
-        let entry = self.entries().as_ptr().wrapping_add(usize::from(self.tail & self.mask));
+    /// Moves the id in entry `at`, which the kernel has been told of and has not filled, behind the
+    /// tail.
+    fn displace(&mut self, at: u16) {
+        let id = self.order[usize::from(at & self.mask)];
+        self.write(self.tail, id);
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    fn place(&mut self, at: u16, id: u16, slot: Slot) {
+        self.table[usize::from(id)] = slot.into_raw();
+        self.write(at, id);
+    }
+
+    /// Writes id and slot into an entry that the kernel does not read meanwhile: either the tail has
+    /// not passed it, or the kernel has not come to it. It reads entries only in calls of this
+    /// thread (`SINGLE_ISSUER` and `DEFER_TASKRUN`), and of those that it has taken it tells before
+    /// such a call returns.
+    fn write(&mut self, at: u16, id: u16) {
+        let at = usize::from(at & self.mask);
+        self.order[at] = id;
+        let raw = self.table[usize::from(id)];
+        let entry = self.entries().as_ptr().wrapping_add(at);
         let address = self.slab.address(raw).expose_provenance() as u64;
         // Raw pointers to single fields: a reference to entry 0 would cover the tail.
         let address_field = entry.wrapping_byte_add(offset_of!(Entry, address)).cast::<u64>();
         // SAFETY: the entry lies inside the mapping (the index is masked), aligned; the kernel does
-        // not read it before the tail passes it.
+        // not read it now, as the caller saw to.
         unsafe { address_field.write(address) };
         let len_field = entry.wrapping_byte_add(offset_of!(Entry, len)).cast::<u32>();
         // SAFETY: as above.
@@ -160,8 +206,6 @@ impl BufferRing {
         let id_field = entry.wrapping_byte_add(offset_of!(Entry, id)).cast::<u16>();
         // SAFETY: as above.
         unsafe { id_field.write(id) };
-        self.tail = self.tail.wrapping_add(1);
-        self.offered += 1;
     }
 
     fn publish(&self) {
@@ -182,7 +226,7 @@ impl Drop for BufferRing {
     fn drop(&mut self) {
         // The kernel has let go of the ring (its owner saw to that), so the slots are ours again.
         for raw in self.table.iter().copied().filter(|&raw| raw != NO_SLOT) {
-            // SAFETY: `raw` came from `into_raw` in `offer` and is turned back once, here.
+            // SAFETY: `raw` came from `into_raw` in `place` and is turned back once, here.
             drop(unsafe { self.slab.from_raw(raw) });
         }
     }
@@ -201,7 +245,7 @@ mod tests {
     #[test]
     fn a_fresh_ring_offers_every_entry() {
         let slab = Slab::new(10).unwrap();
-        let ring = BufferRing::new(8, slab.clone()).unwrap();
+        let ring = BufferRing::new(8, slab.clone(), true).unwrap();
         assert_eq!(published(&ring), 8);
         assert_eq!(slab.free(), 2);
         drop(ring);
@@ -211,52 +255,121 @@ mod tests {
     #[test]
     fn a_slab_that_cannot_fill_the_ring_is_refused() {
         let slab = Slab::new(7).unwrap();
-        let error = BufferRing::new(8, slab).err();
+        let error = BufferRing::new(8, slab, true).err();
         assert!(matches!(error, Some(Error::SlabTooSmall { need: 8, have: 7 })));
     }
 
     #[test]
     fn a_taken_slot_is_replaced_and_published_with_the_batch() {
         let slab = Slab::new(10).unwrap();
-        let mut ring = BufferRing::new(8, slab.clone()).unwrap();
+        let mut ring = BufferRing::new(8, slab.clone(), true).unwrap();
         let held = [ring.take(3), ring.take(0)];
-        assert_eq!(slab.free(), 0);
+        assert_eq!(slab.free(), 2);
         assert_eq!(published(&ring), 8);
-        ring.refill();
+        ring.refill(true);
+        assert_eq!(slab.free(), 0);
         assert_eq!(published(&ring), 10);
         assert_eq!(ring.starved(), 0);
         drop(held);
         assert_eq!(slab.free(), 2);
     }
 
+    /// What the kernel would fill next: ids with the addresses of their slots.
+    fn offered(ring: &BufferRing) -> Vec<(u16, u64)> {
+        let distance = ring.tail.wrapping_sub(ring.head);
+        let entry = |at: u16| {
+            let at = usize::from(ring.head.wrapping_add(at) & ring.mask);
+            let entry = ring.entries().as_ptr().wrapping_add(at);
+            let address = entry.wrapping_byte_add(offset_of!(Entry, address)).cast::<u64>();
+            let id = entry.wrapping_byte_add(offset_of!(Entry, id)).cast::<u16>();
+            // SAFETY: a field of an entry inside the mapping that no kernel knows, aligned.
+            let id = unsafe { id.read() };
+            // SAFETY: as above.
+            (id, unsafe { address.read() })
+        };
+        (0..distance).map(entry).collect()
+    }
+
+    #[test]
+    fn slots_freed_last_are_filled_next_and_none_is_offered_twice() {
+        for warm_first in [true, false] {
+            let slab = Slab::new(8).unwrap();
+            let mut ring = BufferRing::new(8, slab.clone(), warm_first).unwrap();
+            let before = offered(&ring);
+            let taken: Vec<u64> = before[..3].iter().map(|(_, address)| *address).collect();
+            before[..3].iter().for_each(|(id, _)| drop(ring.take(*id)));
+            ring.refill(true);
+            let after = offered(&ring);
+            let next: Vec<u64> = after.iter().map(|(_, address)| *address).collect();
+            if warm_first {
+                let warmest_first: Vec<u64> = taken.iter().rev().copied().collect();
+                assert_eq!(next[..3], warmest_first);
+                assert_eq!(after[3..], [&before[6..], &before[3..6]].concat());
+            } else {
+                assert_eq!(after[..5], before[3..]);
+            }
+            let mut all = after;
+            all.sort_unstable();
+            all.dedup_by_key(|(id, _)| *id);
+            let mut addresses: Vec<u64> = all.iter().map(|(_, address)| *address).collect();
+            addresses.sort_unstable();
+            addresses.dedup();
+            assert_eq!(addresses.len(), 8);
+            assert_eq!(published(&ring), 11);
+        }
+    }
+
+    #[test]
+    fn while_completions_are_unseen_nothing_the_kernel_may_have_filled_is_moved() {
+        let slab = Slab::new(8).unwrap();
+        let mut ring = BufferRing::new(8, slab, true).unwrap();
+        let before = offered(&ring);
+        drop(ring.take(before[0].0));
+        ring.refill(false);
+        assert_eq!(offered(&ring)[..7], before[1..]);
+    }
+
+    #[test]
+    fn a_kernel_that_keeps_no_order_gets_its_slots_behind_the_tail() {
+        let slab = Slab::new(8).unwrap();
+        let mut ring = BufferRing::new(8, slab, true).unwrap();
+        let before = offered(&ring);
+        drop(ring.take(before[1].0));
+        drop(ring.take(before[0].0));
+        ring.refill(true);
+        assert_eq!(offered(&ring)[..6], before[2..]);
+    }
+
     #[test]
     fn an_id_without_a_slot_waits_bare_until_one_returns() {
         let slab = Slab::new(2).unwrap();
-        let mut ring = BufferRing::new(2, slab).unwrap();
-        let held = [ring.take(0), ring.take(1)];
-        ring.refill();
+        let mut ring = BufferRing::new(2, slab, true).unwrap();
+        let [(first, _), (second, _)] = offered(&ring)[..] else { panic!("two are offered") };
+        let held = [ring.take(first), ring.take(second)];
+        ring.refill(true);
         assert!(!ring.has_buffers());
         assert_eq!(ring.starved(), 2);
         assert_eq!(published(&ring), 2);
         let [first, second] = held;
         drop(second);
-        ring.refill();
+        ring.refill(true);
         assert!(ring.has_buffers());
         assert_eq!(published(&ring), 3);
         drop(first);
-        ring.refill();
+        ring.refill(true);
         assert_eq!(published(&ring), 4);
-        drop(ring.take(0));
-        drop(ring.take(1));
+        assert_eq!(ring.starved(), 2);
+        offered(&ring).iter().for_each(|(id, _)| drop(ring.take(*id)));
     }
 
     #[test]
     fn the_tail_wraps() {
         let slab = Slab::new(4).unwrap();
-        let mut ring = BufferRing::new(2, slab.clone()).unwrap();
+        let mut ring = BufferRing::new(2, slab.clone(), true).unwrap();
         for turn in 0..70_000u32 {
-            drop(ring.take(if turn % 2 == 0 { 0 } else { 1 }));
-            ring.refill();
+            let (id, _) = offered(&ring)[0];
+            drop(ring.take(id));
+            ring.refill(turn % 3 != 0);
         }
         assert_eq!(u32::from(published(&ring)), (70_000 + 2) % 65_536);
         assert_eq!(slab.free(), 2);

@@ -181,7 +181,7 @@ impl Ring {
         let sizes = config.sizes()?;
         let ring = setup::create(&sizes)?;
         let lent = Lent {
-            buffers: BufferRing::new(sizes.buffers, slab)?,
+            buffers: BufferRing::new(sizes.buffers, slab, sizes.warm_first)?,
             sends: Sends::new(sizes.sends)?,
             shared: Shared::new()?,
         };
@@ -382,8 +382,9 @@ impl Ring {
 
     /// Before a wait: fresh slots for the kernel, ended receives armed again, the waker armed.
     fn prepare(&mut self) {
+        let all_seen = !self.has_completions() && !self.ring.submission().cq_overflow();
         let lent = self.lent.as_mut().expect("lent until the ring is closed");
-        lent.buffers.refill();
+        lent.buffers.refill(all_seen);
         self.counters.slots_starved = lent.buffers.starved();
         // With no buffer the receive would end at once: the kernel's queue holds the datagrams.
         if lent.buffers.has_buffers() {

@@ -6,8 +6,13 @@ use std::net::{Ipv4Addr, UdpSocket};
 const LONG: Duration = Duration::from_secs(10);
 
 fn small_ring() -> Ring {
-    let config =
-        RingConfig { buffer_entries: 16, completion_entries: 64, send_slots: 8, sockets_max: 2 };
+    let config = RingConfig {
+        buffer_entries: 16,
+        completion_entries: 64,
+        send_slots: 8,
+        sockets_max: 2,
+        ..RingConfig::default()
+    };
     Ring::new(&config, Slab::new(64).unwrap()).unwrap()
 }
 
@@ -92,6 +97,30 @@ fn polling_alone_receives() {
             }
         };
         assert_eq!(received.datagram.payload(), [round]);
+    }
+}
+
+#[test]
+fn what_is_freed_at_once_is_filled_again_at_once() {
+    for (warm_first, slots) in [(true, 1), (false, 16)] {
+        let sizes = RingConfig { buffer_entries: 16, sockets_max: 2, ..RingConfig::default() };
+        let config = RingConfig { warm_first, ..sizes };
+        let mut ring = Ring::new(&config, Slab::new(64).unwrap()).unwrap();
+        let (_, sender) = add_socket(&mut ring);
+        let mut places = std::collections::BTreeSet::new();
+        for round in 0..100u8 {
+            sender.send(&[round]).unwrap();
+            let received = loop {
+                ring.wait(Duration::ZERO, LONG).unwrap();
+                if let Some(received) = ring.next() {
+                    break received;
+                }
+            };
+            assert_eq!(received.datagram.payload(), [round]);
+            assert!(ring.next().is_none());
+            places.insert(received.datagram.payload().as_ptr().addr());
+        }
+        assert_eq!(places.len(), slots);
     }
 }
 

@@ -63,6 +63,8 @@ fn slots_held_out_stay_intact_while_the_ring_goes_on() {
         });
     }
     assert_eq!(passed, 20_000);
+    // The next wait gives the last ones' places in the ring to others.
+    ring.wait(Duration::ZERO, Duration::ZERO).unwrap();
     assert_eq!(slab.free(), 256 - 128);
     for (expected, received) in (0u32..).zip(&held) {
         assert_eq!(number(received), expected);
@@ -71,6 +73,47 @@ fn slots_held_out_stay_intact_while_the_ring_goes_on() {
     }
     assert_eq!(ring.counters().slots_starved, 0);
     assert_eq!(ring.counters().rearms_no_buffers, 0);
+}
+
+#[test]
+fn bursts_of_all_sizes_come_whole_and_in_order_while_some_are_held() {
+    let (mut ring, slab) = ring(64, 256);
+    let ends = [add_socket(&mut ring), add_socket(&mut ring)];
+    let senders = ends.map(|(_, address)| sender_to(address));
+    let mut seed = 1u32;
+    let mut random = |below: u32| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 16) % below
+    };
+    let (mut sent, mut came) = ([0u32; 2], [0u32; 2]);
+    let mut held = std::collections::VecDeque::new();
+    for _ in 0..2_000 {
+        let burst = 1 + random(60);
+        for _ in 0..burst {
+            let to = usize::from(random(2) == 1);
+            let fill = u8::try_from(sent[to] % 251).unwrap();
+            let mut payload = vec![fill; 4 + random(1_400) as usize];
+            payload[..4].copy_from_slice(&sent[to].to_be_bytes());
+            senders[to].send(&payload).unwrap();
+            sent[to] += 1;
+        }
+        receive(&mut ring, burst as usize, |received| {
+            let to = usize::from(received.socket == ends[1].0);
+            held.push_back((came[to], received));
+            came[to] += 1;
+        });
+        while held.len() > 150 || random(8) != 0 {
+            let Some((expected, received)) = held.pop_front() else { break };
+            assert_eq!(number(&received), expected);
+            let fill = u8::try_from(expected % 251).unwrap();
+            assert!(received.datagram.payload()[4..].iter().all(|&byte| byte == fill));
+        }
+    }
+    assert_eq!(came, sent);
+    let counters = ring.counters();
+    assert_eq!((counters.rearms_no_buffers, counters.rearms_other, counters.invalid), (0, 0, 0));
+    drop((held, ring));
+    assert_eq!(slab.free(), slab.capacity());
 }
 
 #[test]

@@ -12,7 +12,13 @@ pub(crate) const LONG: Duration = Duration::from_secs(10);
 pub(crate) const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 pub(crate) fn config(buffer_entries: u16) -> RingConfig {
-    RingConfig { buffer_entries, completion_entries: 1024, send_slots: 256, sockets_max: 8 }
+    RingConfig {
+        buffer_entries,
+        completion_entries: 1024,
+        send_slots: 256,
+        sockets_max: 8,
+        ..RingConfig::default()
+    }
 }
 
 pub(crate) fn ring(buffer_entries: u16, slots: u32) -> (Ring, Slab) {
