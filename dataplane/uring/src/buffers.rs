@@ -148,14 +148,15 @@ impl BufferRing {
     /// does not know. Once a batch, by the thread that enters the kernel. `all_seen`: [`take`](Self::take)
     /// was called for each buffer that the kernel has filled.
     pub(crate) fn refill(&mut self, all_seen: bool) {
-        let warm_first = self.warm_first && all_seen;
         let mut at = self.head;
+        // Those that wait to be filled, as far as they may be moved.
+        let end = if self.warm_first && all_seen { self.tail } else { at };
         while self.bare_len > 0
             && let Some(slot) = self.slab.take()
         {
             self.bare_len -= 1;
             let id = self.bare[usize::from(self.bare_len)];
-            if warm_first && at != self.tail {
+            if at != end {
                 self.displace(at);
                 self.place(at, id, slot);
                 at = at.wrapping_add(1);
