@@ -4,7 +4,7 @@
 //!   shared with the kernel (16-byte entries)          ours
 //!   ┌─────────────────────────────────────┐           table: buffer id ─▶ raw slot
 //!   │ addr len bid tail │ addr len bid _  │ …         bare:  ids without a slot
-//!   └─────────────────────────────────────┘
+//!   └─────────────────────────────────────┘           order: entry ─▶ buffer id
 //!              entry 0 ▲ the tail lies where entry 0 has a spare field, so an entry is never
 //!                        written as a whole, only its three fields
 //! ```

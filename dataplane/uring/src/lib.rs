@@ -3,8 +3,9 @@
 //! A [`Ring`] is made on the worker's own thread. Each socket has one multishot receive in flight,
 //! which the kernel serves from slots of the worker's slab; a completion hands the slot out as a
 //! [`memory::Datagram`] and the next wait puts a free one behind the same buffer id, so datagrams may
-//! be kept as long as a receive window likes while the ring stays full. Sends are copied into slots of their
-//! own slab, so that receive pressure cannot block an acknowledgement, and leave with the next wait.
+//! be kept as long as a receive window likes while the ring stays full. Sends are copied into slots
+//! of their own slab, so that receive pressure cannot block an acknowledgement, and leave with the
+//! next wait.
 //! [`socket`] opens the sockets, alone or as a group that the kernel steers by SRT socket id.
 //! [`BatchReceiver`] is the same receive by `recvmmsg`: the oracle of the tests and the floor of the
 //! benchmarks.
