@@ -49,8 +49,26 @@ impl<'a> BitReader<'a> {
         Some(*byte)
     }
 
+    /// The next eight bytes and those behind them, if all eight are what they seem: no emulation
+    /// prevention byte is among them, and the one behind them is none.
+    fn plain_eight(&self) -> Option<(u64, &'a [u8])> {
+        let (eight, rest) = self.bytes.split_first_chunk()?;
+        let word = u64::from_be_bytes(*eight);
+        let plain = !self.emulation || self.zeros < 2 && !holds_zero(word);
+        plain.then_some((word, rest))
+    }
+
     /// Loads what fits: behind it at least 57 bits are there, or all.
     fn load(&mut self) {
+        let fit = (LOADED_BITS - self.left) / 8;
+        if let Some((eight, _)) = self.plain_eight().filter(|_| fit > 0) {
+            let bits = 8 * fit;
+            self.loaded |= eight >> (LOADED_BITS - bits) << (LOADED_BITS - bits) >> self.left;
+            self.left += bits;
+            self.bytes = self.bytes.get(usize::from(fit)..).unwrap_or_default();
+            self.zeros = 0;
+            return;
+        }
         while self.left <= LOADED_BITS - 8
             && let Some(byte) = self.next_byte()
         {
@@ -110,8 +128,18 @@ impl<'a> BitReader<'a> {
             return Ok(());
         };
         (self.loaded, self.left) = (0, 0);
-        for _ in 0..behind / 8 {
-            self.next_byte().ok_or_else(|| self.end())?;
+        let mut bytes = behind / 8;
+        while bytes > 0 {
+            match self.plain_eight() {
+                Some((_, rest)) if bytes >= 8 => {
+                    (self.bytes, self.zeros) = (rest, 0);
+                    bytes -= 8;
+                }
+                _ => {
+                    self.next_byte().ok_or_else(|| self.end())?;
+                    bytes -= 1;
+                }
+            }
         }
         self.bits((behind % 8).to_le_bytes()[0])?;
         Ok(())
@@ -178,9 +206,16 @@ impl<'a> BitReader<'a> {
     }
 }
 
+/// Whether a byte of the word is zero.
+const fn holds_zero(word: u64) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    word.wrapping_sub(ONES) & !word & (ONES << 7) != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn exp_golomb_codes_of_table_9_2() {
@@ -263,6 +298,48 @@ mod tests {
         let mut bits = BitReader::new(&bytes);
         assert_eq!(bits.skip(8 * 100), Err(Error::Truncated));
         assert_eq!(bits.flag(), Err(Error::Truncated));
+    }
+
+    /// The bytes without emulation prevention.
+    fn data_of(nal: &[u8]) -> Vec<u8> {
+        let mut data = Vec::new();
+        let mut zeros = 0;
+        for byte in nal {
+            if zeros >= 2 && *byte == 3 {
+                zeros = 0;
+                continue;
+            }
+            zeros = if *byte == 0 { zeros + 1 } else { 0 };
+            data.push(*byte);
+        }
+        data
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_are_read_and_passed_over_wherever_emulation_prevention_lies(
+            nal in prop::collection::vec(prop_oneof![
+                6 => 4..=u8::MAX, 2 => Just(0), 1 => Just(3)
+            ], 0..120),
+            steps in prop::collection::vec((0u8..=32, 0u32..200), 0..20),
+        ) {
+            let data = data_of(&nal);
+            let bit = |at: usize| data.get(at / 8).map(|byte| byte >> (7 - at % 8) & 1);
+            let mut bits = BitReader::prefix(&nal);
+            let mut at = 0;
+            for (count, skip) in steps {
+                let expected = (at..at + usize::from(count)).try_fold(0, |value, at| {
+                    Some(value << 1 | u32::from(bit(at)?))
+                });
+                prop_assert_eq!(bits.bits(count).ok(), expected);
+                at += usize::from(count) + skip as usize;
+                let skipped = bits.skip(skip);
+                prop_assert_eq!(skipped.is_ok(), expected.is_some() && at <= 8 * data.len());
+                if skipped.is_err() {
+                    break;
+                }
+            }
+        }
     }
 
     #[test]

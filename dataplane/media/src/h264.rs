@@ -103,8 +103,9 @@ impl H264 {
 
     /// The first bytes of a slice; `in_picture` when slices of the open access unit came before.
     pub(crate) fn slice(&mut self, nal: &[u8], in_picture: bool) -> Slice {
-        let start = SliceStart::parse(nal).ok();
         let header = SliceHeader::parse(nal, &self.sets).ok();
+        let start = header.map(|header| header.start());
+        let start = start.or_else(|| SliceStart::parse(nal).ok());
         let comparable = in_picture && self.current.is_some();
         let starts = match (&header, &self.last) {
             (Some(header), Some(last)) if comparable => header.starts_new_picture(last),

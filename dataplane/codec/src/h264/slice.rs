@@ -93,6 +93,12 @@ pub enum SlicePicOrder {
 }
 
 impl SliceHeader {
+    /// The fields before the first that needs a parameter set.
+    pub const fn start(&self) -> SliceStart {
+        let Self { first_mb, slice_type, pps_id, .. } = *self;
+        SliceStart { first_mb, slice_type, pps_id }
+    }
+
     /// Parses the header of a slice NAL unit (types 1, 2, 5), header byte first;
     /// [`SLICE_PREFIX_BYTES`] of it suffice.
     pub fn parse(nal: &[u8], sets: &ParameterSets) -> Result<Self, Error> {
