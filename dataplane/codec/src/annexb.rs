@@ -64,13 +64,23 @@ impl Scanner {
         while let Some(rest) = piece.get(from..).filter(|rest| rest.len() > 2) {
             // Two bytes more than windows, so that no code between blocks is missed.
             let block = rest.get(..BLOCK + 2).unwrap_or(rest);
-            if holds_code(block) {
+            if holds_zero_pair(block) && holds_code(block) {
                 self.scan_block(piece, from, block, &mut found);
             }
             from += BLOCK;
         }
         self.zeros = trailing_zeros(piece, self.zeros);
         self.position += piece.len() as u64;
+    }
+
+    /// Passes over a start code of four bytes and what of its NAL unit's header follows, behind bytes
+    /// that [are calm](Self::is_calm), without looking for it.
+    #[inline]
+    pub fn pass_code(&mut self, code_and_header: &[u8]) -> Start {
+        let start = Start { code: self.position, nal: self.position + 4 };
+        self.zeros = trailing_zeros(code_and_header, 0);
+        self.position += code_and_header.len() as u64;
+        start
     }
 
     /// Whether no start code can have begun in the bytes just before.
@@ -169,6 +179,14 @@ fn split_at_code(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
         }
         from += BLOCK;
     }
+}
+
+/// Whether two zeros in a row are among these bytes. Coded video has few, and to look for them costs
+/// half of what it does to look for a code.
+#[inline]
+fn holds_zero_pair(bytes: &[u8]) -> bool {
+    let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
+    pairs.fold(u8::MAX, |least, (a, b)| least.min(a | b)) == 0
 }
 
 /// `bytes` hold `00 00 01`. What is left of a multiple of 32 windows is searched with windows that
@@ -282,6 +300,26 @@ mod tests {
         scanner.interrupt();
         scanner.scan(&[1, 5], |_| panic!("no start"));
         assert_eq!(scanner.position(), 5);
+    }
+
+    #[test]
+    fn a_code_that_is_passed_over_is_as_one_that_is_found() {
+        for before in [&[][..], &[7], &[7, 0, 9]] {
+            for header in [&[][..], &[0x65], &[0x40, 1], &[9, 0], &[0, 0]] {
+                for behind in [&[][..], &[1, 9], &[0, 1, 9], &[5, 0, 0, 1, 9]] {
+                    let code = [&[0, 0, 0, 1], header].concat();
+                    let mut scanner = Scanner::new();
+                    let mut found = Vec::new();
+                    scanner.scan(before, |start| found.push((start.code, start.nal)));
+                    let start = scanner.pass_code(&code);
+                    found.push((start.code, start.nal));
+                    scanner.scan(behind, |start| found.push((start.code, start.nal)));
+                    assert_eq!(found, starts(&[before, &code, behind]));
+                    let all = [before, &code, behind].concat();
+                    assert_eq!(scanner.position(), all.len() as u64);
+                }
+            }
+        }
     }
 
     #[test]

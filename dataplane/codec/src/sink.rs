@@ -173,6 +173,13 @@ pub trait Sink {
     }
     /// The next bytes of the track's open unit.
     fn unit_data(&mut self, track: usize, bytes: &[u8]);
+    /// The next bytes of the track's open unit, where a NAL unit begins: a start code of four bytes and
+    /// what of its header is not among `bytes`, and the first of its bytes. What
+    /// [`unit_data`](Self::unit_data) with one and the other does, for less.
+    fn nal_unit(&mut self, track: usize, code_and_header: &[u8], bytes: &[u8]) {
+        self.unit_data(track, code_and_header);
+        self.unit_data(track, bytes);
+    }
     /// The track's open unit is known to be complete (a bounded PES that reached its length, an
     /// RTP marker). Units of unknown length end at the next start instead.
     fn unit_end(&mut self, track: usize);

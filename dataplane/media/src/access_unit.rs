@@ -369,6 +369,19 @@ impl AccessUnits {
         nals.read(piece, base, scanner.position(), output);
     }
 
+    /// The next bytes are a start code of four bytes, and perhaps some of its NAL unit's header.
+    pub(crate) fn push_code(&mut self, code: &[u8], output: &mut impl Output) {
+        let Self { scanner, nals } = self;
+        if !scanner.is_calm() {
+            return self.push(code, output);
+        }
+        let base = scanner.position();
+        nals.find_nonzero(code, base);
+        let start = scanner.pass_code(code);
+        nals.start(start, code, base, output);
+        nals.read(code, base, scanner.position(), output);
+    }
+
     /// Whether further bytes tell nothing unless a start code is among them: a slice is open whose
     /// header is known.
     pub(crate) fn is_inside_slice(&self) -> bool {

@@ -441,7 +441,7 @@ impl TemporalUnits {
 
     fn write(&mut self, bytes: &[u8], frames: &mut Frames) {
         let at = self.written;
-        frames.append_video(bytes, at, true, || at);
+        frames.append_video([bytes, &[]], at, true, || at);
         self.written += length(bytes.len());
     }
 

@@ -191,11 +191,11 @@ impl Frames {
         self.rate.millihertz()
     }
 
-    /// Appends video bytes that begin at `position`. `undecided_from` is asked for what may be
-    /// forgotten while no frame is being kept.
+    /// Appends pieces of video, the first of which begins at `position`. `undecided_from` is asked for
+    /// what may be forgotten while no frame is being kept.
     pub(crate) fn append_video(
         &mut self,
-        bytes: &[u8],
+        pieces: [&[u8]; 2],
         position: u64,
         in_unit: bool,
         undecided_from: impl Fn() -> u64,
@@ -204,7 +204,8 @@ impl Frames {
         let open = &mut self.open;
         open.input.datagram(self.input, position);
         let limit = usize::try_from(self.limits.frame_bytes_max).unwrap_or(usize::MAX);
-        open.oversize |= in_unit && ring.open_len().saturating_add(bytes.len()) > limit;
+        let len = pieces.iter().map(|piece| piece.len()).sum();
+        open.oversize |= in_unit && ring.open_len().saturating_add(len) > limit;
         if open.oversize || !in_unit {
             let keep = undecided_from().max(open.from);
             ring.discard_front(index(keep - open.from));
@@ -213,13 +214,14 @@ impl Frames {
             }
             open.from = keep;
         }
-        if ring.append(bytes).is_err() {
+        if append(ring, pieces).is_err() {
             // No room but what this frame holds: give that up.
             open.oversize = true;
             open.from = position;
             ring.discard_open();
-            if ring.append(bytes).is_err() {
-                open.from = position + length(bytes.len());
+            if append(ring, pieces).is_err() {
+                ring.discard_open();
+                open.from = position + length(len);
             }
         }
     }
@@ -606,6 +608,11 @@ const fn frame_meta(
         dts: stamps.dts,
         arrival_ns: input.arrival.nanos(),
     }
+}
+
+fn append(ring: &mut GopWriter, pieces: [&[u8]; 2]) -> Result<(), Full> {
+    let mut pieces = pieces.into_iter().filter(|piece| !piece.is_empty());
+    pieces.try_for_each(|piece| ring.append(piece))
 }
 
 fn index(offset: u64) -> usize {

@@ -68,10 +68,10 @@ pub fn stream(data: &[u8]) {
     run(data, Carriage::Stream);
 }
 
-/// The same with units that hold whole access units, as RTP has them, and two calls more:
+/// The same with units that hold whole access units, as RTP has them, and three calls more:
 ///
 /// ```text
-///  15 skipped   25 configuration of 2 bytes
+///  15 skipped   25 configuration of 2 bytes   35 n NAL unit of n bytes, some of them told as its header
 /// ```
 pub fn access_units(data: &[u8]) {
     run(data, Carriage::AccessUnits);
@@ -112,6 +112,14 @@ fn run(data: &[u8], carriage: Carriage) {
             5 if track == 1 && carriage == Carriage::AccessUnits => stream.skipped(0),
             5 if track == 2 && carriage == Carriage::AccessUnits => {
                 stream.configuration(1, script.bytes(2));
+            }
+            5 if track == 3 && carriage == Carriage::AccessUnits => {
+                let length = script.byte().unwrap_or_default();
+                let nal = script.bytes(length.into());
+                let header = usize::from(length % 3).min(nal.len());
+                let (header, bytes) = nal.split_at(header);
+                let code = [&[0, 0, 0, 1], header].concat();
+                stream.nal_unit(usize::from(length >> 6), &code, bytes);
             }
             6 if track == 0 => {
                 stream.finish(time);

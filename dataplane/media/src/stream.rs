@@ -425,6 +425,19 @@ impl Sink for Stream {
         }
     }
 
+    fn nal_unit(&mut self, track: usize, code_and_header: &[u8], bytes: &[u8]) {
+        if self.video_track != Some(track) {
+            self.unit_data(track, code_and_header);
+            return self.unit_data(track, bytes);
+        }
+        if let Some(state) = self.tracks.get_mut(track) {
+            let len = code_and_header.len() + bytes.len();
+            state.bytes += u64::try_from(len).unwrap_or_default();
+        }
+        self.video.push_nal(code_and_header, bytes, &mut self.frames);
+        self.note_video();
+    }
+
     fn unit_end(&mut self, track: usize) {
         if self.video_track == Some(track) {
             self.video.unit_end(&mut self.frames);

@@ -102,21 +102,36 @@ impl Video {
     /// The next bytes.
     pub(crate) fn push(&mut self, bytes: &[u8], frames: &mut Frames) {
         match self.splitter {
-            Splitter::AnnexB(_) => {
-                let units = &mut self.annexb;
-                let (position, in_unit) = (units.position(), units.is_open());
-                frames.append_video(bytes, position, in_unit, || units.undecided_from());
-                units.push(bytes, frames);
-            }
+            Splitter::AnnexB(_) => self.push_annexb(&[], bytes, frames),
             Splitter::Mpeg => {
                 let mpeg = &mut self.mpeg;
                 let (position, in_unit) = (mpeg.position(), mpeg.is_open());
-                frames.append_video(bytes, position, in_unit, || mpeg.undecided_from());
+                frames.append_video([bytes, &[]], position, in_unit, || mpeg.undecided_from());
                 mpeg.push(bytes, frames);
             }
             Splitter::Av1 => self.av1.push(bytes, frames),
             Splitter::JpegXs => self.jpeg_xs.push(bytes, frames),
         }
+    }
+
+    /// The next bytes, of which the first are a start code of four bytes and perhaps some of its NAL
+    /// unit's header.
+    pub(crate) fn push_nal(&mut self, code: &[u8], bytes: &[u8], frames: &mut Frames) {
+        if let Splitter::AnnexB(_) = self.splitter {
+            return self.push_annexb(code, bytes, frames);
+        }
+        self.push(code, frames);
+        self.push(bytes, frames);
+    }
+
+    fn push_annexb(&mut self, code: &[u8], bytes: &[u8], frames: &mut Frames) {
+        let units = &mut self.annexb;
+        let (position, in_unit) = (units.position(), units.is_open());
+        frames.append_video([code, bytes], position, in_unit, || units.undecided_from());
+        if !code.is_empty() {
+            units.push_code(code, frames);
+        }
+        units.push(bytes, frames);
     }
 
     /// Position of the next byte, if what comes is most likely the midst of a slice.

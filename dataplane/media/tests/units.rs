@@ -173,6 +173,70 @@ fn frames_are_the_same_whether_their_bytes_came_in_runs_or_not() {
 }
 
 #[test]
+fn frames_are_the_same_whether_nal_units_are_told_or_found() {
+    let samples = [
+        sample(Codec::H264, "-c:v libx264 -g 20 -x264-params slices=2:aud=1 -qp 12"),
+        sample(Codec::Hevc, "-c:v libx265 -x265-params log-level=none:bframes=3:keyint=20:qp=12"),
+    ];
+    for sample in &samples {
+        let largest = sample.units.iter().map(|unit| unit.bytes().len()).max().unwrap();
+        let frame_bytes_max = u32::try_from(largest - 1).unwrap();
+        let limits = Limits { frame_bytes_max, ..Limits::default() };
+        let [mut found, mut told] = [(); 2].map(|()| {
+            Rig::with(
+                limits,
+                4 * largest as u64,
+                &[video(sample.codec), sound(Codec::Aac, 48_000, 2)],
+            )
+        });
+        let mut random = Random::new(5);
+        for unit in &sample.units {
+            found.stream.unit_start(0, shown(unit.pts));
+            told.stream.unit_start(0, shown(unit.pts));
+            for pair in unit.pieces.chunks(2) {
+                let (mut nal, zeros) = (pair[1].clone(), random.below(60));
+                if zeros < 4 {
+                    // Behind these the start code is another.
+                    nal.resize(nal.len() + zeros, 0);
+                }
+                let (header, body) = nal.split_at(random.below(3));
+                let (first, rest) = body.split_at(body.len().min(1_100));
+                let code = [&pair[0], header].concat();
+                found.tick();
+                told.tick();
+                found.stream.unit_data(0, &code);
+                found.stream.unit_data(0, first);
+                told.stream.nal_unit(0, &code, first);
+                for rig in [&mut found, &mut told] {
+                    rig.stream.unit_data(0, rest);
+                    if zeros == 5 {
+                        rig.stream.gap(0);
+                    }
+                    // A track that has no NAL units, and none at all.
+                    rig.stream.nal_unit(1, &code, first);
+                    rig.stream.nal_unit(2, &code, first);
+                }
+            }
+            for rig in [&mut found, &mut told] {
+                rig.stream.unit_end(0);
+                rig.read();
+            }
+            assert_eq!(found.got.len(), told.got.len());
+        }
+        found.finish_here();
+        told.finish_here();
+        for (one, other) in found.got.iter().zip(&told.got) {
+            assert_eq!((one.frame, &one.bytes), (other.frame, &other.bytes));
+        }
+        assert_eq!(found.stream.counters(), told.stream.counters());
+        assert_eq!(found.stream.tracks(), told.stream.tracks());
+        assert!(found.got.iter().any(|got| got.frame.is_damaged()), "some were damaged");
+        assert!(found.got.iter().any(|got| !got.frame.is_damaged()), "some were not");
+        assert!(found.stream.counters().frames_dropped() > 0, "some were too large");
+    }
+}
+
+#[test]
 fn frames_classes_and_decoding_times_are_those_of_the_encoder() {
     let x264 = "-c:v libx264 -pix_fmt yuv420p -g 20";
     let samples = [

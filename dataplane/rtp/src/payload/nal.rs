@@ -211,8 +211,7 @@ impl NalUnits {
     ) {
         self.abandon(to);
         if self.begin(to, timestamp, role) {
-            self.unit.write(to, &START_CODE);
-            self.unit.write(to, trim_zeros(nal));
+            self.unit.write_nal(to, &START_CODE, trim_zeros(nal));
         }
     }
 
@@ -226,13 +225,16 @@ impl NalUnits {
         role: Role,
     ) {
         self.abandon(to);
-        if self.begin(to, timestamp, role) {
-            self.unit.write(to, &START_CODE);
-            self.unit.write(to, header);
-            let byte = |at| header.get(at).copied().unwrap_or(0);
-            self.fragments = Some(Fragments { header: [byte(0), byte(1)], count: 0, zeros: 0 });
-            self.append(to, body);
+        if !self.begin(to, timestamp, role) {
+            return;
         }
+        let [a, b] = [0, 1].map(|at| header.get(at).copied().unwrap_or(0));
+        let code_and_header = [0, 0, 0, 1, a, b];
+        let code_and_header = code_and_header.get(..START_CODE.len() + header.len());
+        let kept = trim_zeros(body);
+        self.unit.write_nal(to, code_and_header.unwrap_or_default(), kept);
+        self.fragments =
+            Some(Fragments { header: [a, b], count: 1, zeros: body.len() - kept.len() });
     }
 
     /// A further fragment of the NAL unit whose header starts with `kind`.

@@ -70,16 +70,37 @@ impl Unit {
 
     /// Writes bytes of the open unit, unless they exceed the limit.
     pub(crate) fn write<O: Output>(&mut self, to: &mut Outlet<'_, O>, bytes: &[u8]) {
-        if self.over || !self.open || bytes.is_empty() {
-            return;
+        if !bytes.is_empty() && self.takes(to, bytes.len()) {
+            to.out.unit_data(to.track, bytes);
         }
-        self.bytes = self.bytes.saturating_add(bytes.len());
+    }
+
+    /// The same where a NAL unit begins: a start code and what of its header is not among `bytes`, and
+    /// the first of its bytes.
+    pub(crate) fn write_nal<O: Output>(
+        &mut self,
+        to: &mut Outlet<'_, O>,
+        code_and_header: &[u8],
+        bytes: &[u8],
+    ) {
+        if self.takes(to, code_and_header.len() + bytes.len()) {
+            to.out.nal_unit(to.track, code_and_header, bytes);
+        }
+    }
+
+    /// Whether so many bytes may be written.
+    fn takes<O: Output>(&mut self, to: &mut Outlet<'_, O>, bytes: usize) -> bool {
+        if self.over || !self.open {
+            return false;
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > to.limits.frame_bytes_max {
             to.counters.frames_oversize += 1;
-            return self.exceed(to);
+            self.exceed(to);
+            return false;
         }
-        to.counters.bytes_delivered += count(bytes.len());
-        to.out.unit_data(to.track, bytes);
+        to.counters.bytes_delivered += count(bytes);
+        true
     }
 
     /// Counts a NAL unit or OBU of the open unit.

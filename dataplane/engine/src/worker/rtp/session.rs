@@ -181,6 +181,13 @@ impl<N> Sink for Path<'_, N> {
         crate::worker::fault::strike(bytes);
     }
 
+    fn nal_unit(&mut self, track: usize, code_and_header: &[u8], bytes: &[u8]) {
+        *self.media_bytes += (code_and_header.len() + bytes.len()) as u64;
+        self.stream.nal_unit(track, code_and_header, bytes);
+        #[cfg(feature = "fault-injection")]
+        crate::worker::fault::strike(bytes);
+    }
+
     fn unit_end(&mut self, track: usize) {
         self.stream.unit_end(track);
     }
