@@ -52,9 +52,10 @@ impl<N: Network> Worker<N> {
     pub(super) fn datagrams(&mut self, now: Time) {
         while self.gather(now) {
             let mut batch = std::mem::take(&mut self.batch.datagrams);
-            let mut received = batch.drain(..).peekable();
+            let mut received = batch.drain(..);
             while let Some(this) = received.next() {
-                if let Some(next) = received.peek().or_else(|| self.next.datagrams.first()) {
+                let next = received.as_slice().first().or_else(|| self.next.datagrams.first());
+                if let Some(next) = next {
                     self.prefetch_payload(next);
                 }
                 self.receive(this, now);

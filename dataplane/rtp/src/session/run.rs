@@ -133,6 +133,11 @@ impl Run {
         self.packets == 0
     }
 
+    /// No further packet goes on with it.
+    pub const fn stop(&mut self) {
+        self.packets_left = 0;
+    }
+
     /// Track and leg of the socket that its packets come at, and their sender; `None` of no run.
     pub fn origin(&self) -> Option<((Option<usize>, usize), SocketAddr)> {
         Some(((Some(self.track()), self.leg()), self.peer?))

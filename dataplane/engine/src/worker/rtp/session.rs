@@ -360,10 +360,10 @@ impl RtpSession {
     /// Makes up for what the packets of a run did not change yet; before anything else is done with
     /// the session. It is over.
     fn end_run(&mut self, run: &mut RtpRun) {
-        let packets = std::mem::take(&mut run.packets);
-        if packets.is_empty() {
-            return;
+        if run.packets.is_empty() {
+            return run.packets.stop();
         }
+        let packets = std::mem::take(&mut run.packets);
         self.session.end_run(&packets);
         self.publication.stream.end_run(packets.track(), &run.media);
         self.media_bytes += packets.body_bytes();
