@@ -1,6 +1,10 @@
 //! The saturated cost, as floor R1 has it: the receiver is stopped while its queues are filled, then
 //! it empties them with the sender silent. What it uses for that is measured, without the first
 //! round.
+//!
+//! The floor's receiver is not stopped: it waits for its sender. Here a signal wakes every thread, also
+//! those that have nothing to do with datagrams. What that costs is measured in rounds of no datagrams,
+//! one before each, and left out.
 
 use std::time::Duration;
 
@@ -10,6 +14,7 @@ use super::load::Load;
 use super::media::Media;
 use super::{Arguments, Ended, finish, settle, warm_up};
 use crate::clock;
+use crate::dataplane::Observer;
 use crate::process::udp_drops;
 use crate::report::Report;
 use crate::target::{Target, Usage};
@@ -21,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Between looks this CPU sleeps, as the floor's sender does while its queues are emptied: where
 /// the two CPUs are threads of one core, a loop here would slow the receiver down.
 const LOOK_INTERVAL: Duration = Duration::from_micros(500);
+/// By then a receiver that was stopped rests again when there is nothing to receive.
+const REST: Duration = Duration::from_millis(2);
 
 pub(super) fn measure(
     arguments: &Arguments,
@@ -40,18 +47,12 @@ pub(super) fn measure(
         observer.start_window();
     }
     for round in 0..rounds.max(2) {
-        // The workers' count: it is shown with each duty cycle, a stream's own only now and then.
         let seen = observer.as_ref().context("checked")?;
-        let before = (target.stop_for_now()?, seen.datagrams());
-        let sent = load.send_at_once(media, ROUND_PACKETS)?;
-        target.go_on()?;
-        let deadline = clock::now() + PATIENCE;
-        while seen.datagrams() - before.1 < sent && clock::now() < deadline {
-            std::thread::sleep(LOOK_INTERVAL);
-        }
+        let awake = woken(&target)?;
+        let (used, received) = emptied(&target, seen, || load.send_at_once(media, ROUND_PACKETS))?;
         if round > 0 {
-            cpu += target.cpu_times()?.since(&before.0);
-            packets += seen.datagrams() - before.1;
+            cpu += used.saturating_sub(awake);
+            packets += received;
         }
         // The queues are empty: frames are read back between rounds.
         for _ in 0..arguments.sessions {
@@ -73,4 +74,30 @@ pub(super) fn measure(
     let mut report = ended.report(&mut observer, drops_before);
     finish(Some(target), &mut report)?;
     Ok(report)
+}
+
+/// What the receiver uses to wake up where nothing is queued.
+fn woken(target: &Target) -> Result<Duration> {
+    let before = target.stop_for_now()?;
+    target.go_on()?;
+    std::thread::sleep(REST);
+    Ok(target.cpu_times()?.since(&before))
+}
+
+/// What the receiver uses to empty queues that are filled while it is stopped, and how many datagrams
+/// that was.
+fn emptied(
+    target: &Target,
+    seen: &Observer,
+    fill: impl FnOnce() -> Result<u64>,
+) -> Result<(Duration, u64)> {
+    // The workers' count: it is shown with each duty cycle, a stream's own only now and then.
+    let (before, received) = (target.stop_for_now()?, seen.datagrams());
+    let sent = fill()?;
+    target.go_on()?;
+    let deadline = clock::now() + PATIENCE;
+    while seen.datagrams() - received < sent && clock::now() < deadline {
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+    Ok((target.cpu_times()?.since(&before), seen.datagrams() - received))
 }
