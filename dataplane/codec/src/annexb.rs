@@ -10,8 +10,9 @@
 //! Further zeros before that belong to the NAL unit before (trailing_zero_8bits).
 //!
 //! Every payload byte of every video track passes here, so the search looks at all bytes of a
-//! block at once and does not depend on what they are: a sender cannot choose bytes that make it
-//! slow. Only a block that holds a start code is looked at byte by byte.
+//! block at once, for two zeros, and where there are some once more for a code, whatever else they
+//! are: a sender cannot choose bytes that make it slow. Only a block that holds a start code is looked
+//! at byte by byte.
 
 /// Where a NAL unit starts, in bytes since the scanner's origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +74,8 @@ impl Scanner {
         self.position += piece.len() as u64;
     }
 
-    /// Passes over a start code of four bytes and what of its NAL unit's header follows, behind bytes
-    /// that [are calm](Self::is_calm), without looking for it.
+    /// Passes over a start code of four bytes and what of its NAL unit's header follows, two bytes at
+    /// most, behind bytes that [are calm](Self::is_calm), without looking for it.
     #[inline]
     pub fn pass_code(&mut self, code_and_header: &[u8]) -> Start {
         let start = Start { code: self.position, nal: self.position + 4 };

@@ -49,8 +49,8 @@ impl<'a> BitReader<'a> {
         Some(*byte)
     }
 
-    /// The next eight bytes and those behind them, if all eight are what they seem: no emulation
-    /// prevention byte is among them, and the one behind them is none.
+    /// The next eight bytes and those behind them, if all eight are what they seem: none is an emulation
+    /// prevention byte or a zero before one.
     fn plain_eight(&self) -> Option<(u64, &'a [u8])> {
         let (eight, rest) = self.bytes.split_first_chunk()?;
         let word = u64::from_be_bytes(*eight);

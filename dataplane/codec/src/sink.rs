@@ -173,9 +173,9 @@ pub trait Sink {
     }
     /// The next bytes of the track's open unit.
     fn unit_data(&mut self, track: usize, bytes: &[u8]);
-    /// The next bytes of the track's open unit, where a NAL unit begins: a start code of four bytes and
-    /// what of its header is not among `bytes`, and the first of its bytes. What
-    /// [`unit_data`](Self::unit_data) with one and the other does, for less.
+    /// The next bytes of the track's open unit, where a NAL unit begins: a start code of four bytes with
+    /// what of the header, two bytes at most, is not among `bytes`, and then those: there are some. It is
+    /// the same as [`unit_data`](Self::unit_data) with one and with the other, for less work.
     fn nal_unit(&mut self, track: usize, code_and_header: &[u8], bytes: &[u8]) {
         self.unit_data(track, code_and_header);
         self.unit_data(track, bytes);

@@ -610,6 +610,7 @@ const fn frame_meta(
     }
 }
 
+/// On `Full` the first piece may have been appended.
 fn append(ring: &mut GopWriter, pieces: [&[u8]; 2]) -> Result<(), Full> {
     let mut pieces = pieces.into_iter().filter(|piece| !piece.is_empty());
     pieces.try_for_each(|piece| ring.append(piece))

@@ -225,16 +225,14 @@ impl NalUnits {
         role: Role,
     ) {
         self.abandon(to);
-        if !self.begin(to, timestamp, role) {
-            return;
+        if self.begin(to, timestamp, role) {
+            let [a, b] = [0, 1].map(|at| header.get(at).copied().unwrap_or(0));
+            self.fragments = Some(Fragments { header: [a, b], count: 0, zeros: 0 });
+            let [c, d, e, f] = START_CODE;
+            let code_and_header = [c, d, e, f, a, b];
+            let code_and_header = code_and_header.get(..START_CODE.len() + header.len());
+            self.append(to, code_and_header.unwrap_or_default(), body);
         }
-        let [a, b] = [0, 1].map(|at| header.get(at).copied().unwrap_or(0));
-        let code_and_header = [0, 0, 0, 1, a, b];
-        let code_and_header = code_and_header.get(..START_CODE.len() + header.len());
-        let kept = trim_zeros(body);
-        self.unit.write_nal(to, code_and_header.unwrap_or_default(), kept);
-        self.fragments =
-            Some(Fragments { header: [a, b], count: 1, zeros: body.len() - kept.len() });
     }
 
     /// A further fragment of the NAL unit whose header starts with `kind`.
@@ -257,7 +255,7 @@ impl NalUnits {
         if fragments.header[0] != kind {
             to.counters.fragments_inconsistent += 1;
         }
-        self.append(to, body);
+        self.append(to, &[], body);
         if last {
             self.fragments = None;
         }
@@ -468,7 +466,8 @@ impl NalUnits {
         }
     }
 
-    fn append<O: Output>(&mut self, to: &mut Outlet<'_, O>, body: &[u8]) {
+    /// Writes a fragment; the first behind `code_and_header`.
+    fn append<O: Output>(&mut self, to: &mut Outlet<'_, O>, code_and_header: &[u8], body: &[u8]) {
         let Some(fragments) = &mut self.fragments else { return };
         fragments.count += 1;
         if fragments.count > to.limits.fragments_max {
@@ -484,7 +483,11 @@ impl NalUnits {
             self.unit.write(to, ZEROS.get(..part).unwrap_or_default());
             zeros -= part;
         }
-        self.unit.write(to, kept);
+        if code_and_header.is_empty() {
+            self.unit.write(to, kept);
+        } else {
+            self.unit.write_nal(to, code_and_header, kept);
+        }
     }
 }
 

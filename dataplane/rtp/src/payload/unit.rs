@@ -83,6 +83,9 @@ impl Unit {
         code_and_header: &[u8],
         bytes: &[u8],
     ) {
+        if bytes.is_empty() {
+            return self.write(to, code_and_header);
+        }
         if self.takes(to, code_and_header.len() + bytes.len()) {
             to.out.nal_unit(to.track, code_and_header, bytes);
         }

@@ -133,9 +133,9 @@ impl Run {
         self.packets == 0
     }
 
-    /// No further packet goes on with it.
+    /// It is none from now on. For one that [is empty](Self::is_empty): what was counted stays.
     pub const fn stop(&mut self) {
-        self.packets_left = 0;
+        (self.packets_left, self.peer) = (0, None);
     }
 
     /// Track and leg of the socket that its packets come at, and their sender; `None` of no run.

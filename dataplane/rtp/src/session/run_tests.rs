@@ -84,20 +84,23 @@ impl Twins {
             self.in_runs += 1;
             return;
         }
-        let run = std::mem::take(&mut self.run);
-        if !run.is_empty() {
-            self.runs.end_run(&run);
-        }
+        self.end_run();
+        let [_, runs] = &mut self.outs;
         self.runs.handle_packet(self.now, track, leg, peer, for_runs, runs);
         self.run = self.runs.begin_run(SOCKET, peer).unwrap_or_default();
     }
 
+    fn end_run(&mut self) {
+        if self.run.is_empty() {
+            return self.run.stop();
+        }
+        let run = std::mem::take(&mut self.run);
+        self.runs.end_run(&run);
+    }
+
     /// Time passes, timers are served, and all that can be seen is the same.
     fn pass(&mut self, ms: u64) {
-        let run = std::mem::take(&mut self.run);
-        if !run.is_empty() {
-            self.runs.end_run(&run);
-        }
+        self.end_run();
         let end = self.now + Duration::from_millis(ms);
         let [plain, runs] = &mut self.outs;
         while self.plain.next_timeout() <= end {
@@ -282,6 +285,17 @@ fn a_packet_of_another_socket_or_address_is_none_of_the_run() {
     for peer in [([192, 0, 2, 2], 5_004), ([192, 0, 2, 1], 5_005)] {
         assert_eq!(twins.run.body(SOCKET, &SocketAddr::from(peer), &packet), None);
     }
+}
+
+#[test]
+fn nothing_goes_on_with_a_run_that_is_stopped() {
+    let (mut twins, mut sender) = in_step(&config(h264()));
+    let packet = sender.fragment(4, 1_000, &[0x88, 1, 2, 3]);
+    let peer = SocketAddr::from(PEER);
+    assert!(twins.run.body(SOCKET, &peer, &packet).is_some() && twins.run.origin().is_some());
+    twins.run.stop();
+    assert_eq!(twins.run.body(SOCKET, &peer, &packet), None);
+    assert_eq!(twins.run.origin(), None);
 }
 
 #[test]
