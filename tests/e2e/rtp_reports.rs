@@ -1,5 +1,6 @@
 //! Sender and receiver reports of picture and sound, each an RTP session of GStreamer's with ports of
-//! its own: what ours say is held against what went by, and so is the line that theirs make.
+//! its own, and of the two legs of one: what ours say is held against what went by, and so is the line
+//! that theirs make.
 
 use std::process::Command;
 use std::time::Instant;
@@ -165,7 +166,7 @@ impl Taken {
     }
 }
 
-/// Picture at two paths, sound at the two behind: media, then reports.
+/// Picture, or a first leg, at two paths, sound, or a second leg, at the two behind: media, then reports.
 fn note(media: &mut [Medium; 2], passing: &Passing<'_>, is_lost: bool) {
     let medium = &mut media[passing.path / 2];
     match (passing.path % 2, passing.is_answer) {
@@ -258,6 +259,66 @@ fn picture_and_sound_each_hear_what_was_lost_of_them() -> Result<()> {
     }
     let names: Vec<_> = media.iter().flat_map(|medium| &medium.names).collect();
     ensure!(names.iter().all(|name| *name == names[0] && name.len() == 16), "{names:?}");
+    Ok(())
+}
+
+/// GStreamer sends the same packets and reports of picture along both legs.
+fn sender_twice(system: &Penstock, paths: &Paths) -> Result<Process> {
+    let both = |name: &str, first: usize| {
+        let to = |path: usize| {
+            let port = paths.port(path);
+            format!("{name}. ! queue ! udpsink host=127.0.0.1 port={port} sync=false async=false")
+        };
+        format!("tee name={name} {} {}", to(first), to(first + 2))
+    };
+    let pipeline = format!(
+        "rtpsession name=s {} ! rtph264pay pt=96 mtu=400 ! s.send_rtp_sink \
+         s.send_rtp_src ! {} s.send_rtcp_src ! {}",
+        noise(100_000, "key-int-max=25"),
+        both("media", 0),
+        both("reports", 1),
+    );
+    let mut command = Command::new("gst-launch-1.0");
+    command.stdout(system.log()?).stderr(system.log()?);
+    command.arg("-q").args(pipeline.split_ascii_whitespace());
+    Process::start("gst-launch-1.0", &mut command)
+}
+
+#[test]
+fn each_of_two_legs_hears_what_was_lost_of_it() -> Result<()> {
+    let legs = [free_rtp_port()?, free_rtp_port()?];
+    let system = start(&format!(
+        "{{id: twice, port: {}, payload_type: 96, codec: H264/90000, latency: 200ms, \
+         latency_max: 500ms, second_leg: {{port: {}}}}}",
+        legs[0], legs[1]
+    ))?;
+    let noted = Noted::<[Medium; 2]>::default();
+    let (seen, mut random) = (noted.clone(), Random::new(20_227));
+    let ways = legs.map(|port| [port, port + 1].map(|to| Way { to, answers: None }));
+    let paths = Paths::start(ways.as_flattened(), move |passing| {
+        let is_unlucky = random.permille([30, 90][passing.path / 2]);
+        seen.note(|legs| {
+            // The first packets prove the source.
+            let is_spared = legs[passing.path / 2].media.len() <= 10;
+            let is_lost = passing.rtp().is_some() && is_unlucky && !is_spared;
+            note(legs, passing, is_lost);
+            !is_lost
+        })
+    })?;
+    let mut gstreamer = sender_twice(&system, &paths)?;
+    eventually("two reports of each leg", PATIENCE, || {
+        let enough = |it: &Medium| it.blocks.iter().filter(|it| it.last_report != 0).count() >= 2;
+        Ok(noted.read().iter().all(enough).then_some(()))
+    })?;
+    system.stop()?;
+    eventually("a goodbye to each", PATIENCE, || {
+        Ok(noted.read().iter().all(|leg| leg.goodbyes > 0).then_some(()))
+    })?;
+    gstreamer.kill();
+    for leg in noted.read() {
+        leg.check(CLOCKS[0])?;
+        ensure!(leg.blocks.iter().any(|block| block.fraction_lost > 0), "{:?}", leg.blocks);
+    }
     Ok(())
 }
 

@@ -54,10 +54,9 @@ pub struct AddedSessions {
 }
 
 impl AddedSessions {
-    /// Sockets of one: RTP on two paths and RTCP for each track, columns and rows of error
-    /// correction.
+    /// Sockets of one: RTP and RTCP on two paths for each track, columns and rows of error correction.
     pub(crate) const fn sockets_each(self) -> u16 {
-        self.tracks as u16 * 3 + 2
+        self.tracks as u16 * 4 + 2
     }
 }
 

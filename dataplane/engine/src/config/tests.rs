@@ -134,6 +134,20 @@ fn keys_without_effect_are_named() {
 }
 
 #[test]
+fn rtcp_of_tracks_and_of_second_legs_is_at_the_port_above_unless_it_is_said() {
+    let ports = |legs: &str| -> Vec<u16> {
+        let text = format!("ingestion: {{rtp: {{sessions: [{{id: a, open: true, {legs}}}]}}}}");
+        let rtp = parse(&text).expect("valid").rtp.expect("on");
+        rtp.sessions[0].sockets.iter().map(|socket| socket.listen.port()).collect()
+    };
+    assert_eq!(ports("port: 7000, second_leg: {port: 7100}"), [7000, 7001, 7100, 7101]);
+    let said = "port: 7000, rtcp_port: 7009, second_leg: {port: 7100, rtcp_port: 7109}";
+    assert_eq!(ports(said), [7000, 7009, 7100, 7109]);
+    let same = "port: 7000, rtcp_port: 7000, second_leg: {port: 7100, rtcp_port: 7100}";
+    assert_eq!(ports(same), [7000, 7100]);
+}
+
+#[test]
 fn rtp_is_off_until_something_is_said_of_it_and_then_on_loopback() {
     assert!(parse("").expect("valid").rtp.is_none());
     assert!(parse("ingestion: {rtp: {enabled: false, port: 5004}}").expect("valid").rtp.is_none());
@@ -156,7 +170,7 @@ fn sessions_to_come_have_their_tracks_slots_and_places() {
     assert_eq!((with.room.tracks, without.room.tracks), (2, 1));
     assert_eq!((with.further_slots(), without.further_slots()), (4 * with.slots(1), 0));
     assert_eq!((with.places(2), without.places(2)), (25, 23));
-    assert_eq!(with.added.sockets_each(), 8);
+    assert_eq!(with.added.sockets_each(), 10);
 }
 
 #[test]

@@ -277,16 +277,30 @@ impl Plan {
             let track = u8::try_from(index).expect("tracks are few");
             let place = Place::of_track(keys);
             let port = self.push(&at, &place, session, rtp, Purpose::Rtp { track, leg: 0 })?;
-            let default = u64::from(port) + 1;
-            let key = format!("{at}.rtcp_port");
-            let rtcp_port: u16 = within(&key, keys.rtcp_port, default, 1..=65_535)?;
-            // On the same port it is told apart by its packet type.
-            if rtcp_port != port {
-                let purpose = Purpose::Rtcp { track, leg: 0 };
-                self.push(&at, &place.with_port(rtcp_port), session, rtp, purpose)?;
-            }
+            let of = Purpose::Rtcp { track, leg: 0 };
+            self.rtcp(&at, (&place, port), keys.rtcp_port, session, rtp, of)?;
         }
         self.redundancy(at, session, rtp)
+    }
+
+    /// The socket of RTCP beside one of RTP at that place and port: at the port above unless another is
+    /// given (RFC 3550, 11).
+    fn rtcp(
+        &mut self,
+        at: &str,
+        (place, port): (&Place, u16),
+        given: Option<u64>,
+        session: &RtpSession,
+        rtp: &RtpConfig,
+        purpose: Purpose,
+    ) -> Result<(), Error> {
+        let key = format!("{at}.rtcp_port");
+        let rtcp_port: u16 = within(&key, given, u64::from(port) + 1, 1..=65_535)?;
+        // On the same port it is told apart by its packet type.
+        if rtcp_port != port {
+            self.push(at, &place.with_port(rtcp_port), session, rtp, purpose)?;
+        }
+        Ok(())
     }
 
     fn describe(
@@ -350,12 +364,8 @@ impl Plan {
             let purpose = Purpose::Rtp { track: 0, leg: 1 };
             let place = Place::of_leg(leg);
             let port = self.push(&at, &place, session, rtp, purpose)?;
-            let rtcp_port = optional(&format!("{at}.rtcp_port"), leg.rtcp_port, 1..=65_535)?;
-            // Without one its RTCP is taken at the port of RTP.
-            if let Some(rtcp_port) = rtcp_port.filter(|rtcp_port| *rtcp_port != port) {
-                let purpose = Purpose::Rtcp { track: 0, leg: 1 };
-                self.push(&at, &place.with_port(rtcp_port), session, rtp, purpose)?;
-            }
+            let of = Purpose::Rtcp { track: 0, leg: 1 };
+            self.rtcp(&at, (&place, port), leg.rtcp_port, session, rtp, of)?;
         }
         if session.fec.unwrap_or(false) {
             let place = Place { port: Some(first.into()), ..Place::of_track(&alone(session)) };
