@@ -348,12 +348,9 @@ impl Plan {
         (track, leg): (u8, u8),
     ) -> Result<(), Error> {
         let place = Place::of_medium(medium, session);
-        self.push(key, &place, session, rtp, Purpose::Rtp { track, leg })?;
-        if medium.rtcp_port != medium.port {
-            let place = place.with_port(medium.rtcp_port);
-            self.push(key, &place, session, rtp, Purpose::Rtcp { track, leg })?;
-        }
-        Ok(())
+        let port = self.push(key, &place, session, rtp, Purpose::Rtp { track, leg })?;
+        let (of, given) = (Purpose::Rtcp { track, leg }, Some(medium.rtcp_port.into()));
+        self.rtcp(key, (&place, port), given, session, rtp, of)
     }
 
     /// The second path of SMPTE ST 2022-7 and the error correction of ST 2022-1, of the first track.
