@@ -150,6 +150,28 @@ fn without_a_native_minimum_wait_datagrams_come_all_the_same() {
 }
 
 #[test]
+fn a_backlog_of_many_sockets_is_taken_in_portions_and_whole() {
+    const SOCKETS: u16 = 40;
+    const EACH: usize = 40;
+    let config = RingConfig { sockets_max: SOCKETS, ..RingConfig::default() };
+    let mut ring = Ring::new(&config, Slab::new(8192).unwrap()).unwrap();
+    let senders: Vec<_> = (0..SOCKETS).map(|_| add_socket(&mut ring)).collect();
+    // Armed before anything comes.
+    ring.wait(Duration::ZERO, Duration::ZERO).unwrap();
+    for (_, sender) in &senders {
+        (0..EACH).for_each(|_| assert_eq!(sender.send(b"1").unwrap(), 1));
+    }
+    let (mut got, mut portions) = (0, 0);
+    while got < usize::from(SOCKETS) * EACH {
+        ring.wait(Duration::from_micros(200), LONG).unwrap();
+        ring.receive(&mut |_| got += 1);
+        portions += 1;
+    }
+    assert!(portions > 1, "all came with one wait");
+    assert!(ring.next().is_none());
+}
+
+#[test]
 fn a_wait_does_not_begin_before_all_is_drained() {
     let mut ring = small_ring();
     let (_, sender) = add_socket(&mut ring);
