@@ -10,7 +10,7 @@ use uring::{Received, Ring, RingCounters, SocketIndex};
 /// See [`Ring`] for what each call promises. Workers are compiled for one network: the seam costs
 /// nothing.
 pub(crate) trait Network {
-    /// Waits for datagrams, for at least `min_wait` and at most `timeout`.
+    /// Waits for datagrams at most until `timeout`, and gathers them for `min_wait`, unless many come.
     fn wait(&mut self, min_wait: Duration, timeout: Duration) -> Result<(), uring::Error>;
 
     /// The next datagram that the last wait brought.

@@ -42,11 +42,11 @@ impl SocketIndex {
 
 /// The one buffer group of a ring.
 const BUFFER_GROUP: u16 = 1;
-/// So many requests that are ready end a minimum wait, and so many the kernel runs in one enter at
-/// least (6.13 on: at most, if it is no fewer than 20). Each is a socket, and brings up to 32 datagrams.
-/// With a larger figure one enter would take all that ever waited, megabytes: the first of it would be
-/// far out of the cache before it is looked at, as would be the slots that the next is written to. With
-/// a smaller one the wait would be ended before its time more often, and nothing else.
+/// A minimum wait ends before its time when so many requests are ready: each is a socket, and brings up
+/// to 32 datagrams. From 6.13 on one enter runs at most the larger of this figure and 20. With a larger
+/// one it would go on until all is taken that waited, megabytes: the first of it would have left the
+/// cache before it is looked at, as would the slots that the next is written to. A smaller one makes no
+/// portion smaller, and ends more waits early.
 const WANT_BATCH: usize = 20;
 /// So many completions are taken before they are looked at. What the kernel wrote is far away when many
 /// came: it is asked for while those before are worked on.
@@ -326,8 +326,9 @@ impl Ring {
     /// Submits what is queued and waits, then [`Ring::next`] has what came.
     ///
     /// The wait lasts until `timeout` when nothing happens. When something does, it ends at once
-    /// with `min_wait` zero; else datagrams are gathered for `min_wait`, and a waker is heard only
-    /// after it. `min_wait` is never longer than `timeout`: give the time to the next timer. With
+    /// with `min_wait` zero; else datagrams are gathered for `min_wait`, or until some 20 sockets have
+    /// any, and a waker is heard only after it. What waited at many sockets comes in portions, one a
+    /// wait. `min_wait` is never longer than `timeout`: give the time to the next timer. With
     /// `timeout` zero nothing waits: that is a poll, which enters the kernel only when there is
     /// something to do.
     ///
